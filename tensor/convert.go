@@ -1,0 +1,213 @@
+package tensor
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"sync"
+)
+
+// ToFloat32 returns the elements as float32, row-major. A float32 tensor is
+// returned as a view (do not write to it); everything else is converted: Bool to 0
+// and 1, integers to the nearest float32, F64 rounded to nearest.
+func ToFloat32(t Tensor) ([]float32, error) {
+	if t.DType == F32 {
+		return View[float32](t)
+	}
+	if err := t.Validate(); err != nil {
+		return nil, err
+	}
+	out := make([]float32, t.Elements())
+	b := t.Data
+	switch t.DType {
+	case Bool:
+		for i, v := range b {
+			if v != 0 {
+				out[i] = 1
+			}
+		}
+	case U8:
+		for i, v := range b {
+			out[i] = float32(v)
+		}
+	case I8:
+		for i, v := range b {
+			out[i] = float32(int8(v))
+		}
+	case U16:
+		for i := range out {
+			out[i] = float32(binary.LittleEndian.Uint16(b[2*i:]))
+		}
+	case I16:
+		for i := range out {
+			out[i] = float32(int16(binary.LittleEndian.Uint16(b[2*i:])))
+		}
+	case U32:
+		for i := range out {
+			out[i] = float32(binary.LittleEndian.Uint32(b[4*i:]))
+		}
+	case I32:
+		for i := range out {
+			out[i] = float32(int32(binary.LittleEndian.Uint32(b[4*i:])))
+		}
+	case U64:
+		for i := range out {
+			out[i] = float32(binary.LittleEndian.Uint64(b[8*i:]))
+		}
+	case I64:
+		for i := range out {
+			out[i] = float32(int64(binary.LittleEndian.Uint64(b[8*i:])))
+		}
+	case F16:
+		for i := range out {
+			out[i] = F16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))
+		}
+	case BF16:
+		for i := range out {
+			out[i] = BF16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))
+		}
+	case F64:
+		for i := range out {
+			out[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:])))
+		}
+	case U4:
+		for i := range out {
+			out[i] = float32(b[i/2] >> (4 * (i & 1)) & 15)
+		}
+	case I4:
+		for i := range out {
+			// Shift the nibble to the top and back, so that its sign spreads.
+			out[i] = float32(int8(b[i/2]>>(4*(i&1))<<4) >> 4)
+		}
+	case F8E4M3:
+		table := fp8Tables().e4m3
+		for i, v := range b {
+			out[i] = table[v]
+		}
+	case F8E5M2:
+		table := fp8Tables().e5m2
+		for i, v := range b {
+			out[i] = table[v]
+		}
+	default:
+		return nil, fmt.Errorf("%s cannot be converted to float32", t.DType)
+	}
+	return out, nil
+}
+
+// FromFloat32 converts data to a floating-point type: F16 and BF16 are rounded to
+// nearest, ties to even. The result has its own bytes except for F32.
+func FromFloat32(d DType, shape []int64, data []float32) (Tensor, error) {
+	n, err := Elements(shape)
+	if err != nil {
+		return Tensor{}, err
+	}
+	if n != int64(len(data)) {
+		return Tensor{}, fmt.Errorf("shape %v has %d elements, but there are %d", shape, n, len(data))
+	}
+	switch d {
+	case F32:
+		return Of(shape, data), nil
+	case F16:
+		b := make([]byte, 2*len(data))
+		for i, v := range data {
+			binary.LittleEndian.PutUint16(b[2*i:], Float32ToF16(v))
+		}
+		return Tensor{DType: d, Shape: shape, Data: b}, nil
+	case BF16:
+		b := make([]byte, 2*len(data))
+		for i, v := range data {
+			binary.LittleEndian.PutUint16(b[2*i:], Float32ToBF16(v))
+		}
+		return Tensor{DType: d, Shape: shape, Data: b}, nil
+	case F64:
+		b := make([]byte, 8*len(data))
+		for i, v := range data {
+			binary.LittleEndian.PutUint64(b[8*i:], math.Float64bits(float64(v)))
+		}
+		return Tensor{DType: d, Shape: shape, Data: b}, nil
+	}
+	return Tensor{}, fmt.Errorf("float32 cannot be converted to %s: F16, BF16, F32 and F64 are supported", d)
+}
+
+// F16ToFloat32 widens an IEEE half given as its bits; it is exact.
+func F16ToFloat32(h uint16) float32 {
+	sign := uint32(h>>15) << 31
+	exp := uint32(h>>10) & 0x1f
+	man := uint32(h) & 0x3ff
+	switch exp {
+	case 0: // zero or subnormal: man × 2^-24 is exact in float32
+		v := float32(man) * (1.0 / (1 << 24))
+		return math.Float32frombits(math.Float32bits(v) | sign)
+	case 0x1f: // infinity or NaN
+		return math.Float32frombits(sign | 0x7f800000 | man<<13)
+	}
+	return math.Float32frombits(sign | (exp+112)<<23 | man<<13)
+}
+
+// Float32ToF16 rounds to the nearest half, ties to even; beyond 65504 it becomes
+// infinity, and a NaN stays a NaN.
+func Float32ToF16(f float32) uint16 {
+	bits := math.Float32bits(f)
+	sign := uint16(bits >> 16 & 0x8000)
+	abs := bits & 0x7fffffff
+	switch {
+	case abs > 0x7f800000:
+		return sign | 0x7e00 | uint16(abs>>13&0x3ff)
+	case abs >= 0x477ff000: // 65520 and more rounds to infinity
+		return sign | 0x7c00
+	case abs >= 0x38800000: // normal: rebias, then round on the 13 bits dropped
+		r := abs - 112<<23
+		r += 0xfff + r>>13&1
+		return sign | uint16(r>>13)
+	case abs <= 0x33000000: // 2^-25 and less rounds to zero
+		return sign
+	}
+	// Subnormal: count units of 2^-24.
+	exp := abs >> 23
+	man := abs&0x7fffff | 0x800000
+	shift := 126 - exp
+	half := uint32(1) << (shift - 1)
+	r := man >> shift
+	rest := man & (1<<shift - 1)
+	if rest > half || rest == half && r&1 == 1 {
+		r++
+	}
+	return sign | uint16(r)
+}
+
+// BF16ToFloat32 widens a bfloat16 given as its bits; it is exact.
+func BF16ToFloat32(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
+
+// Float32ToBF16 rounds to the nearest bfloat16, ties to even; a NaN stays a NaN.
+func Float32ToBF16(f float32) uint16 {
+	bits := math.Float32bits(f)
+	if bits&0x7fffffff > 0x7f800000 {
+		return uint16(bits>>16) | 0x40
+	}
+	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
+}
+
+type fp8 struct{ e4m3, e5m2 [256]float32 }
+
+// fp8Tables holds all 256 values of either 8-bit float; made once, when first needed.
+var fp8Tables = sync.OnceValue(func() *fp8 {
+	var t fp8
+	for i := range 256 {
+		// E5M2 is the upper byte of a half.
+		t.e5m2[i] = F16ToFloat32(uint16(i) << 8)
+		exp, man := i>>3&15, i&7
+		v := math.Ldexp(float64(man), -9)
+		if exp > 0 {
+			v = math.Ldexp(float64(8+man), exp-10)
+		}
+		if exp == 15 && man == 7 { // the only NaN; there is no infinity
+			v = math.NaN()
+		}
+		if i >= 128 {
+			v = math.Copysign(v, -1)
+		}
+		t.e4m3[i] = float32(v)
+	}
+	return &t
+})
