@@ -1,0 +1,53 @@
+package cache
+
+import (
+	"context"
+	"os"
+	"time"
+)
+
+func openLock(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+}
+
+// sameFile reports whether the open lock is still the one at its path: the holder before may have removed it.
+func sameFile(f *os.File) bool {
+	open, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(open, named)
+}
+
+// lockFile takes the exclusive lock at path, asking again until ctx ends: a blocking flock could not be cancelled.
+func lockFile(ctx context.Context, path string) (*os.File, error) {
+	wait := time.Millisecond
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		f, err := openLock(path)
+		if err != nil {
+			return nil, failure("lock", path, err)
+		}
+		ok, err := tryLock(f)
+		if err != nil {
+			f.Close()
+			return nil, failure("lock", path, err)
+		}
+		if ok && sameFile(f) {
+			return f, nil
+		}
+		f.Close()
+		if ok {
+			continue // removed by the holder before: the path is free or has a new file
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+		wait = min(wait*2, 50*time.Millisecond)
+	}
+}

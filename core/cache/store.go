@@ -1,0 +1,336 @@
+package cache
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+)
+
+// FormatVersion is the version of the folder's layout and of the keys in it.
+const FormatVersion = 1
+
+const formatText = "optimize-cache 1\n"
+
+// Store is an open cache folder. It is safe for concurrent use, by goroutines and by processes.
+type Store struct {
+	dir string
+	// use is the store-wide lock: shared while a store is open, so that a collector can wait for it.
+	use *os.File
+
+	sessionOnce sync.Once
+	session     *workdir
+	sessionErr  error
+
+	secretMu sync.Mutex
+	secret   []byte
+}
+
+// DefaultDir is $OPTIMIZE_CACHE, else "optimize" in the user's cache folder. getenv is usually os.Getenv.
+func DefaultDir(getenv func(string) string) (string, error) {
+	if dir := getenv("OPTIMIZE_CACHE"); dir != "" {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return "", fmt.Errorf("OPTIMIZE_CACHE=%q cannot be made absolute: %w", dir, err)
+		}
+		return abs, nil
+	}
+	var base string
+	switch runtime.GOOS {
+	case "windows":
+		base = getenv("LocalAppData")
+	case "darwin":
+		if home := getenv("HOME"); home != "" {
+			base = filepath.Join(home, "Library", "Caches")
+		}
+	default:
+		base = getenv("XDG_CACHE_HOME")
+		if !filepath.IsAbs(base) {
+			base = "" // the XDG specification says to ignore a relative one
+		}
+		if home := getenv("HOME"); base == "" && home != "" {
+			base = filepath.Join(home, ".cache")
+		}
+	}
+	if base == "" {
+		return "", errors.New("there is no cache folder for this user (no home folder is set): set OPTIMIZE_CACHE to a folder that may be written")
+	}
+	return filepath.Join(base, "optimize"), nil
+}
+
+// Open opens the store in dir, creating it when the folder is absent or empty, and sweeps what dead processes left.
+func Open(dir string) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, failure("open", dir, err)
+	}
+	if err := checkFormat(dir); err != nil {
+		return nil, err
+	}
+	for _, sub := range []string{"blobs/sha256", "trees/sha256", "records", "latest", "memo", "locks", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, filepath.FromSlash(sub)), 0o755); err != nil {
+			return nil, failure("create", filepath.Join(dir, sub), err)
+		}
+	}
+	use, err := openLock(filepath.Join(dir, "in-use"))
+	if err != nil {
+		return nil, failure("open", filepath.Join(dir, "in-use"), err)
+	}
+	if err := lockShared(use); err != nil {
+		use.Close()
+		return nil, failure("lock", use.Name(), err)
+	}
+	s := &Store{dir: dir, use: use}
+	s.sweep()
+	return s, nil
+}
+
+// Close releases the store and removes its temporary files. Transactions that are still open stay usable.
+func (s *Store) Close() error {
+	s.sessionOnce.Do(func() { s.sessionErr = errors.New("the cache is closed") })
+	if s.session != nil {
+		s.session.remove()
+	}
+	return s.use.Close()
+}
+
+// Dir is the store's folder, absolute.
+func (s *Store) Dir() string { return s.dir }
+
+// checkFormat reads FORMAT, or writes it in a new folder. A folder with other things in it is left alone: a mistyped
+// OPTIMIZE_CACHE must not scatter files over someone's work.
+func checkFormat(dir string) error {
+	path := filepath.Join(dir, "FORMAT")
+	text, err := os.ReadFile(path)
+	if err == nil {
+		return checkFormatText(dir, string(text))
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return failure("read", path, err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return failure("create", dir, err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return failure("read", dir, err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "FORMAT") {
+			continue
+		}
+		// Another process may have created the store since the first look.
+		if text, err := os.ReadFile(path); err == nil {
+			return checkFormatText(dir, string(text))
+		}
+		return fmt.Errorf("%s is not a cache of optimize (it holds %q and no FORMAT file): set OPTIMIZE_CACHE to an empty or a new folder", dir, e.Name())
+	}
+	tmp, err := os.CreateTemp(dir, "FORMAT.*")
+	if err != nil {
+		return failure("create", path, err)
+	}
+	_, err = tmp.WriteString(formatText)
+	err = errors.Join(err, tmp.Sync(), tmp.Chmod(0o644), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+		return failure("write", path, err)
+	}
+	return nil
+}
+
+func checkFormatText(dir, text string) error {
+	if text == formatText {
+		return nil
+	}
+	if v, ok := strings.CutPrefix(strings.TrimSpace(text), "optimize-cache "); ok {
+		return fmt.Errorf("the cache %s has format %.20s, but this version of optimize reads format %d: set OPTIMIZE_CACHE to another folder, or delete this one", dir, v, FormatVersion)
+	}
+	return fmt.Errorf("the FORMAT file of the cache %s is damaged (%.40q): delete the folder, or set OPTIMIZE_CACHE to another one", dir, text)
+}
+
+// workdir is a folder under tmp that belongs to a living process: the lock beside it is held until remove.
+type workdir struct {
+	path string
+	lock *os.File
+	once sync.Once
+}
+
+func (s *Store) newWorkdir() (*workdir, error) {
+	for {
+		var raw [12]byte
+		rand.Read(raw[:]) // never fails
+		path := filepath.Join(s.dir, "tmp", hex.EncodeToString(raw[:]))
+		// The lock exists and is held before the folder does, so a sweep never sees a folder without an owner.
+		lock, err := openLock(path + ".lock")
+		if err != nil {
+			return nil, failure("create", path+".lock", err)
+		}
+		ok, err := tryLock(lock)
+		if err != nil {
+			lock.Close()
+			return nil, failure("lock", path+".lock", err)
+		}
+		if !ok || !sameFile(lock) { // a sweep took it in between
+			lock.Close()
+			continue
+		}
+		if err := os.Mkdir(path, 0o755); err != nil {
+			os.Remove(path + ".lock")
+			lock.Close()
+			return nil, failure("create", path, err)
+		}
+		return &workdir{path: path, lock: lock}, nil
+	}
+}
+
+func (w *workdir) remove() {
+	w.once.Do(func() {
+		removeTree(w.path)
+		releaseAndRemove(w.lock)
+	})
+}
+
+// scratch is the store's own temporary folder, made when the first file is written.
+func (s *Store) scratch() (string, error) {
+	s.sessionOnce.Do(func() { s.session, s.sessionErr = s.newWorkdir() })
+	if s.sessionErr != nil {
+		return "", s.sessionErr
+	}
+	return s.session.path, nil
+}
+
+// sweep removes the temporary folders of processes that ended. It is best effort: what it cannot remove now, a later
+// one will.
+func (s *Store) sweep() {
+	tmp := filepath.Join(s.dir, "tmp")
+	entries, err := os.ReadDir(tmp)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		path := filepath.Join(tmp, e.Name())
+		if !strings.HasSuffix(e.Name(), ".lock") {
+			if _, err := os.Lstat(path + ".lock"); errors.Is(err, fs.ErrNotExist) {
+				removeTree(path)
+			}
+			continue
+		}
+		lock, err := openLock(path)
+		if err != nil {
+			continue
+		}
+		if ok, err := tryLock(lock); err != nil || !ok || !sameFile(lock) {
+			lock.Close()
+			continue
+		}
+		removeTree(strings.TrimSuffix(path, ".lock"))
+		releaseAndRemove(lock)
+	}
+}
+
+// removeTree is os.RemoveAll for folders without write permission.
+func removeTree(path string) {
+	if os.RemoveAll(path) == nil {
+		return
+	}
+	filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			os.Chmod(p, 0o755)
+		}
+		return nil
+	})
+	os.RemoveAll(path)
+}
+
+// writeFile writes a file of the store: temporary, synced when durable, renamed.
+func (s *Store) writeFile(path string, data []byte, mode fs.FileMode, durable bool) error {
+	dir, err := s.scratch()
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(dir, "w*")
+	if err != nil {
+		return failure("write", path, err)
+	}
+	_, err = tmp.Write(data)
+	if durable {
+		err = errors.Join(err, tmp.Sync())
+	}
+	err = errors.Join(err, tmp.Chmod(mode), tmp.Close())
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o755)
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err == nil && durable {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+		return failure("write", path, err)
+	}
+	return nil
+}
+
+// Lock waits until no other goroutine or process holds the key's lock, and takes it. sum is [Key.Sum]. It returns
+// ctx.Err() when ctx ends first. The lock of a process that dies is free.
+func (s *Store) Lock(ctx context.Context, sum string) (unlock func(), err error) {
+	if !isName(sum) {
+		return nil, fmt.Errorf("cannot lock %q: not a sum", sum)
+	}
+	f, err := lockFile(ctx, filepath.Join(s.dir, "locks", sum))
+	if err != nil {
+		return nil, err
+	}
+	var once sync.Once
+	return func() { once.Do(func() { releaseAndRemove(f) }) }, nil
+}
+
+// isName guards paths: sums and digests come from records, which anyone may have edited.
+func isName(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// isDigest reports whether s is a SHA-256 in lower-case hex.
+func isDigest(s string) bool {
+	if len(s) != 64 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Store) blobPath(digest string) string {
+	return filepath.Join(s.dir, "blobs", "sha256", digest[:2], digest)
+}
+
+func (s *Store) treePath(digest string) string {
+	return filepath.Join(s.dir, "trees", "sha256", digest[:2], digest)
+}
+
+func (s *Store) recordPath(sum string) string {
+	return filepath.Join(s.dir, "records", sum[:2], sum+".json")
+}
