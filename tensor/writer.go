@@ -22,7 +22,9 @@ type Writer struct {
 	order     []string
 }
 
-type span struct{ at, end int64 }
+// span is a tensor's place in the file: where it begins, its size, and how many
+// bytes of it were written.
+type span struct{ begin, size, done int64 }
 
 // Create starts a file with these tensors, in this order. The bytes of the header
 // depend on the arguments only. Types and shapes are checked; a name given twice or
@@ -96,7 +98,7 @@ func header(infos []Info, metadata map[string]string) (head []byte, size int64, 
 		b.Write(key)
 		b.WriteByte(':')
 		b.Write(val)
-		spans[in.Name] = &span{at, at + n}
+		spans[in.Name] = &span{begin: at, size: n}
 		order = append(order, in.Name)
 		at += n
 	}
@@ -108,8 +110,7 @@ func header(infos []Info, metadata map[string]string) (head []byte, size int64, 
 	}
 	binary.LittleEndian.PutUint64(head, uint64(len(head)-8))
 	for _, s := range spans {
-		s.at += int64(len(head))
-		s.end += int64(len(head))
+		s.begin += int64(len(head))
 	}
 	return head, at + int64(len(head)), spans, order, nil
 }
@@ -128,15 +129,28 @@ func createTemp(path string) (*os.File, error) {
 
 // Write appends chunk to the tensor of that name. Writing past its end is an error.
 func (w *Writer) Write(name string, chunk []byte) error {
+	var at int64
+	if s := w.spans[name]; s != nil {
+		at = s.done
+	}
+	return w.WriteAt(name, chunk, at)
+}
+
+// WriteAt puts chunk off bytes after the beginning of the tensor of that name. Each
+// byte must be written once: Close counts them. Writing outside the tensor is an error.
+func (w *Writer) WriteAt(name string, chunk []byte, off int64) error {
 	s := w.spans[name]
 	if s == nil {
 		return fmt.Errorf("%s: there is no tensor %q; the file has %s", w.path, clip(name), list(w.order))
 	}
-	if int64(len(chunk)) > s.end-s.at {
-		return fmt.Errorf("%s: tensor %q has room for %d more bytes, but %d were given", w.path, clip(name), s.end-s.at, len(chunk))
+	if w.f == nil {
+		return fmt.Errorf("%s: already closed", w.path)
 	}
-	n, err := w.f.WriteAt(chunk, s.at)
-	s.at += int64(n)
+	if off < 0 || off > s.size || int64(len(chunk)) > s.size-off {
+		return fmt.Errorf("%s: tensor %q takes %d bytes; %d bytes at %d lie outside", w.path, clip(name), s.size, len(chunk), off)
+	}
+	n, err := w.f.WriteAt(chunk, s.begin+off)
+	s.done += int64(n)
 	return err
 }
 
@@ -148,9 +162,9 @@ func (w *Writer) Close() error {
 		return fmt.Errorf("%s: already closed", w.path)
 	}
 	for _, name := range w.order {
-		if s := w.spans[name]; s.at != s.end {
+		if s := w.spans[name]; s.done != s.size {
 			w.Abort()
-			return fmt.Errorf("%s: tensor %q lacks its last %d bytes", w.path, clip(name), s.end-s.at)
+			return fmt.Errorf("%s: tensor %q takes %d bytes, but %d were written", w.path, clip(name), s.size, s.done)
 		}
 	}
 	err := w.f.Close()
