@@ -1,0 +1,165 @@
+package evaluate
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/optimize-hcl/optimize/metrics"
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+)
+
+// slice is how long one subject runs before the next has its turn. Short slices in turn see the same weather of a busy
+// machine; the median of their paired ratios was the steadiest statistic that was found.
+const slice = 15 * time.Millisecond
+
+// warmupRuns are done once, before the first slice of a subject.
+const warmupRuns = 10
+
+// timing is what the cache keeps of a subject's latency.
+type timing struct {
+	Metrics map[string]metrics.Estimate `json:"metrics"`
+}
+
+// latency adds the latency percentiles and the speed-up of all subjects, measured in alternating slices.
+func (g *grader) latency(ctx context.Context, r *Result) error {
+	b := g.spec.Benchmark
+	config := map[string]any{"batch": b.Batch, "threads": b.Threads, "duration": b.Duration.Seconds()}
+	if g.spec.ReuseBenchmarks && g.reuse(r, config) {
+		return nil
+	}
+	sessions := make([]*session, len(g.spec.Subjects))
+	for i := range sessions {
+		s, err := g.open(ctx, i, b.Threads)
+		if err != nil {
+			return err
+		}
+		sessions[i] = s
+		if _, err := g.slice(ctx, i, s, 1, warmupRuns); err != nil {
+			return err
+		}
+	}
+	g.progress("timing")
+	rounds := max(5, int(b.Duration/slice))
+	all := make([][]float64, len(sessions))     // every run, ms
+	medians := make([][]float64, len(sessions)) // one a round, ms
+	for round := range rounds {
+		for k := range sessions {
+			i := k
+			if round%2 == 1 { // the order is flipped, so that no subject always follows the same one
+				i = len(sessions) - 1 - k
+			}
+			ns, err := g.slice(ctx, i, sessions[i], slice, 0)
+			if err != nil {
+				return err
+			}
+			ms := make([]float64, len(ns))
+			for j, v := range ns {
+				ms[j] = float64(v) / 1e6
+			}
+			slices.Sort(ms)
+			all[i] = append(all[i], ms...)
+			medians[i] = append(medians[i], quantile(ms, 0.5))
+		}
+	}
+	for i := range sessions {
+		t := timing{Metrics: map[string]metrics.Estimate{}}
+		slices.Sort(all[i])
+		for name, q := range map[string]float64{"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99} {
+			t.Metrics[name] = spread(all[i], q)
+		}
+		if i > 0 {
+			t.Metrics["speedup"] = pairedRatio(medians[0], medians[i])
+		} else {
+			t.Metrics["speedup"] = exact(1)
+		}
+		for k, v := range t.Metrics {
+			r.Measurements[i].Metrics[k] = v
+		}
+		if err := g.record(ctx, g.key(i, "benchmark", config), g.recordName(i, "latency"), t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reuse fills in the latencies of an earlier run when all of them are known.
+func (g *grader) reuse(r *Result, config map[string]any) bool {
+	known := make([]timing, len(g.spec.Subjects))
+	for i := range known {
+		rec, ok := g.store.Lookup(g.key(i, "benchmark", config).Sum())
+		if !ok || json.Unmarshal(rec.Result, &known[i]) != nil {
+			return false
+		}
+	}
+	for i, t := range known {
+		for k, v := range t.Metrics {
+			r.Measurements[i].Metrics[k] = v
+		}
+		r.Measurements[i].LatencyReused = true
+	}
+	return true
+}
+
+// slice times runs of one subject; the answer is in nanoseconds a run and has at least one.
+func (g *grader) slice(ctx context.Context, i int, s *session, d time.Duration, warmup int64) ([]int64, error) {
+	r, err := s.client.Benchmark(ctx, &pluginv1.BenchmarkRequest{
+		Session: s.id, Dataset: g.spec.Dataset.Dir, Batch: g.spec.Benchmark.Batch, DurationNs: int64(d), WarmupRuns: warmup,
+	})
+	if err != nil {
+		return nil, err
+	}
+	name := g.spec.Subjects[i].Name
+	if err := problem(name, r.GetDiagnostics()); err != nil {
+		return nil, err
+	}
+	if len(r.GetLatencyNs()) == 0 {
+		return nil, problemf(name, "This is a fault of the plugin.", "plugin %s answered a benchmark without a single run", g.spec.Subjects[i].Engine.Name())
+	}
+	return r.GetLatencyNs(), nil
+}
+
+// quantile is the q-quantile of sorted values, interpolated between neighbours.
+func quantile(sorted []float64, q float64) float64 {
+	x := q * float64(len(sorted)-1)
+	i := int(x)
+	if i+1 >= len(sorted) {
+		return sorted[len(sorted)-1]
+	}
+	return sorted[i] + (x-float64(i))*(sorted[i+1]-sorted[i])
+}
+
+// spread is a quantile of sorted values with the 95% interval that order statistics give it (normal approximation of
+// the binomial ranks).
+func spread(sorted []float64, q float64) metrics.Estimate {
+	n := float64(len(sorted))
+	half := 1.96 * math.Sqrt(q*(1-q)/n)
+	return metrics.Estimate{
+		Point: quantile(sorted, q), Low: quantile(sorted, max(0, q-half)), High: quantile(sorted, min(1, q+half)),
+	}
+}
+
+// pairedRatio is the median over rounds of base/x, with a percentile bootstrap interval of that median.
+func pairedRatio(base, x []float64) metrics.Estimate {
+	ratios := make([]float64, len(x))
+	for i := range x {
+		ratios[i] = base[i] / x[i]
+	}
+	slices.Sort(ratios)
+	const resamples = 1000
+	r := rand.New(rand.NewPCG(1, 2))
+	medians := make([]float64, resamples)
+	draw := make([]float64, len(ratios))
+	for k := range medians {
+		for j := range draw {
+			draw[j] = ratios[r.IntN(len(ratios))]
+		}
+		slices.Sort(draw)
+		medians[k] = quantile(draw, 0.5)
+	}
+	slices.Sort(medians)
+	return metrics.Estimate{Point: quantile(ratios, 0.5), Low: quantile(medians, 0.025), High: quantile(medians, 0.975)}
+}
