@@ -1,0 +1,98 @@
+package onnx
+
+// AttributeType is AttributeProto.AttributeType.
+type AttributeType int32
+
+// The types of attributes.
+const (
+	AttrUndefined     AttributeType = 0
+	AttrFloat         AttributeType = 1
+	AttrInt           AttributeType = 2
+	AttrString        AttributeType = 3
+	AttrTensor        AttributeType = 4
+	AttrGraph         AttributeType = 5
+	AttrFloats        AttributeType = 6
+	AttrInts          AttributeType = 7
+	AttrStrings       AttributeType = 8
+	AttrTensors       AttributeType = 9
+	AttrGraphs        AttributeType = 10
+	AttrSparseTensor  AttributeType = 11
+	AttrSparseTensors AttributeType = 12
+	AttrTypeProto     AttributeType = 13
+	AttrTypeProtos    AttributeType = 14
+)
+
+// Attribute is an AttributeProto. Type says which field holds the value. Sparse
+// tensors and types are kept as bytes and have no field.
+type Attribute struct {
+	Name      string
+	DocString string
+	RefName   string // ref_attr_name: the function's attribute it stands for
+	Type      AttributeType
+	F         float32
+	I         int64
+	S         []byte
+	T         *Tensor
+	Floats    []float32
+	Ints      []int64
+	Strings   [][]byte
+	Tensors   []*Tensor
+
+	graphs       []*Graph // of GRAPH (one) and GRAPHS
+	typed        bool     // the type was written, not guessed (IR version 1 had none)
+	unknown, raw []byte
+}
+
+// IntAttr makes an attribute of type INT.
+func IntAttr(name string, v int64) *Attribute { return &Attribute{Name: name, Type: AttrInt, I: v} }
+
+// IntsAttr makes an attribute of type INTS.
+func IntsAttr(name string, v ...int64) *Attribute {
+	return &Attribute{Name: name, Type: AttrInts, Ints: v}
+}
+
+// FloatAttr makes an attribute of type FLOAT.
+func FloatAttr(name string, v float32) *Attribute {
+	return &Attribute{Name: name, Type: AttrFloat, F: v}
+}
+
+// FloatsAttr makes an attribute of type FLOATS.
+func FloatsAttr(name string, v ...float32) *Attribute {
+	return &Attribute{Name: name, Type: AttrFloats, Floats: v}
+}
+
+// StringAttr makes an attribute of type STRING.
+func StringAttr(name, v string) *Attribute {
+	return &Attribute{Name: name, Type: AttrString, S: []byte(v)}
+}
+
+// StringsAttr makes an attribute of type STRINGS.
+func StringsAttr(name string, v ...string) *Attribute {
+	a := &Attribute{Name: name, Type: AttrStrings}
+	for _, s := range v {
+		a.Strings = append(a.Strings, []byte(s))
+	}
+	return a
+}
+
+// TensorAttr makes an attribute of type TENSOR.
+func TensorAttr(name string, t *Tensor) *Attribute {
+	return &Attribute{Name: name, Type: AttrTensor, T: t}
+}
+
+// GraphAttr makes an attribute of type GRAPH. A graph belongs to one attribute.
+func GraphAttr(name string, g *Graph) *Attribute {
+	return &Attribute{Name: name, Type: AttrGraph, graphs: []*Graph{g}}
+}
+
+// Graph returns the value of an attribute of type GRAPH, else nil.
+func (a *Attribute) Graph() *Graph {
+	if a.Type == AttrGraph && len(a.graphs) > 0 {
+		return a.graphs[0]
+	}
+	return nil
+}
+
+// Graphs returns the subgraphs of an attribute of type GRAPH or GRAPHS. The slice
+// must not be changed.
+func (a *Attribute) Graphs() []*Graph { return a.graphs }

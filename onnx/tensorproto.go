@@ -1,0 +1,233 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/optimize-hcl/optimize/tensor"
+)
+
+// Tensor is a TensorProto: an initializer, or the value of an attribute.
+type Tensor struct {
+	DataType  DataType
+	Dims      []int64
+	DocString string
+	Metadata  []StringPair
+	// Raw is raw_data: little-endian, row-major. Nil when the numbers are in
+	// typed fields, strings or an external file; Tensor reads all but the last.
+	Raw []byte
+	// Strings are the elements of a tensor of strings.
+	Strings [][]byte
+	// External is where the bytes are when they are not in the model: keys
+	// location, offset, length, checksum. ReadFile loads them and clears it.
+	External []StringPair
+
+	name   string
+	hasRaw bool
+	// The typed fields as packed bytes: fixed-width ones are the elements
+	// themselves, so they too are used without a copy.
+	floats, doubles, int32s, int64s, uint64s []byte
+	location                                 int32
+	unknown, raw                             []byte
+}
+
+// NewTensor returns a tensor whose raw data are t's bytes, not copied. An element
+// type that ONNX does not have gives a tensor of type Undefined, which Check refuses.
+func NewTensor(name string, t tensor.Tensor) *Tensor {
+	return &Tensor{name: name, DataType: DataTypeOf(t.DType), Dims: t.Shape, Raw: t.Data, hasRaw: true}
+}
+
+// NewFloats returns a float32 tensor of the given shape (none: a scalar).
+func NewFloats(name string, data []float32, shape ...int64) *Tensor {
+	return NewTensor(name, tensor.Of(shape, data))
+}
+
+// NewInt64s returns an int64 tensor of the given shape (none: a scalar).
+func NewInt64s(name string, data []int64, shape ...int64) *Tensor {
+	return NewTensor(name, tensor.Of(shape, data))
+}
+
+// Name returns the tensor's name. It cannot be changed: indexes hold it. WithName
+// makes a copy under another name.
+func (t *Tensor) Name() string { return t.name }
+
+// WithName returns a tensor with the same contents, not copied, and another name.
+func (t *Tensor) WithName(name string) *Tensor {
+	c := *t
+	c.name = name
+	if name != t.name {
+		c.raw = nil
+	}
+	return &c
+}
+
+// Elements returns the product of the axes, -1 when an axis is negative or the
+// product exceeds an int64.
+func (t *Tensor) Elements() int64 {
+	n, err := tensor.Elements(t.Dims)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// Bytes returns how many bytes the elements take as raw data, -1 for strings, bad
+// shapes and unknown types.
+func (t *Tensor) Bytes() int64 {
+	n, bits := t.Elements(), int64(t.DataType.Bits())
+	if n < 0 || bits == 0 || n > math.MaxInt64/8/16 {
+		return -1
+	}
+	return (n*bits + 7) / 8
+}
+
+// IsExternal tells whether the elements are in another file. ReadFile loads them;
+// after Parse they are not there.
+func (t *Tensor) IsExternal() bool { return t.location == 1 }
+
+// SetTensor replaces type, shape and elements; v's bytes are not copied.
+func (t *Tensor) SetTensor(v tensor.Tensor) {
+	t.DataType, t.Dims = DataTypeOf(v.DType), v.Shape
+	t.setRaw(v.Data)
+}
+
+// setRaw makes b the elements, whatever held them before.
+func (t *Tensor) setRaw(b []byte) {
+	t.Raw, t.hasRaw = b, true
+	t.floats, t.doubles, t.int32s, t.int64s, t.uint64s = nil, nil, nil, nil, nil
+	t.Strings, t.External, t.location = nil, nil, 0
+}
+
+// Tensor returns the elements: a view of the model's bytes for raw_data,
+// float_data and double_data, a decoded copy otherwise. The number of bytes is
+// checked against type and shape.
+func (t *Tensor) Tensor() (tensor.Tensor, error) {
+	out := tensor.Tensor{DType: t.DataType.DType(), Shape: t.Dims}
+	if out.DType == tensor.Invalid {
+		return tensor.Tensor{}, fmt.Errorf("tensor %q is of type %s, whose elements cannot be read as numbers", t.name, t.DataType)
+	}
+	if t.IsExternal() {
+		return tensor.Tensor{}, fmt.Errorf("tensor %q has its data in another file: read the model with ReadFile", t.name)
+	}
+	want := t.Bytes()
+	if want < 0 {
+		return tensor.Tensor{}, fmt.Errorf("tensor %q has the impossible shape %v", t.name, t.Dims)
+	}
+	var err error
+	out.Data, err = t.elements()
+	if err != nil {
+		return tensor.Tensor{}, fmt.Errorf("tensor %q: %w", t.name, err)
+	}
+	if int64(len(out.Data)) != want {
+		return tensor.Tensor{}, fmt.Errorf("tensor %q, %s%v, needs %d bytes of data and has %d", t.name, t.DataType, t.Dims, want, len(out.Data))
+	}
+	return out, nil
+}
+
+// elements returns the elements as raw data, whichever field holds them.
+func (t *Tensor) elements() ([]byte, error) {
+	if t.hasRaw || t.Raw != nil {
+		return t.Raw, nil
+	}
+	switch t.DataType {
+	case Float:
+		return t.floats, nil
+	case Double:
+		return t.doubles, nil
+	case Int64:
+		return unpack(t.int64s, 8)
+	case Uint64:
+		return unpack(t.uint64s, 8)
+	case Uint32:
+		return unpack(t.uint64s, 4)
+	case Int32:
+		return unpack(t.int32s, 4)
+	case Uint16, Int16, Float16, BFloat16:
+		return unpack(t.int32s, 2)
+	}
+	// int32_data holds one element per entry, except for types narrower than a
+	// byte, which it holds packed as raw_data does, one byte per entry.
+	return unpack(t.int32s, 1)
+}
+
+// unpack decodes packed varints and stores the low width bytes of each.
+func unpack(b []byte, width int) ([]byte, error) {
+	n := 0
+	for _, c := range b {
+		if c < 0x80 {
+			n++
+		}
+	}
+	out := make([]byte, 0, n*width)
+	for len(b) > 0 {
+		v, k := protowire.ConsumeVarint(b)
+		if k < 0 {
+			return nil, fmt.Errorf("bad varint in its data")
+		}
+		b = b[k:]
+		switch width {
+		case 1:
+			out = append(out, byte(v))
+		case 2:
+			out = binary.LittleEndian.AppendUint16(out, uint16(v))
+		case 4:
+			out = binary.LittleEndian.AppendUint32(out, uint32(v))
+		default:
+			out = binary.LittleEndian.AppendUint64(out, v)
+		}
+	}
+	return out, nil
+}
+
+// Float32s returns the elements of any numeric type as float32; a view for FLOAT.
+func (t *Tensor) Float32s() ([]float32, error) {
+	v, err := t.Tensor()
+	if err != nil {
+		return nil, err
+	}
+	return tensor.ToFloat32(v)
+}
+
+// Ints returns the elements of an integer tensor (shapes, axes, zero points).
+func (t *Tensor) Ints() ([]int64, error) {
+	v, err := t.Tensor()
+	if err != nil {
+		return nil, err
+	}
+	switch v.DType {
+	case tensor.I64:
+		s, err := tensor.View[int64](v)
+		return slices.Clone(s), err
+	case tensor.I32:
+		return widen[int32](v)
+	case tensor.I16:
+		return widen[int16](v)
+	case tensor.I8:
+		return widen[int8](v)
+	case tensor.U64:
+		return widen[uint64](v)
+	case tensor.U32:
+		return widen[uint32](v)
+	case tensor.U16:
+		return widen[uint16](v)
+	case tensor.U8, tensor.Bool:
+		return widen[uint8](v)
+	}
+	return nil, fmt.Errorf("tensor %q is of type %s, not an integer type", t.name, t.DataType)
+}
+
+func widen[T tensor.Number](v tensor.Tensor) ([]int64, error) {
+	s, err := tensor.View[T](v)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]int64, len(s))
+	for i, x := range s {
+		out[i] = int64(x)
+	}
+	return out, nil
+}
