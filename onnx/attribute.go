@@ -39,7 +39,6 @@ type Attribute struct {
 	Tensors   []*Tensor
 
 	graphs       []*Graph // of GRAPH (one) and GRAPHS
-	typed        bool     // the type was written, not guessed (IR version 1 had none)
 	unknown, raw []byte
 }
 

@@ -23,10 +23,10 @@ type Graph struct {
 	sparse      [][]byte // sparse_initializer messages, not decoded
 	sparseNames []string
 
-	owner        *Node // the node whose attribute this graph is; nil: not a subgraph
-	idx          *graphIndex
-	names        map[string]struct{} // of a root graph: every name in it and below
-	unknown, raw []byte
+	owner   *Node // the node whose attribute this graph is; nil: not a subgraph
+	idx     *graphIndex
+	names   map[string]struct{} // of a root graph: every name in it and below
+	unknown []byte
 }
 
 // NewGraph returns an empty graph.
@@ -305,30 +305,40 @@ func (g *Graph) ValueInfos() []*ValueInfo { return g.values }
 // AddInput adds a graph input.
 func (g *Graph) AddInput(v *ValueInfo) {
 	g.inputs = append(slices.Clip(g.inputs), v)
-	g.touch()
+	if g.idx != nil {
+		g.idx.inputs[v.name] = v
+	}
+	g.touchOuter()
 	g.reserve(v.name)
 }
 
 // RemoveInput removes the graph input of that name; it need not be there.
 func (g *Graph) RemoveInput(name string) {
-	if len(g.inputs) > 0 {
+	if g.IsInput(name) {
 		g.inputs = withoutValue(g.inputs, name)
+		delete(g.idx.inputs, name)
+		g.touchOuter()
 	}
-	g.touch()
 }
 
 // AddOutput adds a graph output. Its value must be made by a node, an input or an
 // initializer.
 func (g *Graph) AddOutput(v *ValueInfo) {
 	g.outputs = append(slices.Clip(g.outputs), v)
-	g.touch()
+	if g.idx != nil {
+		g.idx.outputs[v.name] = v
+	}
+	g.touchOuter()
 	g.reserve(v.name)
 }
 
 // RemoveOutput removes the graph output of that name; it need not be there.
 func (g *Graph) RemoveOutput(name string) {
-	g.outputs = withoutValue(g.outputs, name)
-	g.touch()
+	if g.IsOutput(name) {
+		g.outputs = withoutValue(g.outputs, name)
+		delete(g.idx.outputs, name)
+		g.touchOuter()
+	}
 }
 
 // SetValueInfo records the type of an inner value, in place of what was recorded

@@ -27,14 +27,14 @@ type Opset struct {
 	Domain  string // "" and "ai.onnx" are the same
 	Version int64
 
-	unknown, raw []byte
+	unknown []byte
 }
 
 // StringPair is an entry of a map of strings (StringStringEntryProto).
 type StringPair struct {
 	Key, Value string
 
-	unknown, raw []byte
+	unknown []byte
 }
 
 // DefaultDomain is the standard operators' domain; "ai.onnx" is another name of it.

@@ -95,6 +95,9 @@ func (t *Tensor) SetTensor(v tensor.Tensor) {
 	t.setRaw(v.Data)
 }
 
+// hasData tells whether raw_data is there; it may be empty.
+func (t *Tensor) hasData() bool { return t.hasRaw || t.Raw != nil }
+
 // setRaw makes b the elements, whatever held them before.
 func (t *Tensor) setRaw(b []byte) {
 	t.Raw, t.hasRaw = b, true
@@ -130,7 +133,7 @@ func (t *Tensor) Tensor() (tensor.Tensor, error) {
 
 // elements returns the elements as raw data, whichever field holds them.
 func (t *Tensor) elements() ([]byte, error) {
-	if t.hasRaw || t.Raw != nil {
+	if t.hasData() {
 		return t.Raw, nil
 	}
 	switch t.DataType {

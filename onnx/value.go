@@ -44,7 +44,6 @@ type Type struct {
 
 	other                        []byte // a kind other than tensor: its message
 	unknown, tensorUnk, shapeUnk []byte
-	raw                          []byte
 }
 
 // NewTensorType returns a tensor type; a nil shape says that it is not known.
@@ -58,7 +57,7 @@ type Dim struct {
 	Param      string
 	Denotation string
 
-	unknown, raw []byte
+	unknown []byte
 }
 
 // Fixed tells whether the size is known.

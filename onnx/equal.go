@@ -1,0 +1,134 @@
+package onnx
+
+import (
+	"bytes"
+	"math"
+	"slices"
+)
+
+// The functions here compare a message with the one its bytes stand for, to find
+// out whether it may be written as it was read. Slices that still alias those
+// bytes compare in constant time, so weights cost nothing.
+
+// unchanged tells whether the whole model says what the bytes it was read from say.
+func (m *Model) unchanged() bool {
+	if m.raw == nil {
+		return false
+	}
+	was, err := parseModel(m.raw)
+	return err == nil && m.IRVersion == was.IRVersion && m.ModelVersion == was.ModelVersion &&
+		m.ProducerName == was.ProducerName && m.ProducerVersion == was.ProducerVersion &&
+		m.Domain == was.Domain && m.DocString == was.DocString &&
+		slices.EqualFunc(m.Opsets, was.Opsets, func(a, b Opset) bool {
+			return a.Domain == b.Domain && a.Version == b.Version && bytes.Equal(a.unknown, b.unknown)
+		}) &&
+		slices.EqualFunc(m.Functions, was.Functions, bytes.Equal) && equalPairs(m.Metadata, was.Metadata) &&
+		bytes.Equal(m.unknown, was.unknown) && equalGraphs(m.Graph, was.Graph)
+}
+
+// unchanged for parts: they are parsed anew on their own.
+func (n *Node) unchanged() bool {
+	var was Node
+	return n.raw != nil && reread(n.raw, func(r *reader) error { return r.node(&was) }) && equalNodes(n, &was)
+}
+
+func (t *Tensor) unchanged() bool {
+	var was Tensor
+	return t.raw != nil && reread(t.raw, func(r *reader) error { return r.tensor(&was) }) && equalTensors(t, &was)
+}
+
+func (a *Attribute) unchanged() bool {
+	var was Attribute
+	return a.raw != nil && reread(a.raw, func(r *reader) error { return r.attribute(&was) }) && equalAttributes(a, &was)
+}
+
+func (v *ValueInfo) unchanged() bool {
+	var was ValueInfo
+	return v.raw != nil && reread(v.raw, func(r *reader) error { return r.valueInfo(&was) }) && equalValues(v, &was)
+}
+
+func reread(raw []byte, parse func(*reader) error) bool {
+	// The bytes were parsed once, within a budget; a part needs no more than that.
+	r := reader{b: raw, data: raw, pos: len(raw), budget: &budget{math.MaxInt}}
+	return parse(&r) == nil
+}
+
+func equalPairs(a, b []StringPair) bool {
+	return slices.EqualFunc(a, b, func(a, b StringPair) bool {
+		return a.Key == b.Key && a.Value == b.Value && bytes.Equal(a.unknown, b.unknown)
+	})
+}
+
+func equalGraphs(a, b *Graph) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	if a.Name != b.Name || a.DocString != b.DocString || a.count != b.count ||
+		a.NumInitializers() != b.NumInitializers() || !bytes.Equal(a.unknown, b.unknown) ||
+		!equalPairs(a.Metadata, b.Metadata) || !slices.EqualFunc(a.sparse, b.sparse, bytes.Equal) ||
+		!slices.EqualFunc(a.inputs, b.inputs, equalValues) || !slices.EqualFunc(a.outputs, b.outputs, equalValues) ||
+		!slices.EqualFunc(a.values, b.values, equalValues) {
+		return false
+	}
+	i := 0
+	for t := range a.Initializers() {
+		if !equalTensors(t, b.inits[i]) { // b was just parsed: it has no holes
+			return false
+		}
+		i++
+	}
+	m := b.head
+	for n := a.head; n != nil; n, m = n.next, m.next {
+		if !equalNodes(n, m) {
+			return false
+		}
+	}
+	return true
+}
+
+func equalNodes(a, b *Node) bool {
+	return a.OpType == b.OpType && a.Name == b.Name && a.Domain == b.Domain && a.Overload == b.Overload &&
+		a.DocString == b.DocString && slices.Equal(a.inputs, b.inputs) && slices.Equal(a.outputs, b.outputs) &&
+		slices.EqualFunc(a.attrs, b.attrs, equalAttributes) && equalPairs(a.Metadata, b.Metadata) &&
+		bytes.Equal(a.unknown, b.unknown)
+}
+
+func equalAttributes(a, b *Attribute) bool {
+	return a.Name == b.Name && a.Type == b.Type && a.I == b.I && sameBits(a.F, b.F) && bytes.Equal(a.S, b.S) &&
+		a.RefName == b.RefName && a.DocString == b.DocString && equalTensors(a.T, b.T) &&
+		slices.Equal(a.Ints, b.Ints) && slices.EqualFunc(a.Floats, b.Floats, sameBits) &&
+		slices.EqualFunc(a.Strings, b.Strings, bytes.Equal) && slices.EqualFunc(a.Tensors, b.Tensors, equalTensors) &&
+		slices.EqualFunc(a.graphs, b.graphs, equalGraphs) && bytes.Equal(a.unknown, b.unknown)
+}
+
+// sameBits compares as bytes would be: a NaN equals itself, -0 is not 0.
+func sameBits(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }
+
+func equalTensors(a, b *Tensor) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.name == b.name && a.DataType == b.DataType && a.hasData() == b.hasData() && a.location == b.location &&
+		slices.Equal(a.Dims, b.Dims) && bytes.Equal(a.Raw, b.Raw) && bytes.Equal(a.floats, b.floats) &&
+		bytes.Equal(a.doubles, b.doubles) && bytes.Equal(a.int32s, b.int32s) && bytes.Equal(a.int64s, b.int64s) &&
+		bytes.Equal(a.uint64s, b.uint64s) && slices.EqualFunc(a.Strings, b.Strings, bytes.Equal) &&
+		equalPairs(a.External, b.External) && equalPairs(a.Metadata, b.Metadata) &&
+		a.DocString == b.DocString && bytes.Equal(a.unknown, b.unknown)
+}
+
+func equalValues(a, b *ValueInfo) bool {
+	return a.name == b.name && a.DocString == b.DocString && equalTypes(a.Type, b.Type) &&
+		equalPairs(a.Metadata, b.Metadata) && bytes.Equal(a.unknown, b.unknown)
+}
+
+func equalTypes(a, b *Type) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Kind == b.Kind && a.Elem == b.Elem && a.HasShape == b.HasShape && a.Denotation == b.Denotation &&
+		slices.EqualFunc(a.Shape, b.Shape, func(a, b Dim) bool {
+			return a.Value == b.Value && a.Param == b.Param && a.Denotation == b.Denotation && bytes.Equal(a.unknown, b.unknown)
+		}) &&
+		bytes.Equal(a.other, b.other) && bytes.Equal(a.unknown, b.unknown) &&
+		bytes.Equal(a.tensorUnk, b.tensorUnk) && bytes.Equal(a.shapeUnk, b.shapeUnk)
+}

@@ -1,0 +1,259 @@
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// ReadFile reads a model into memory, and with it the data that its tensors keep
+// in other files beside it. A file outside the model's folder is refused, also by
+// way of a link. The model holds all data itself afterwards.
+func ReadFile(path string) (*Model, error) {
+	b, err := readRegular(os.Open, path)
+	if err != nil {
+		return nil, fmt.Errorf("read model: %w", err)
+	}
+	m, err := Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("read model %s: %w", path, err)
+	}
+	if err := m.LoadExternal(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("read model %s: %w", path, err)
+	}
+	return m, nil
+}
+
+// readRegular reads a whole file, and refuses what is none: a device has no end.
+func readRegular(open func(string) (*os.File, error), path string) ([]byte, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file", path)
+	}
+	if info.Size() > math.MaxInt-1 {
+		return nil, fmt.Errorf("%s is too large for this machine", path)
+	}
+	b := make([]byte, info.Size())
+	n, err := io.ReadFull(f, b)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+// LoadExternal loads the data that tensors keep in files under dir. Each file is
+// read once and its tensors share the bytes. Nothing changes on an error.
+func (m *Model) LoadExternal(dir string) error {
+	var external []*Tensor
+	for t := range m.AllTensors() {
+		if t.IsExternal() {
+			external = append(external, t)
+		}
+	}
+	if len(external) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("open the folder of its external data: %w", err)
+	}
+	defer root.Close()
+	files := map[string][]byte{}
+	data := make([][]byte, len(external))
+	for i, t := range external {
+		if data[i], err = t.loadExternal(root, files); err != nil {
+			return fmt.Errorf("tensor %q: %w", t.name, err)
+		}
+	}
+	for i, t := range external {
+		t.setRaw(data[i])
+	}
+	return nil
+}
+
+func (t *Tensor) loadExternal(root *os.Root, files map[string][]byte) ([]byte, error) {
+	var location string
+	var offset int64
+	length := int64(-1)
+	for _, p := range t.External {
+		var err error
+		switch p.Key {
+		case "location":
+			location = p.Value
+		case "offset":
+			offset, err = strconv.ParseInt(p.Value, 10, 64)
+		case "length":
+			length, err = strconv.ParseInt(p.Value, 10, 64)
+		}
+		if err != nil || offset < 0 || length < -1 {
+			return nil, fmt.Errorf("external data %s = %q is not a number of bytes", p.Key, p.Value)
+		}
+	}
+	if location == "" {
+		return nil, errors.New("its external data name no file")
+	}
+	file, ok := files[location]
+	if !ok {
+		if !filepath.IsLocal(location) {
+			return nil, fmt.Errorf("its external data are in %q, outside the model's folder, which is refused", location)
+		}
+		var err error
+		file, err = readRegular(root.Open, location)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("its external data file %q is missing: put it beside the model", location)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("its external data file %q cannot be read: %w", location, err)
+		}
+		files[location] = file
+	}
+	if length < 0 {
+		if length = t.Bytes(); length < 0 {
+			return nil, fmt.Errorf("its external data have no length, and %s%v does not give one", t.DataType, t.Dims)
+		}
+	}
+	if size := int64(len(file)); offset > size || length > size-offset {
+		return nil, fmt.Errorf("its external data are bytes %d to %d of %q, which has %d", offset, offset+length, location, size)
+	}
+	return file[offset : offset+length : offset+length], nil
+}
+
+// AllTensors walks the initializers and the tensors in attributes, subgraphs
+// included.
+func (m *Model) AllTensors() func(yield func(*Tensor) bool) {
+	return func(yield func(*Tensor) bool) {
+		if m.Graph != nil {
+			m.Graph.walkTensors(yield)
+		}
+	}
+}
+
+func (g *Graph) walkTensors(yield func(*Tensor) bool) bool {
+	for t := range g.Initializers() {
+		if !yield(t) {
+			return false
+		}
+	}
+	for n := range g.Nodes() {
+		for _, a := range n.attrs {
+			if a.T != nil && !yield(a.T) {
+				return false
+			}
+			for _, t := range a.Tensors {
+				if !yield(t) {
+					return false
+				}
+			}
+			for _, s := range a.graphs {
+				if !s.walkTensors(yield) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// WriteFile writes the model under a temporary name beside path, syncs it and
+// renames it, so that path never holds a part of it. Weights are written from
+// where they are, without a copy in memory.
+func (m *Model) WriteFile(path string) error {
+	chunks, _, err := m.encode()
+	if err != nil {
+		return fmt.Errorf("write model %s: %w", path, err)
+	}
+	if err := writeChunks(path, chunks); err != nil {
+		return fmt.Errorf("write model: %w", err)
+	}
+	return nil
+}
+
+// externalAlign is where tensors begin in a data file: at a page, so that a
+// runtime can map them.
+const externalAlign = 4096
+
+// WriteFileExternal writes the model with the raw data of every initializer of at
+// least minBytes in a second file beside it, path with ".data" appended. It is for
+// models over 2 GiB; the model in memory keeps its data.
+func (m *Model) WriteFileExternal(path string, minBytes int) error {
+	dataPath := path + ".data"
+	var data [][]byte
+	var offset int64
+	outside := *m
+	// The graph is copied as far as its initializers: nodes are only read.
+	g := *m.Graph
+	outside.raw, outside.Graph = nil, &g
+	g.inits = append([]*Tensor(nil), m.Graph.inits...)
+	for i, t := range g.inits {
+		if t == nil || !t.hasData() || len(t.Raw) < max(1, minBytes) {
+			continue
+		}
+		if pad := -offset & (externalAlign - 1); pad > 0 {
+			data = append(data, make([]byte, pad))
+			offset += pad
+		}
+		e := *t
+		e.Raw, e.hasRaw, e.raw, e.location = nil, false, nil, 1
+		e.External = []StringPair{
+			{Key: "location", Value: filepath.Base(dataPath)},
+			{Key: "offset", Value: strconv.FormatInt(offset, 10)},
+			{Key: "length", Value: strconv.Itoa(len(t.Raw))},
+		}
+		data, offset = append(data, t.Raw), offset+int64(len(t.Raw))
+		g.inits[i] = &e
+	}
+	chunks, _, err := outside.encode()
+	if err != nil {
+		return fmt.Errorf("write model %s: %w", path, err)
+	}
+	// The data first: a model is never there without them.
+	if err := writeChunks(dataPath, data); err != nil {
+		return fmt.Errorf("write model: %w", err)
+	}
+	if err := writeChunks(path, chunks); err != nil {
+		return fmt.Errorf("write model: %w", err)
+	}
+	return nil
+}
+
+func writeChunks(path string, chunks [][]byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	for _, c := range chunks {
+		if _, err = f.Write(c); err != nil {
+			return err
+		}
+	}
+	// CreateTemp makes files for the owner alone; a model is an ordinary file.
+	if err = f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,322 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"unsafe"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// ParseError says where the bytes of a model stop making sense.
+type ParseError struct {
+	Offset int64  // of the field in question, from the start of the model
+	Field  string // its place, like "graph.node[3].attribute[0]"
+	Reason string
+}
+
+func (e *ParseError) Error() string {
+	if e.Field == "" {
+		return fmt.Sprintf("not an ONNX model: %s (at byte %d)", e.Reason, e.Offset)
+	}
+	return fmt.Sprintf("not an ONNX model: %s (at byte %d, in %s)", e.Reason, e.Offset, e.Field)
+}
+
+// within adds the enclosing field to the error's place; index < 0: not repeated.
+func within(err error, field string, index int) error {
+	e, ok := err.(*ParseError)
+	if !ok {
+		return err
+	}
+	if index >= 0 {
+		field = fmt.Sprintf("%s[%d]", field, index)
+	}
+	if e.Field != "" {
+		field += "." + e.Field
+	}
+	e.Field = field
+	return e
+}
+
+// The wire types of protobuf.
+const (
+	wireVarint  = 0
+	wireFixed64 = 1
+	wireBytes   = 2
+	wireGroup   = 3
+	wireFixed32 = 5
+)
+
+const (
+	// maxDepth bounds the nesting of messages, as protobuf's own parsers do.
+	maxDepth = 100
+	// Structs are larger than the shortest messages they are made from. The
+	// budget keeps a file of millions of empty messages from taking a hundred
+	// times its size; real models need about ten times what is not weights.
+	budgetBase, budgetPerByte = 16 << 20, 32
+)
+
+// budget is what the rest of a parse may allocate.
+type budget struct{ left int }
+
+// reader walks the fields of one message. next decodes a whole field; key is the
+// field number and wire type together, so that a known field of another wire type
+// falls through to the unknown ones, as protobuf wants it.
+type reader struct {
+	b      []byte
+	pos    int
+	base   int // offset of b in the model
+	depth  int
+	budget *budget
+
+	key   uint64
+	start int    // of the field
+	v     uint64 // a varint or fixed value
+	data  []byte // a length-delimited value
+	err   error
+}
+
+func (r *reader) fail(reason string) bool {
+	r.err = &ParseError{Offset: int64(r.base + r.start), Reason: reason}
+	return false
+}
+
+// spend accounts for an allocation of n values of the given size in bytes.
+func (r *reader) spend(n int, size uintptr) bool {
+	if r.err != nil {
+		return false
+	}
+	r.budget.left -= n * int(size)
+	if r.budget.left < 0 {
+		return r.fail("it has more empty messages than a model could use")
+	}
+	return true
+}
+
+func (r *reader) varint() (uint64, bool) {
+	if r.pos < len(r.b) && r.b[r.pos] < 0x80 {
+		r.pos++
+		return uint64(r.b[r.pos-1]), true
+	}
+	v, n := protowire.ConsumeVarint(r.b[r.pos:])
+	if n < 0 {
+		return 0, r.fail("a number is cut off or too long; is the file truncated?")
+	}
+	r.pos += n
+	return v, true
+}
+
+// next reads a field; false at the end of the message or on an error, which is in
+// r.err.
+func (r *reader) next() bool {
+	if r.pos >= len(r.b) || r.err != nil {
+		return false
+	}
+	r.start = r.pos
+	var ok bool
+	if r.key, ok = r.varint(); !ok {
+		return false
+	}
+	num := r.key >> 3
+	if num == 0 || num > uint64(protowire.MaxValidNumber) {
+		return r.fail("there is no field of that number")
+	}
+	switch r.key & 7 {
+	case wireVarint:
+		r.v, ok = r.varint()
+		return ok
+	case wireFixed64:
+		if len(r.b)-r.pos < 8 {
+			return r.fail("a number is cut off; is the file truncated?")
+		}
+		r.v = binary.LittleEndian.Uint64(r.b[r.pos:])
+		r.pos += 8
+	case wireFixed32:
+		if len(r.b)-r.pos < 4 {
+			return r.fail("a number is cut off; is the file truncated?")
+		}
+		r.v = uint64(binary.LittleEndian.Uint32(r.b[r.pos:]))
+		r.pos += 4
+	case wireBytes:
+		n, ok := r.varint()
+		if !ok {
+			return false
+		}
+		if n > uint64(len(r.b)-r.pos) {
+			return r.fail(fmt.Sprintf("a field of %d bytes goes past the end; is the file truncated?", n))
+		}
+		end := r.pos + int(n)
+		r.data = r.b[r.pos:end:end]
+		r.pos = end
+	case wireGroup:
+		n := protowire.ConsumeFieldValue(protowire.Number(num), protowire.StartGroupType, r.b[r.pos:])
+		if n < 0 {
+			return r.fail("a group is not closed")
+		}
+		r.pos += n
+	default:
+		return r.fail("there is no field of that wire type")
+	}
+	return true
+}
+
+// sub opens the length-delimited field just read as a message.
+func (r *reader) sub() (reader, error) {
+	s := reader{b: r.data, base: r.base + r.pos - len(r.data), depth: r.depth + 1, budget: r.budget}
+	if s.depth > maxDepth {
+		r.fail(fmt.Sprintf("messages are nested more than %d deep", maxDepth))
+	}
+	return s, r.err
+}
+
+// str returns the field just read as a string, without a copy.
+func (r *reader) str() string {
+	if len(r.data) == 0 {
+		return ""
+	}
+	return unsafe.String(&r.data[0], len(r.data))
+}
+
+// unknown appends the field just read to the unknown ones. The first is not copied.
+func (r *reader) unknown(to []byte) []byte {
+	f := r.b[r.start:r.pos:r.pos]
+	if to == nil {
+		return f
+	}
+	return append(to, f...)
+}
+
+// counts returns how often each of the first 32 field numbers occurs as a
+// length-delimited field; it stops quietly where the message is broken, since the
+// real pass reports that.
+func (r *reader) counts() (n [32]int) {
+	c := reader{b: r.b, budget: r.budget}
+	for c.next() {
+		if num := c.key >> 3; c.key&7 == wireBytes && num < 32 {
+			n[num]++
+		}
+	}
+	return n
+}
+
+// writer builds a message from its end to its start, so that the length of what is
+// inside is known when its prefix is written and every byte is written once. Large
+// values are referred to, not copied.
+type writer struct {
+	chunks [][]byte // finished, last one first
+	buf    []byte   // being filled from its end
+	pos    int      // start of what is filled in buf
+	size   int
+}
+
+const (
+	// Values of this size get a chunk of their own.
+	referSize  = 4096
+	bufferSize = 64 << 10
+)
+
+func (w *writer) bytes(b []byte) {
+	w.size += len(b)
+	if len(b) >= referSize {
+		w.flush()
+		w.chunks = append(w.chunks, b)
+		return
+	}
+	copy(w.room(len(b)), b)
+}
+
+func (w *writer) string(s string) {
+	w.size += len(s)
+	copy(w.room(len(s)), s)
+}
+
+// room makes space for n bytes in front and returns it.
+func (w *writer) room(n int) []byte {
+	if w.pos < n {
+		w.flush()
+		w.buf = make([]byte, max(bufferSize, n))
+		w.pos = len(w.buf)
+	}
+	w.pos -= n
+	return w.buf[w.pos : w.pos+n]
+}
+
+// flush ends the current chunk; what is left in front of it is used further.
+func (w *writer) flush() {
+	if w.pos < len(w.buf) {
+		w.chunks = append(w.chunks, w.buf[w.pos:])
+		w.buf = w.buf[:w.pos]
+	}
+}
+
+func (w *writer) varint(v uint64) {
+	n := (bits.Len64(v|1) + 6) / 7
+	w.size += n
+	b := w.room(n)
+	for i := range n - 1 {
+		b[i] = byte(v) | 0x80
+		v >>= 7
+	}
+	b[n-1] = byte(v)
+}
+
+func (w *writer) tag(num int, wire uint64) { w.varint(uint64(num)<<3 | wire) }
+
+func (w *writer) intField(num int, v int64) {
+	w.varint(uint64(v))
+	w.tag(num, wireVarint)
+}
+
+func (w *writer) nonzeroField(num int, v int64) {
+	if v != 0 {
+		w.intField(num, v)
+	}
+}
+
+func (w *writer) fixed32Field(num int, v uint32) {
+	w.size += 4
+	binary.LittleEndian.PutUint32(w.room(4), v)
+	w.tag(num, wireFixed32)
+}
+
+func (w *writer) bytesField(num int, b []byte) {
+	w.bytes(b)
+	w.varint(uint64(len(b)))
+	w.tag(num, wireBytes)
+}
+
+// stringField writes an element of a list of strings, or a string that is there.
+func (w *writer) stringField(num int, s string) {
+	w.string(s)
+	w.varint(uint64(len(s)))
+	w.tag(num, wireBytes)
+}
+
+func (w *writer) textField(num int, s string) {
+	if s != "" {
+		w.stringField(num, s)
+	}
+}
+
+func (w *writer) blobField(num int, b []byte) {
+	if len(b) > 0 {
+		w.bytesField(num, b)
+	}
+}
+
+// end closes a message begun when the writer had the given size.
+func (w *writer) end(num, size int) {
+	w.varint(uint64(w.size - size))
+	w.tag(num, wireBytes)
+}
+
+// list returns the chunks, first one first.
+func (w *writer) list() [][]byte {
+	w.flush()
+	out := make([][]byte, len(w.chunks))
+	for i, c := range w.chunks {
+		out[len(out)-1-i] = c
+	}
+	return out
+}
