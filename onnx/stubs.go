@@ -1,14 +1,5 @@
 package onnx
 
-func constantValue(n *Node) *Tensor          { return nil }
-
-
-
-// passes; each returns the number of changes
-func ConstantsToInitializers(m *Model) (int, error) { return 0, nil }
-func FoldBatchNorm(m *Model) (int, error)           { return 0, nil }
-func EliminateIdentity(m *Model) (int, error)       { return 0, nil }
-
 type Shapes struct{}
 
 // Of returns what is known of a value of the model's graph: its element type and axes (nil, with ok, for an unknown rank).
