@@ -1,0 +1,352 @@
+package ort
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// EnvLibrary names a library file, or a folder that holds one; it wins over every other place.
+const EnvLibrary = "OPTIMIZE_ONNXRUNTIME"
+
+// EnvData names the folder that `optimize init` installs native runtimes into.
+const EnvData = "OPTIMIZE_DATA"
+
+// MinVersion is the oldest release whose interface this package speaks.
+const MinVersion = "1.24"
+
+// receiptFile is what the installer leaves beside the library, with sizes, times and digests.
+const receiptFile = "install.json"
+
+// Library is a shared library of ONNX Runtime on this machine.
+type Library struct {
+	Path    string // absolute
+	Version string // "1.32.0"; empty when neither a receipt nor the file's name tells it
+	Digest  string // SHA-256 of the file, lower-case hex; empty from [Locate]
+}
+
+// Place is one place where a library was looked for.
+type Place struct {
+	Path   string
+	Reason string // why it did not serve
+}
+
+// NotFoundError tells that no usable library is on this machine.
+type NotFoundError struct {
+	Tried []Place
+}
+
+func (e *NotFoundError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "ONNX Runtime %s or newer is not installed here. Run `optimize init`, or set %s to the library.", MinVersion, EnvLibrary)
+	for i, p := range e.Tried {
+		sep := "; "
+		if i == 0 {
+			sep = " Looked in: "
+		}
+		fmt.Fprintf(&b, "%s%s (%s)", sep, p.Path, p.Reason)
+	}
+	return b.String()
+}
+
+// Find locates the library and takes its digest: from the installer's receipt when
+// the file is as the receipt says, else by reading the file. The places are, in
+// order: $OPTIMIZE_ONNXRUNTIME; the newest version under $OPTIMIZE_DATA, or under
+// the user's data folder when that is not set; the system's library folders. When
+// there is none the error is a [*NotFoundError].
+func Find() (Library, error) {
+	lib, err := Locate()
+	if err != nil {
+		return Library{}, err
+	}
+	if lib.Digest, err = digest(lib.Path); err != nil {
+		return Library{}, fmt.Errorf("ONNX Runtime's library cannot be read: %w", err)
+	}
+	return lib, nil
+}
+
+// Locate is [Find] without the digest: it does not read the library.
+func Locate() (Library, error) {
+	nf := &NotFoundError{}
+	if v := os.Getenv(EnvLibrary); v != "" {
+		p, err := filepath.Abs(v)
+		if err != nil {
+			return Library{}, fmt.Errorf("%s: %w", EnvLibrary, err)
+		}
+		st, err := os.Stat(p)
+		switch {
+		case err != nil:
+			nf.Tried = append(nf.Tried, Place{p, EnvLibrary + " names it, but " + reason(err)})
+		case st.IsDir():
+			if lib, ok := newest(libraries(p)); ok {
+				return lib, nil
+			}
+			nf.Tried = append(nf.Tried, Place{p, EnvLibrary + " names it, but it holds no " + pattern()})
+		default:
+			return describe(p), nil
+		}
+		// A wrong setting is an error: falling through would run another library than the user chose.
+		return Library{}, nf
+	}
+
+	if dir, err := dataDir(); err != nil {
+		nf.Tried = append(nf.Tried, Place{"the user's data folder", err.Error()})
+	} else {
+		root := filepath.Join(dir, "runtimes", "onnxruntime")
+		versions, err := os.ReadDir(root)
+		if err != nil {
+			nf.Tried = append(nf.Tried, Place{root, reason(err)})
+		}
+		var found []Library
+		for _, v := range versions {
+			if v.IsDir() {
+				found = append(found, libraries(filepath.Join(root, v.Name()))...)
+			}
+		}
+		if lib, ok := nf.usable(found); ok {
+			return lib, nil
+		}
+		if err == nil && len(found) == 0 {
+			nf.Tried = append(nf.Tried, Place{root, "it holds no " + pattern()})
+		}
+	}
+
+	for _, dir := range systemDirs() {
+		found := libraries(dir)
+		if lib, ok := nf.usable(found); ok {
+			return lib, nil
+		}
+		if len(found) == 0 {
+			nf.Tried = append(nf.Tried, Place{dir, "no " + pattern()})
+		}
+	}
+	return Library{}, nf
+}
+
+// usable returns the newest library that is not too old, and notes the others.
+func (e *NotFoundError) usable(found []Library) (Library, bool) {
+	lib, ok := newest(found)
+	if ok && lib.Version != "" && compareVersions(lib.Version, MinVersion) < 0 {
+		e.Tried = append(e.Tried, Place{lib.Path, "it is version " + lib.Version})
+		return Library{}, false
+	}
+	return lib, ok
+}
+
+func reason(err error) string {
+	if errors.Is(err, os.ErrNotExist) {
+		return "it does not exist"
+	}
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}
+
+func dataDir() (string, error) {
+	if d := os.Getenv(EnvData); d != "" {
+		return filepath.Abs(d)
+	}
+	if runtime.GOOS == "windows" {
+		if d := os.Getenv("LocalAppData"); d != "" {
+			return filepath.Join(d, "optimize"), nil
+		}
+		return "", errors.New("%LocalAppData% is not set")
+	}
+	if d := os.Getenv("XDG_DATA_HOME"); runtime.GOOS != "darwin" && filepath.IsAbs(d) {
+		return filepath.Join(d, "optimize"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	if runtime.GOOS == "darwin" {
+		return filepath.Join(home, "Library", "Application Support", "optimize"), nil
+	}
+	return filepath.Join(home, ".local", "share", "optimize"), nil
+}
+
+// systemDirs are the folders of the dynamic linker. On Windows there are none: the
+// onnxruntime.dll of the system itself is years old and would be taken by mistake.
+func systemDirs() []string {
+	switch runtime.GOOS {
+	case "windows":
+		return nil
+	case "darwin":
+		return []string{"/opt/homebrew/lib", "/usr/local/lib"}
+	}
+	dirs := filepath.SplitList(os.Getenv("LD_LIBRARY_PATH"))
+	dirs = slices.DeleteFunc(dirs, func(d string) bool { return !filepath.IsAbs(d) })
+	dirs = append(dirs, "/usr/local/lib", "/usr/lib")
+	switch runtime.GOARCH {
+	case "amd64":
+		dirs = append(dirs, "/usr/lib64", "/usr/lib/x86_64-linux-gnu")
+	case "arm64":
+		dirs = append(dirs, "/usr/lib64", "/usr/lib/aarch64-linux-gnu")
+	}
+	return dirs
+}
+
+func pattern() string {
+	switch runtime.GOOS {
+	case "windows":
+		return "onnxruntime.dll"
+	case "darwin":
+		return "libonnxruntime*.dylib"
+	}
+	return "libonnxruntime.so*"
+}
+
+// libraries lists the libraries in a folder: directly, or where a wheel or a release archive has them.
+func libraries(dir string) []Library {
+	var out []Library
+	for _, sub := range []string{".", "lib", "capi", filepath.Join("onnxruntime", "capi")} {
+		// A glob would read meaning into a folder's own name.
+		entries, err := os.ReadDir(filepath.Join(dir, sub))
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if ok, err := filepath.Match(pattern(), e.Name()); err != nil || !ok {
+				continue
+			}
+			p := filepath.Join(dir, sub, e.Name())
+			if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() {
+				out = append(out, describe(p))
+			}
+		}
+		if len(out) > 0 {
+			break
+		}
+	}
+	return out
+}
+
+func newest(libs []Library) (Library, bool) {
+	if len(libs) == 0 {
+		return Library{}, false
+	}
+	return slices.MaxFunc(libs, func(a, b Library) int { return compareVersions(a.Version, b.Version) }), true
+}
+
+var versionInName = regexp.MustCompile(`(?:\.so\.|libonnxruntime\.)(\d+\.\d+(?:\.\d+)*)`)
+
+// describe reads what a path says about its version; links are followed, since
+// libonnxruntime.so is usually one to the file with the number.
+func describe(path string) Library {
+	lib := Library{Path: path}
+	real := path
+	if p, err := filepath.EvalSymlinks(path); err == nil {
+		real = p
+	}
+	if r, _, ok := readReceipt(real); ok && r.Version != "" {
+		lib.Version = r.Version
+		return lib
+	}
+	for _, p := range []string{path, real} {
+		// A soname such as .so.1 has no minor version and says nothing here.
+		if m := versionInName.FindStringSubmatch(filepath.Base(p)); m != nil {
+			lib.Version = m[1]
+			return lib
+		}
+	}
+	for _, up := range []string{".", ".."} {
+		if b, err := os.ReadFile(filepath.Join(filepath.Dir(real), up, "VERSION")); err == nil && len(b) < 64 {
+			lib.Version = strings.TrimSpace(string(b))
+			return lib
+		}
+	}
+	return lib
+}
+
+// receipt is what `optimize init` leaves beside an installed library.
+type receipt struct {
+	Version string         `json:"version"`
+	Files   []receiptFacts `json:"files"`
+}
+
+type receiptFacts struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	MTime  int64  `json:"mtime_ns"`
+	SHA256 string `json:"sha256"`
+}
+
+// readReceipt finds the receipt of a library in its folder or one of the two above
+// (a wheel's layout is two folders deep), and the library's path relative to it.
+func readReceipt(lib string) (receipt, string, bool) {
+	dir := filepath.Dir(lib)
+	for range 3 {
+		if b, err := os.ReadFile(filepath.Join(dir, receiptFile)); err == nil {
+			var r receipt
+			rel, err := filepath.Rel(dir, lib)
+			if err != nil || json.Unmarshal(b, &r) != nil {
+				return receipt{}, "", false
+			}
+			return r, filepath.ToSlash(rel), true
+		}
+		dir = filepath.Dir(dir)
+	}
+	return receipt{}, "", false
+}
+
+func digest(path string) (string, error) {
+	if p, err := filepath.EvalSymlinks(path); err == nil {
+		path = p
+	}
+	if r, rel, ok := readReceipt(path); ok {
+		st, err := os.Stat(path)
+		for _, f := range r.Files {
+			if err == nil && f.Path == rel && f.Size == st.Size() && f.MTime == st.ModTime().UnixNano() && len(f.SHA256) == 64 {
+				return f.SHA256, nil
+			}
+		}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// compareVersions orders dotted numbers; an unknown version comes before every other.
+func compareVersions(a, b string) int {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range max(len(as), len(bs)) {
+		if d := number(as, i) - number(bs, i); d != 0 {
+			return d
+		}
+	}
+	return 0
+}
+
+func number(parts []string, i int) int {
+	if i >= len(parts) {
+		return 0
+	}
+	digits := strings.IndexFunc(parts[i], func(r rune) bool { return r < '0' || r > '9' })
+	if digits < 0 {
+		digits = len(parts[i])
+	}
+	n, err := strconv.Atoi(parts[i][:digits])
+	if err != nil {
+		return -1
+	}
+	return n
+}
