@@ -28,18 +28,19 @@ func (e *Error) Error() string {
 }
 
 var (
+	// A place in the engine's source and the signature that follows it:
 	// "/onnxruntime_src/onnxruntime/core/graph/model.cc:182 onnxruntime::Model::Model(onnx::ModelProto&&, ...) "
-	sourcePlace = regexp.MustCompile(`(?:[A-Za-z]:)?[\w./\\+-]*\.(?:cc|h|cpp|hpp|cu|mm):\d+\s*`)
-	// The signature that follows it, up to the message; the engine writes namespaces out.
-	signature   = regexp.MustCompile(`(?:[\w:<>&*~,]+ )*(?:onnxruntime|std|onnx|google)::[^()]*\([^()]*(?:\([^()]*\)[^()]*)*\)(?: const)?(?: \[with [^\]]*\])?\s*`)
-	errorPrefix = regexp.MustCompile(`^(?:Error (?:creating C session(?: from file)?|running network|loading temporary session|creating temporary session)|Exception(?: during (?:initialization|loading))?|Load model from .*? failed|This is an invalid model\. Error|Fail|FAIL|INVALID_ARGUMENT|Non-zero status code returned while running [^\s]+ node\. Name:'[^']*' Status Message)\s*:\s*`)
+	sourcePlace = regexp.MustCompile(`(?:[A-Za-z]:)?[\w./\\+-]*\.(?:cc|h|cpp|hpp|cu|mm):\d+(?: (?:[\w:<>&*~,]+ )*[\w:<>&*~,]*\([^()]*(?:\([^()]*\)[^()]*)*\)(?: const)?(?: \[with [^\]]*\])?)?\s*`)
+	errorPrefix = regexp.MustCompile(`^(?:Error (?:creating C session(?: from file)?|running network|loading temporary session|creating temporary session)|Exception(?: during (?:initialization|loading))?|Load model from .*? failed|This is an invalid model|Fail|FAIL|INVALID_ARGUMENT|NOT_IMPLEMENTED|Non-zero status code returned while running \S+ node\. Name:'[^']*' Status Message)\s*[:.]\s*`)
+	ansi        = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-	runningNode = regexp.MustCompile(`while running (\S+) node\. Name:'([^']*)'`)
-	nodeOp      = regexp.MustCompile(`(?i)\bnode\s*\((.*?)\)\s*(?:Op|with operator|of type)\s*:?\s*\(?([\w.]+)\)?`)
-	kernelFor   = regexp.MustCompile(`Could not find an implementation for ([\w.]+(?:\(\d+\))?) node with name '([^']*)'`)
-	schemaFor   = regexp.MustCompile(`No Op registered for (\S+)`)
-	notRegister = regexp.MustCompile(`Fatal error: (\S+?)(?:\(-?\d+\))? is not a registered function/op`)
-	nodeNamed   = regexp.MustCompile(`(?i)\bnode(?: name)?\s*[:=]?\s*['"(]([^'")]+)['")]`)
+	runningNode  = regexp.MustCompile(`while running (\S+) node\. Name:'([^']*)'`)
+	kernelFor    = regexp.MustCompile(`Could not find an implementation for ([\w.]+(?:\(\d+\))?) node with name '([^']*)'`)
+	inNode       = regexp.MustCompile(`In Node, \("([^"]*)", ([^,]+), "([^"]*)", -?\d+\).*?, Error:? (.*)`)
+	operatorNode = regexp.MustCompile(`of operator \(([^)]*)\) in node \(([^)]*)\)`)
+	nodeOp       = regexp.MustCompile(`(?i)\bnode \((.*?)\) Op \(([\w.]+)\)`)
+	notFunction  = regexp.MustCompile(`Fatal error: (\S+?)(?:\(-?\d+\))? is not a registered function/op`)
+	newerOpset   = regexp.MustCompile(`Opset (\d+) is under development.*domain (\S+) is till opset (\d+)`)
 )
 
 func newError(action string, err error) error {
@@ -48,14 +49,21 @@ func newError(action string, err error) error {
 	}
 	raw := err.Error()
 	e := &Error{Action: action, Message: clean(raw)}
+	var domain, newest string
 	switch {
+	case match(inNode, e.Message, &e.Node, &e.Op, &domain, &e.Message):
+		if domain != "" {
+			e.Op = domain + "." + e.Op
+		}
 	case match(runningNode, raw, &e.Op, &e.Node):
 	case match(kernelFor, raw, &e.Op, &e.Node):
+	case match(operatorNode, raw, &e.Op, &e.Node):
 	case match(nodeOp, raw, &e.Node, &e.Op):
-	case match(schemaFor, raw, &e.Op):
-	case match(notRegister, raw, &e.Op):
-	default:
-		match(nodeNamed, raw, &e.Node)
+	case match(notFunction, raw, &e.Op):
+	}
+	var opset string
+	if match(newerOpset, e.Message, &opset, &domain, &newest) {
+		e.Message = fmt.Sprintf("it uses opset %s of domain %s, and this library knows up to %s. Install a newer library, or export the model with an older opset", opset, domain, newest)
 	}
 	return e
 }
@@ -75,10 +83,7 @@ func match(re *regexp.Regexp, s string, to ...*string) bool {
 // signatures and the prefixes that its layers stack up.
 func clean(s string) string {
 	s = ansi.ReplaceAllString(s, "")
-	if at := sourcePlace.FindStringIndex(s); at != nil {
-		s = sourcePlace.ReplaceAllString(s, "")
-		s = signature.ReplaceAllString(s, "")
-	}
+	s = sourcePlace.ReplaceAllString(s, "")
 	s = strings.Join(strings.Fields(s), " ")
 	for {
 		t := strings.TrimSpace(errorPrefix.ReplaceAllString(s, ""))
@@ -94,5 +99,3 @@ func clean(s string) string {
 	}
 	return strings.ToValidUTF8(strings.TrimRight(s, " ."), "?")
 }
-
-var ansi = regexp.MustCompile("\x1b\\[[0-9;]*m")

@@ -146,13 +146,12 @@ type Bound struct {
 	own     *engine.DynamicAdvancedSession // the model without the epilogue, when it has one
 	binding *engine.IoBinding
 	in, out []*value
-	names   []string
 }
 
 // Bind fixes the inputs and makes room for the outputs, whose shapes it learns by
 // running the model once. The inputs' bytes may be changed between runs; they must
-// not be freed before Close. The bound outputs are those of the model as it is: no
-// conversion runs with them.
+// not be freed before Close. What is timed is the model as it is: the conversions
+// that Run adds for some element types do not run, save for scalars of such a type.
 func (s *Session) Bind(inputs map[string]tensor.Tensor) (_ *Bound, err error) {
 	shapes, err := s.Run(inputs, nil)
 	if err != nil {
@@ -169,8 +168,12 @@ func (s *Session) Bind(inputs map[string]tensor.Tensor) (_ *Bound, err error) {
 			err = errors.Join(err, b.Close())
 		}
 	}()
-	session := s.run
-	if s.altered {
+	session, plain := s.run, true
+	for _, o := range s.outputs {
+		// What the engine cannot be given a place for is bound behind the epilogue.
+		plain = plain && (native(o.DType) || len(shapes[o.Name].Shape) > 0 && shapes[o.Name].Elements() > 0)
+	}
+	if s.altered && plain {
 		if b.own, err = s.reload(false); err != nil {
 			return nil, err
 		}
@@ -187,15 +190,26 @@ func (s *Session) Bind(inputs map[string]tensor.Tensor) (_ *Bound, err error) {
 			return nil, newError("bind the input "+s.inputs[i].Name, err)
 		}
 	}
-	for _, o := range s.outputs {
-		t := shapes[o.Name]
-		v, err := newValue(tensor.Tensor{DType: t.DType, Shape: t.Shape, Data: aligned(t.Data)})
+	for i, o := range s.outputs {
+		t, name := shapes[o.Name], o.Name
+		if f := s.fetches[i]; s.altered && !plain {
+			if name = f.name; f.cast {
+				t.DType = tensor.F32
+			}
+			if f.outer {
+				t.Shape = append([]int64{1}, t.Shape...)
+			}
+		}
+		size, err := tensor.Size(t.DType, t.Shape)
+		if err != nil {
+			return nil, fmt.Errorf("output %q: %w", o.Name, err)
+		}
+		v, err := newValue(tensor.Tensor{DType: t.DType, Shape: t.Shape, Data: aligned(make([]byte, size))})
 		if err != nil {
 			return nil, fmt.Errorf("output %q: %w", o.Name, err)
 		}
 		b.out = append(b.out, v)
-		b.names = append(b.names, o.Name)
-		if err := b.binding.BindOutput(o.Name, v.Value); err != nil {
+		if err := b.binding.BindOutput(name, v.Value); err != nil {
 			return nil, newError("bind the output "+o.Name, err)
 		}
 	}

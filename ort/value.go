@@ -2,6 +2,7 @@ package ort
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"unsafe"
 
@@ -181,5 +182,44 @@ func (f fetch) restore(t tensor.Tensor, d tensor.DType) (tensor.Tensor, error) {
 	if err != nil {
 		return t, err
 	}
-	return tensor.FromFloat32(d, t.Shape, x)
+	switch d {
+	case tensor.F16, tensor.BF16:
+		return tensor.FromFloat32(d, t.Shape, x)
+	case tensor.U4, tensor.I4:
+		b := make([]byte, (len(x)+1)/2)
+		for i, v := range x {
+			b[i/2] |= byte(int8(v)) & 0xf << (i % 2 * 4)
+		}
+		return tensor.Tensor{DType: d, Shape: t.Shape, Data: b}, nil
+	}
+	return narrow(d, t.Shape, x)
+}
+
+// narrow goes back to an 8-bit float: each of the values is one of its 256.
+func narrow(d tensor.DType, shape []int64, x []float32) (tensor.Tensor, error) {
+	codes := tensor.Tensor{DType: d, Shape: []int64{256}, Data: make([]byte, 256)}
+	for i := range codes.Data {
+		codes.Data[i] = byte(i)
+	}
+	values, err := tensor.ToFloat32(codes)
+	if err != nil {
+		return codes, err
+	}
+	code := make(map[uint32]byte, 256)
+	nan := byte(0)
+	for i, v := range values {
+		if v != v {
+			nan = byte(i)
+		}
+		code[math.Float32bits(v)] = byte(i)
+	}
+	b := make([]byte, len(x))
+	for i, v := range x {
+		c, ok := code[math.Float32bits(v)]
+		if !ok {
+			c = nan
+		}
+		b[i] = c
+	}
+	return tensor.Tensor{DType: d, Shape: shape, Data: b}, nil
 }
