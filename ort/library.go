@@ -88,12 +88,17 @@ func Locate() (Library, error) {
 		case err != nil:
 			nf.Tried = append(nf.Tried, Place{p, EnvLibrary + " names it, but " + reason(err)})
 		case st.IsDir():
-			if lib, ok := newest(libraries(p)); ok {
+			found := libraries(p)
+			if lib, ok := nf.usable(found); ok {
 				return lib, nil
 			}
-			nf.Tried = append(nf.Tried, Place{p, EnvLibrary + " names it, but it holds no " + pattern()})
+			if len(found) == 0 {
+				nf.Tried = append(nf.Tried, Place{p, EnvLibrary + " names it, but it holds no " + pattern()})
+			}
 		default:
-			return describe(p), nil
+			if lib, ok := nf.usable([]Library{describe(p)}); ok {
+				return lib, nil
+			}
 		}
 		// A wrong setting is an error: falling through would run another library than the user chose.
 		return Library{}, nf

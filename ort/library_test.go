@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -61,6 +62,12 @@ func TestFindVariable(t *testing.T) {
 		}
 		if runtime.GOOS != "windows" && lib.Version != "1.27.1" {
 			t.Fatalf("%+v", lib)
+		}
+	}
+	if runtime.GOOS != "windows" {
+		t.Setenv(EnvLibrary, put(t, "old", t.TempDir(), libName("1.23.2")))
+		if _, err := Find(); err == nil || !strings.Contains(err.Error(), "it is version 1.23.2") {
+			t.Fatal(err)
 		}
 	}
 	// A wrong setting is said, not passed over.
@@ -128,7 +135,16 @@ func TestLoadRefuses(t *testing.T) {
 	dir := t.TempDir()
 	old := Library{Path: put(t, "x", dir, libName("1.23.2")), Version: "1.23.2"}
 	if _, ok := Loaded(); ok {
-		t.Skip("the library was loaded by another test")
+		// A process loads one library, so this test needs one of its own.
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(self, "-test.run=^TestLoadRefuses$", "-test.v").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "--- PASS: TestLoadRefuses") {
+			t.Fatalf("%s\n%s", err, out)
+		}
+		return
 	}
 	for _, c := range []struct {
 		lib  Library

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -21,7 +22,7 @@ import (
 type Options struct {
 	Threads            int      // threads that share one operator; 0: as many as there are cores
 	Optimize           bool     // let the engine rewrite the graph (fusions, layouts)
-	OptimizedModelPath string   // where to write the graph that the engine runs; empty: nowhere
+	OptimizedModelPath string   // where to write the graph that the engine runs, its large weights in PATH.data; empty: nowhere
 	ExternalDataDir    string   // where weights outside a model given as bytes lie
 	Outputs            []string // what to compute of the model's outputs; empty: all
 	Spin               bool     // let idle threads wait busily: lower latency, a core burnt per thread
@@ -48,7 +49,8 @@ type Session struct {
 }
 
 // NewSession loads a model from its bytes, which the engine copies. Weights in
-// external files are looked for in Options.ExternalDataDir. A model that the engine
+// external files are looked for in Options.ExternalDataDir; such a model must state
+// the element types of its outputs. A model that the engine
 // refuses gives an [*Error].
 func NewSession(model []byte, o Options) (*Session, error) {
 	return open(bytes.NewReader(model), int64(len(model)), o, func() ([]byte, error) { return model, nil }, "")
@@ -141,6 +143,9 @@ func open(r io.ReaderAt, size int64, o Options, read func() ([]byte, error), pat
 	}
 	return s, nil
 }
+
+// externalFrom is the size in bytes from which weights of an optimized model are written beside it.
+const externalFrom = 1 << 20
 
 func supported(what string, v valueInfo) error {
 	if v.kind != "" {
@@ -271,7 +276,12 @@ func sessionOptions(o Options, fromBytes bool) (*engine.SessionOptions, error) {
 		flag("session.disable_prepacking", !o.Prepack),
 	)
 	if err == nil && o.OptimizedModelPath != "" {
-		err = opts.SetOptimizedModelFilePath(o.OptimizedModelPath)
+		// Large weights go to a file beside it: a model over 2 GB could not be written otherwise.
+		err = errors.Join(
+			opts.SetOptimizedModelFilePath(o.OptimizedModelPath),
+			opts.AddSessionConfigEntry("session.optimized_model_external_initializers_file_name", filepath.Base(o.OptimizedModelPath)+".data"),
+			opts.AddSessionConfigEntry("session.optimized_model_external_initializers_min_size_in_bytes", strconv.Itoa(externalFrom)),
+		)
 	}
 	if err == nil && fromBytes && o.ExternalDataDir != "" {
 		err = opts.AddSessionConfigEntry("session.model_external_initializers_file_folder_path", o.ExternalDataDir)
