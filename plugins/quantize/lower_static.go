@@ -1,0 +1,32 @@
+package quantize
+
+import (
+	"fmt"
+
+	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/sdk"
+)
+
+// lowerStatic rewrites a prepared model into the target's Q/DQ layout. The graph keeps its inputs and outputs, names
+// and types included.
+func lowerStatic(m *onnx.Model, p *placement, t *Target, r ranges, perChannel bool) (quantized map[string]bool, err error) {
+	e := newEmitter(m.Graph, p, t, r)
+	quantized, err = e.weights(perChannel)
+	if err != nil {
+		return nil, sdk.AttrError("model", "a weight cannot be quantized", err.Error())
+	}
+	e.activations()
+	return quantized, finish(m)
+}
+
+// finish drops what nothing reads any more and makes sure that the result is sound.
+func finish(m *onnx.Model) error {
+	if err := m.Graph.TopoSort(); err != nil {
+		return fmt.Errorf("the quantized graph cannot be put in order: %w", err)
+	}
+	m.Graph.Prune()
+	if err := onnx.Check(m); err != nil {
+		return fmt.Errorf("the quantized graph is not valid: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,243 @@
+package quantize
+
+import (
+	"fmt"
+
+	"github.com/optimize-hcl/optimize/onnx"
+)
+
+// placement says what becomes integers: the nodes, and the values around them.
+type placement struct {
+	nodes    []*candidate // in graph order
+	byNode   map[*onnx.Node]*candidate
+	clamps   []*clampFold // in graph order
+	floats   []floatNode  // in graph order
+	unused   []string     // patterns of keep_float that match no node
+	values   []string     // that get a Q and DQ pair, or may, in order of appearance; these need a range
+	needed   map[string]bool
+	groups   *groups
+	macs     map[*onnx.Node]int64
+	macTotal int64
+}
+
+// clampFold is a Relu or Clip that vanishes when saturation does the same.
+type clampFold struct {
+	*candidate
+	in, out string
+	// certain: it vanishes whatever the ranges; else calibration decides, and in needs a range too.
+	certain bool
+	folded  bool
+}
+
+// floatNode is a node that stays in float.
+type floatNode struct {
+	node   *onnx.Node
+	reason string
+}
+
+func (f floatNode) String() string {
+	return fmt.Sprintf("%s (%s): %s", nodeName(f.node), f.node.OpType, f.reason)
+}
+
+// place decides what is quantized. Convolutions and matrix products always are; a node that joins or passes on values
+// only on a path between two of them: elsewhere the conversions cost more than the integers save.
+func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, keep []string) *placement {
+	g := m.Graph
+	p := &placement{byNode: map[*onnx.Node]*candidate{}, needed: map[string]bool{}, groups: newGroups()}
+	p.macTotal, p.macs = onnx.CountMACs(m, shapes)
+	c := &classifier{graph: g, shapes: shapes, opset: m.Opset(onnx.DefaultDomain), target: t,
+		keep: keep, used: make([]bool, len(keep)), macs: p.macs}
+
+	var all []*candidate
+	refused := map[*onnx.Node]*refusal{}
+	for n := range g.Nodes() {
+		k, no := c.classify(n)
+		if no != nil {
+			refused[n] = no
+			continue
+		}
+		all = append(all, k)
+	}
+	for i, u := range c.used {
+		if !u {
+			p.unused = append(p.unused, keep[i])
+		}
+	}
+
+	after, before := reach(all)
+	for _, k := range all {
+		switch k.rule.Role {
+		case RoleConv, RoleMatrix:
+		case RoleClamp:
+			continue
+		default:
+			if !anyOf(k.data, after) || !anyOf(k.node.Outputs(), before) {
+				// Worth a word where two activations meet: a residual connection is what users look for.
+				refused[k.node] = &refusal{"it does not lie between two quantized nodes", k.rule.Role == RoleJoin && len(k.data) > 1}
+				continue
+			}
+		}
+		p.nodes = append(p.nodes, k)
+		p.byNode[k.node] = k
+	}
+	p.chooseValues(g)
+	p.chooseClamps(g, all)
+	p.listValues(g)
+
+	for n := range g.Nodes() {
+		if r := refused[n]; r != nil && r.worth {
+			p.floats = append(p.floats, floatNode{n, r.reason})
+		}
+	}
+	return p
+}
+
+// reach returns the values that come from a quantized convolution or matrix product through nodes that can be
+// quantized, and the values that lead to one.
+func reach(all []*candidate) (after, before map[string]bool) {
+	after, before = map[string]bool{}, map[string]bool{}
+	for _, k := range all {
+		if k.weight != nil || anyOf(k.data, after) {
+			mark(after, k.node.Outputs())
+		}
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if k := all[i]; k.weight != nil || anyOf(k.node.Outputs(), before) {
+			mark(before, k.data)
+		}
+	}
+	return after, before
+}
+
+// chooseValues marks what must be quantized and which values share a scale.
+func (p *placement) chooseValues(g *onnx.Graph) {
+	for _, k := range p.nodes {
+		mark(p.needed, k.data)
+		switch k.rule.Role {
+		case RoleConv, RoleJoin:
+			mark(p.needed, k.node.Outputs()[:1])
+		case RolePass:
+			mark(p.needed, k.node.Outputs())
+			for _, v := range append(append([]string(nil), k.data...), k.node.Outputs()...) {
+				if v != "" {
+					p.groups.union(k.data[0], v)
+				}
+			}
+		}
+	}
+}
+
+// chooseClamps finds each Relu and Clip whose output is quantized and whose input has no other reader: there the
+// QuantizeLinear can take its place. What made the input then writes integers itself.
+func (p *placement) chooseClamps(g *onnx.Graph, all []*candidate) {
+	byOut := map[string]*clampFold{}
+	for _, k := range all {
+		if k.rule.Role != RoleClamp {
+			continue
+		}
+		in, out := k.data[0], k.node.Output(0)
+		prod := p.byNode[g.Producer(in)]
+		if prod == nil || prod.rule.Role == RolePass || g.IsOutput(in) || len(g.Consumers(in)) != 1 {
+			continue
+		}
+		// The output must be quantized for its readers; a convolution's and a join's is in any case.
+		if !p.needed[out] && prod.rule.Role == RoleMatrix {
+			continue
+		}
+		p.needed[out] = true
+		f := &clampFold{candidate: k, in: in, out: out}
+		p.clamps = append(p.clamps, f)
+		byOut[out] = f
+	}
+	// A value that nothing else shares a scale with holds what the clamp lets through, so saturating at its range
+	// is the clamp. With others in the group the range may be wider: calibration decides.
+	passed := map[string]bool{}
+	for _, k := range p.nodes {
+		if k.rule.Role == RolePass {
+			mark(passed, k.node.Outputs())
+		}
+	}
+	sources := map[string][]string{} // of each group: members that no pass node made
+	for v := range p.needed {
+		if !passed[v] {
+			r := p.groups.find(v)
+			sources[r] = append(sources[r], v)
+		}
+	}
+	for _, f := range p.clamps {
+		f.certain = f.lo == 0
+		for _, v := range sources[p.groups.find(f.out)] {
+			o := byOut[v]
+			f.certain = f.certain && o != nil && o.lo == 0 && o.hi <= f.hi
+		}
+		prod := p.byNode[g.Producer(f.in)]
+		switch {
+		case f.certain:
+			delete(p.needed, f.in)
+		case prod.rule.Role == RoleMatrix:
+			// If the clamp stays, it reads float: the product needs no range of its own.
+		default:
+			p.needed[f.in] = true
+		}
+	}
+}
+
+// listValues puts the values in graph order, so that nothing depends on the order of a map.
+func (p *placement) listValues(g *onnx.Graph) {
+	seen := map[string]bool{}
+	add := func(values []string) {
+		for _, v := range values {
+			if p.needed[v] && !seen[v] {
+				seen[v] = true
+				p.values = append(p.values, v)
+			}
+		}
+	}
+	for _, in := range g.Inputs() {
+		add([]string{in.Name()})
+	}
+	for n := range g.Nodes() {
+		add(n.Outputs())
+	}
+}
+
+func anyOf(values []string, in map[string]bool) bool {
+	for _, v := range values {
+		if v != "" && in[v] {
+			return true
+		}
+	}
+	return false
+}
+
+func mark(set map[string]bool, values []string) {
+	for _, v := range values {
+		if v != "" {
+			set[v] = true
+		}
+	}
+}
+
+// groups are the values that share one scale (union-find).
+type groups struct{ parent map[string]string }
+
+func newGroups() *groups { return &groups{map[string]string{}} }
+
+func (u *groups) find(v string) string {
+	for {
+		p, ok := u.parent[v]
+		if !ok || p == v {
+			return v
+		}
+		if pp, ok := u.parent[p]; ok {
+			u.parent[v] = pp
+		}
+		v = p
+	}
+}
+
+func (u *groups) union(a, b string) {
+	if a, b = u.find(a), u.find(b); a != b {
+		u.parent[b] = a
+	}
+}

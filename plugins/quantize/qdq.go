@@ -1,0 +1,253 @@
+package quantize
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/tensor"
+)
+
+// emitter writes Q and DQ pairs into a graph.
+type emitter struct {
+	graph  *onnx.Graph
+	place  *placement
+	target *Target
+	params map[string]Params    // of each group, by its representative
+	names  map[string][2]string // scale and zero point of each group
+}
+
+func newEmitter(g *onnx.Graph, p *placement, t *Target, r ranges) *emitter {
+	e := &emitter{graph: g, place: p, target: t, params: map[string]Params{}, names: map[string][2]string{}}
+	joint := map[string]Range{}
+	for _, v := range p.values {
+		root := p.groups.find(v)
+		if old, ok := joint[root]; ok {
+			joint[root] = old.Union(r[v])
+		} else {
+			joint[root] = r[v]
+		}
+	}
+	for root, r := range joint {
+		e.params[root] = t.Activation.Params(r)
+	}
+	return e
+}
+
+func (e *emitter) paramsOf(value string) Params { return e.params[e.place.groups.find(value)] }
+
+// constants returns the initializers of a value's scale and zero point; a group shares them.
+func (e *emitter) constants(value string) (scale, zero string) {
+	root := e.place.groups.find(value)
+	if n, ok := e.names[root]; ok {
+		return n[0], n[1]
+	}
+	p := e.params[root]
+	scale, zero = e.graph.UniqueName(value+"_scale"), e.graph.UniqueName(value+"_zero_point")
+	e.graph.AddInitializer(onnx.NewFloats(scale, []float32{p.Scale}))
+	zp := tensor.Tensor{DType: p.DType, Data: []byte{byte(p.Zero)}}
+	e.graph.AddInitializer(onnx.NewTensor(zero, zp))
+	e.names[root] = [2]string{scale, zero}
+	return scale, zero
+}
+
+// pair appends QuantizeLinear of from and DequantizeLinear into to, on value's scale, after the node at (nil: at the
+// start of the graph).
+func (e *emitter) pair(at *onnx.Node, from, value, to string) {
+	scale, zero := e.constants(value)
+	q := e.graph.UniqueName(value + "_quantized")
+	quant := onnx.NewNode("QuantizeLinear", "", e.graph.UniqueName(value+"_QuantizeLinear"), []string{from, scale, zero}, []string{q})
+	deq := onnx.NewNode("DequantizeLinear", "", e.graph.UniqueName(value+"_DequantizeLinear"), []string{q, scale, zero}, []string{to})
+	if at == nil {
+		e.graph.PrependNode(quant)
+	} else {
+		e.graph.InsertAfter(at, quant)
+	}
+	e.graph.InsertAfter(quant, deq)
+}
+
+// activations puts a pair around each value that has a range. Behind a node that computes in integers the pair takes
+// over the value's name, so that the QuantizeLinear is the node's only reader, and graph outputs keep theirs; a value
+// that is made in float keeps its float readers.
+func (e *emitter) activations() {
+	done := map[string]bool{}
+	for _, f := range e.place.clamps {
+		p := e.paramsOf(f.out)
+		f.folded = f.certain || e.target.Activation.clampRedundant(p, f.lo, f.hi)
+		if !f.folded {
+			continue
+		}
+		prod := e.graph.Producer(f.in)
+		e.graph.RemoveNode(f.node)
+		e.pair(prod, f.in, f.out, f.out)
+		done[f.in], done[f.out] = true, true
+	}
+	for _, v := range e.place.values {
+		if done[v] {
+			continue
+		}
+		prod := e.graph.Producer(v)
+		if e.place.byNode[prod] != nil {
+			inner := e.graph.UniqueName(v + "_float")
+			for i, o := range prod.Outputs() {
+				if o == v {
+					prod.SetOutput(i, inner)
+				}
+			}
+			e.pair(prod, inner, v, v)
+			continue
+		}
+		dq := e.graph.UniqueName(v + "_dequantized")
+		readers := e.graph.Consumers(v)
+		e.pair(prod, v, v, dq)
+		for _, n := range readers {
+			k := e.place.byNode[n]
+			if k == nil {
+				continue
+			}
+			for i, in := range n.Inputs() {
+				// Of a matrix product only the first operand is an activation, of a Gather not the indices.
+				if in == v && i < len(k.data) {
+					n.SetInput(i, dq)
+				}
+			}
+		}
+	}
+}
+
+// tensorDQ appends a DequantizeLinear of a constant in front of a node.
+func (e *emitter) tensorDQ(before *onnx.Node, name string, q tensor.Tensor, scales []float32, zero bool, axis int) string {
+	qn, sn := e.graph.UniqueName(name+"_quantized"), e.graph.UniqueName(name+"_scale")
+	e.graph.AddInitializer(onnx.NewTensor(qn, q))
+	shape := []int64{int64(len(scales))}
+	if len(scales) == 1 && axis < 0 {
+		shape = nil
+	}
+	e.graph.AddInitializer(onnx.NewFloats(sn, scales, shape...))
+	inputs := []string{qn, sn}
+	if zero {
+		zn := e.graph.UniqueName(name + "_zero_point")
+		e.graph.AddInitializer(onnx.NewTensor(zn, zeros(q.DType, shape)))
+		inputs = append(inputs, zn)
+	}
+	out := e.graph.UniqueName(name + "_dequantized")
+	n := onnx.NewNode("DequantizeLinear", "", e.graph.UniqueName(name+"_DequantizeLinear"), inputs, []string{out})
+	if axis >= 0 {
+		n.SetAttr(onnx.IntAttr("axis", int64(axis)))
+	}
+	e.graph.InsertBefore(before, n)
+	return out
+}
+
+// zeros is a tensor of zero points.
+func zeros(d tensor.DType, shape []int64) tensor.Tensor {
+	n, _ := tensor.Size(d, shape) // a shape of this package's making
+	return tensor.Tensor{DType: d, Shape: shape, Data: make([]byte, n)}
+}
+
+// A weight is shared by the nodes that read the same initializer in the same way.
+type weightKey struct {
+	name   string
+	axis   int
+	alpha  float32
+	widest string // scales that a bias changed belong to one node
+}
+
+// perTensor is the axis of a single scale.
+const perTensor = -1
+
+// weights lowers the constant operands of every quantized convolution and matrix product and returns the names of the
+// initializers that became integers.
+func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error) {
+	quantized = map[string]bool{}
+	shared := map[weightKey]string{}
+	magnitudes := map[weightKey][]float32{}
+	for _, k := range e.place.nodes {
+		if k.weight == nil {
+			continue
+		}
+		axis := k.axis
+		if !perChannel {
+			axis = perTensor
+		}
+		w, err := k.weight.Float32s()
+		if err != nil {
+			return nil, fmt.Errorf("weight of node %q: %w", nodeName(k.node), err)
+		}
+		key := weightKey{name: k.weight.Name(), axis: axis}
+		l := channelLayout(k.weight.Dims, axis)
+		absmax, ok := magnitudes[key]
+		if !ok {
+			if absmax, err = channelMax(w, l); err != nil {
+				return nil, fmt.Errorf("weight %q of node %q: %w: integers cannot stand for it", k.weight.Name(), nodeName(k.node), err)
+			}
+			magnitudes[key] = absmax
+		}
+		bias, err := k.biasValues()
+		if err != nil {
+			return nil, err
+		}
+		// The activation that the product reads has this scale; the bias is added on the scale of the product.
+		sx := e.paramsOf(k.data[0]).Scale
+		scales := e.target.Weight.weightScales(absmax)
+		key.alpha = k.alpha
+		if fitBias(scales, absmax, bias, sx*k.alpha) {
+			key.widest = nodeName(k.node)
+		}
+		dq, ok := shared[key]
+		if !ok {
+			q := e.target.Weight.quantizeWeights(w, l, scales)
+			stored := scales
+			if k.alpha != 1 {
+				stored = make([]float32, len(scales))
+				for i, s := range scales {
+					stored[i] = s * k.alpha
+				}
+			}
+			dq = e.tensorDQ(k.node, k.weight.Name(), tensor.Of(k.weight.Dims, q), stored, true, axis)
+			shared[key] = dq
+		}
+		k.node.SetInput(1, dq)
+		quantized[k.weight.Name()] = true
+		if bias != nil {
+			sw := make([]float32, len(scales))
+			for i, s := range scales {
+				sw[i] = s * k.alpha
+			}
+			q, sb := quantizeBias(bias, sw, sx)
+			baxis := perTensor
+			if axis != perTensor {
+				baxis = 0
+			}
+			k.node.SetInput(2, e.tensorDQ(k.node, k.bias.Name(), tensor.Of(nil, q), sb, false, baxis))
+			quantized[k.bias.Name()] = true
+		}
+		for _, a := range []string{"alpha", "beta"} {
+			k.node.RemoveAttr(a)
+		}
+	}
+	return quantized, nil
+}
+
+// biasValues returns one value a channel, beta included; nil without a bias.
+func (k *candidate) biasValues() ([]float32, error) {
+	if k.bias == nil {
+		return nil, nil
+	}
+	v, err := k.bias.Float32s()
+	if err != nil {
+		return nil, fmt.Errorf("bias of node %q: %w", nodeName(k.node), err)
+	}
+	out := make([]float32, k.biasLen)
+	for i := range out {
+		b := v[0]
+		if len(v) > 1 {
+			b = v[i]
+		}
+		out[i] = b * k.beta
+		if !(abs(out[i]) <= math.MaxFloat32) {
+			return nil, fmt.Errorf("bias %q of node %q: element %d is %v: integers cannot stand for it", k.bias.Name(), nodeName(k.node), i, out[i])
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,72 @@
+package quantize
+
+import (
+	"fmt"
+
+	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/sdk"
+)
+
+// Facts are what both steps tell about their work: step.NAME.result.
+type Facts struct {
+	Target           string   `opt:"target" doc:"Target that the layout is made for."`
+	ShareMACs        float64  `opt:"share_macs" doc:"Share of the multiply-accumulate operations that run in integers, from 0 to 1."`
+	ShareWeightBytes float64  `opt:"share_weight_bytes" doc:"Share of the bytes of float weights that became integers, from 0 to 1."`
+	NodesQuantized   int64    `opt:"nodes_quantized" doc:"Nodes that compute in integers or pass them on."`
+	NodesFloat       []string `opt:"nodes_float" doc:"Nodes left in float, each with the reason."`
+}
+
+// StaticFacts are those of quantize_static.
+type StaticFacts struct {
+	Target           string   `opt:"target" doc:"Target that the layout is made for."`
+	ShareMACs        float64  `opt:"share_macs" doc:"Share of the multiply-accumulate operations that run in integers, from 0 to 1."`
+	ShareWeightBytes float64  `opt:"share_weight_bytes" doc:"Share of the bytes of float weights that became integers, from 0 to 1."`
+	NodesQuantized   int64    `opt:"nodes_quantized" doc:"Nodes that compute in integers or pass them on."`
+	NodesFloat       []string `opt:"nodes_float" doc:"Nodes left in float, each with the reason."`
+	Samples          int64    `opt:"samples" doc:"Samples that calibration has seen."`
+}
+
+// weightBytes returns the bytes of each float initializer, and their sum.
+func weightBytes(g *onnx.Graph) (each map[string]int64, total int64) {
+	each = map[string]int64{}
+	for t := range g.Initializers() {
+		if b := t.Bytes(); b > 0 && t.DataType.DType().IsFloat() {
+			each[t.Name()] = b
+			total += b
+		}
+	}
+	return each, total
+}
+
+// share is part of whole, 0 when there is nothing.
+func share(part, whole int64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}
+
+// shareOf adds up what the named weights weigh.
+func shareOf(names map[string]bool, each map[string]int64, total int64) float64 {
+	var sum int64
+	for n := range names {
+		sum += each[n]
+	}
+	return share(sum, total)
+}
+
+func describe(floats []floatNode) []string {
+	out := make([]string, len(floats))
+	for i, f := range floats {
+		out[i] = f.String()
+	}
+	return out
+}
+
+// warnUnused tells about patterns of keep_float that keep nothing: mostly they are misspelt.
+func warnUnused(run *sdk.Run, unused []string) {
+	for _, p := range unused {
+		run.Warn(sdk.AttrWarning("keep_float", fmt.Sprintf("keep_float: no node is called %q", p),
+			"Patterns are matched against node names, and against the first output of nodes without a name; * stands for any characters, / included."))
+	}
+}
