@@ -67,12 +67,11 @@ func (m *Model) UpgradeOpset(to int64) error {
 			}
 		}
 	}
-	m.RaiseIR(max(irForOpset(to), 4))
-	// Names and axes need not be exact here, but ranks and types of the old model do.
 	shapes, err := InferShapes(m)
 	if err != nil {
 		return fail(nil, err.Error())
 	}
+	m.RaiseIR(max(irForOpset(to), 4)) // from 4 on a new initializer need not be an input
 	u := &upgrader{shapes}
 	for v := from + 1; v <= to; v++ {
 		for n := range m.Graph.AllNodes() {
