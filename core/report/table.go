@@ -1,0 +1,229 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/optimize-hcl/optimize/core/evaluate"
+	"github.com/optimize-hcl/optimize/metrics"
+)
+
+// Style says how text is written to a terminal.
+type Style struct{ Color bool }
+
+const (
+	bold   = "1"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	faint  = "2"
+)
+
+func (s Style) paint(code, text string) string {
+	if !s.Color {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// Bold, Red, Green, Yellow and Faint style text when colours are on.
+func (s Style) Bold(t string) string   { return s.paint(bold, t) }
+func (s Style) Red(t string) string    { return s.paint(red, t) }
+func (s Style) Green(t string) string  { return s.paint(green, t) }
+func (s Style) Yellow(t string) string { return s.paint(yellow, t) }
+func (s Style) Faint(t string) string  { return s.paint(faint, t) }
+
+// column is one column of the table: a metric, its heading, and how its estimate is written.
+type column struct {
+	metric, head string
+	write        func(e metrics.Estimate) string
+}
+
+var columns = []column{
+	{"size", "size", func(e metrics.Estimate) string { return Bytes(int64(e.Point)) }},
+	{"parameters", "parameters", func(e metrics.Estimate) string { return Count(e.Point) }},
+	{"macs", "MACs", func(e metrics.Estimate) string { return Count(e.Point) }},
+	{"top1", "top-1", share},
+	{"top1_drop", "drop", func(e metrics.Estimate) string { return interval(e, "%.4f") }},
+	{"agreement", "agreement", share},
+	{"sqnr", "SQNR", func(e metrics.Estimate) string { return fmt.Sprintf("%.1f dB", e.Point) }},
+	{"cosine", "cosine", func(e metrics.Estimate) string { return fmt.Sprintf("%.4f", e.Point) }},
+	{"latency_p50", "p50", millis},
+	{"latency_p90", "p90", millis},
+	{"latency_p99", "p99", millis},
+	{"speedup", "speed-up", func(e metrics.Estimate) string { return interval(e, "%.2f") + "x" }},
+}
+
+func share(e metrics.Estimate) string  { return fmt.Sprintf("%.4f", e.Point) }
+func millis(e metrics.Estimate) string { return fmt.Sprintf("%.3g ms", e.Point) }
+
+func interval(e metrics.Estimate, format string) string {
+	if e.Low == e.High {
+		return fmt.Sprintf(format, e.Point)
+	}
+	return fmt.Sprintf(format+" ["+format+", "+format+"]", e.Point, e.Low, e.High)
+}
+
+// Bytes writes a size as people read it: decimal units, three digits.
+func Bytes(n int64) string {
+	units := []string{"B", "kB", "MB", "GB", "TB"}
+	v, i := float64(n), 0
+	for v >= 999.5 && i < len(units)-1 {
+		v, i = v/1000, i+1
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return digits(v) + " " + units[i]
+}
+
+// Count writes a count with three digits and a decimal suffix: 77.8k, 9.31M.
+func Count(v float64) string {
+	units := []string{"", "k", "M", "G", "T"}
+	i := 0
+	for v >= 999.5 && i < len(units)-1 {
+		v, i = v/1000, i+1
+	}
+	if i == 0 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return digits(v) + units[i]
+}
+
+func digits(v float64) string {
+	return fmt.Sprintf("%.*f", max(0, 2-int(math.Floor(math.Log10(v)))), v)
+}
+
+// Table writes what an evaluation measured: a row for each subject, what the engine runs in integers, and the budgets.
+func Table(w io.Writer, s Style, e *Evaluation) {
+	engine := ""
+	if m := e.Measurements; len(m) > 0 {
+		engine = m[0].Facts["runtime"]
+		if v := m[0].Facts["runtime_version"]; v != "" && engine != "" {
+			engine += " " + v
+		}
+	}
+	head := fmt.Sprintf("%s on %s (%s samples)", e.Name, e.Dataset, thousands(e.Samples))
+	if engine != "" {
+		head += ", " + engine
+	}
+	if e.Batch > 0 {
+		head += fmt.Sprintf(", latency at batch %d with %d %s", e.Batch, e.Threads, plural(e.Threads, "thread"))
+		if slices.ContainsFunc(e.Measurements, func(m evaluate.Measurement) bool { return m.LatencyReused }) {
+			head += " (of an earlier run)"
+		}
+	}
+	fmt.Fprintf(w, "%s\n", s.Bold(head))
+	rows := [][]string{{""}}
+	var shown []column
+	for _, c := range columns {
+		if slices.ContainsFunc(e.Measurements, func(m evaluate.Measurement) bool { _, ok := m.Metrics[c.metric]; return ok }) {
+			shown = append(shown, c)
+			rows[0] = append(rows[0], c.head)
+		}
+	}
+	for i, m := range e.Measurements {
+		row := []string{m.Name}
+		for _, c := range shown {
+			v, ok := m.Metrics[c.metric]
+			switch {
+			case !ok:
+				row = append(row, "")
+			case i == 0 && c.metric == "speedup":
+				row = append(row, "1x")
+			default:
+				row = append(row, c.write(v))
+			}
+		}
+		rows = append(rows, row)
+	}
+	writeRows(w, s, rows)
+	for _, m := range e.Measurements {
+		if line := coverageLine(m.Coverage); line != "" {
+			fmt.Fprintf(w, "  %s runs as %s\n", m.Name, line)
+		}
+	}
+	if len(e.Ensures) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, c := range e.Ensures {
+		if c.OK {
+			fmt.Fprintf(w, "  %s %s: %s\n", s.Green("held"), c.Name, c.Condition)
+		} else {
+			fmt.Fprintf(w, "  %s %s: %s\n", s.Red("MISSED"), c.Name, c.Message)
+		}
+	}
+}
+
+func writeRows(w io.Writer, s Style, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, r := range rows {
+		for i, c := range r {
+			widths[i] = max(widths[i], utf8.RuneCountInString(c))
+		}
+	}
+	for k, r := range rows {
+		var b strings.Builder
+		for i, c := range r {
+			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c))
+			if i == 0 {
+				b.WriteString("  " + c + pad)
+			} else {
+				b.WriteString("   " + pad + c)
+			}
+		}
+		line := strings.TrimRight(b.String(), " ")
+		if k == 0 {
+			line = s.Faint(line)
+		}
+		fmt.Fprintln(w, line)
+	}
+}
+
+// coverageLine sums up a document of the schema optimize.coverage/v1: "9 QLinearConv, 3 QLinearAdd (int8), 2 Conv (float32)".
+func coverageLine(doc json.RawMessage) string {
+	var c struct {
+		Ops []struct {
+			Op        string `json:"op"`
+			Precision string `json:"precision"`
+			Count     int    `json:"count"`
+		} `json:"ops"`
+	}
+	if len(doc) == 0 || json.Unmarshal(doc, &c) != nil {
+		return ""
+	}
+	by := map[string][]string{}
+	var order []string
+	for _, o := range c.Ops {
+		if _, ok := by[o.Precision]; !ok {
+			order = append(order, o.Precision)
+		}
+		by[o.Precision] = append(by[o.Precision], fmt.Sprintf("%d %s", o.Count, o.Op))
+	}
+	slices.SortStableFunc(order, func(a, b string) int { return len(by[b]) - len(by[a]) })
+	parts := make([]string, 0, len(order))
+	for _, p := range order {
+		parts = append(parts, fmt.Sprintf("%s: %s", p, strings.Join(by[p], ", ")))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func thousands(n int64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func plural(n int64, word string) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
+}
