@@ -19,17 +19,19 @@ func init() {
 		"Constant": inferConstant,
 		"If":       inferIf,
 		"Loop":     inferLoop,
+		"Scan":     inferScan,
 	}
 	register(inferFirst, "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Cos", "Cosh",
 		"Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Hardmax", "LeakyRelu", "Log", "LogSoftmax",
 		"Mish", "Neg", "Not", "BitwiseNot", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh",
 		"Softmax", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu", "CumSum", "CumProd", "LRN", "LpNormalization",
 		"MeanVarianceNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization", "Trilu",
-		"ScatterElements", "Scatter", "ScatterND", "ReverseSequence", "EyeLike", "Bernoulli", "TensorScatter", "RotaryEmbedding")
+		"ScatterElements", "Scatter", "ScatterND", "ReverseSequence", "TensorScatter", "RotaryEmbedding")
 	register(inferBroadcast, "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Sum", "Mean", "And", "Or", "Xor",
 		"BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 	register(inferCompare, "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 	register(func(c *inferContext) { c.out(0, c.in(0).of(Bool)) }, "IsNaN", "IsInf")
+	register(func(c *inferContext) { c.tensor(0, Int64) }, "SequenceLength")
 	registerConv()
 	registerLayout()
 	registerReduce()
@@ -288,6 +290,51 @@ func inferLoop(c *inferContext) {
 			c.tensor(i-1, t.elem, append([]Dim{anyDim}, t.dims...)...)
 		default:
 			c.elemOnly(i-1, t.elem)
+		}
+	}
+}
+
+func inferScan(c *inferContext) {
+	a := c.n.Attr("body")
+	scanned := int(c.n.IntAttr("num_scan_inputs", 0))
+	states := len(c.n.inputs) - scanned
+	if a == nil || a.Graph() == nil || c.opset < 9 || scanned < 0 || states < 0 {
+		return
+	}
+	axisOf := func(attr string, i, rank int) (int, bool) {
+		v := c.n.IntsAttr(attr)
+		if i < len(v) {
+			return axis(v[i], rank)
+		}
+		return axis(0, rank)
+	}
+	var inputs []*valueType
+	length := Dim{Value: 1} // all are equally long
+	for i := range c.n.inputs {
+		t := c.in(i)
+		if i >= states && t.ranked {
+			k, ok := axisOf("scan_input_axes", i-states, len(t.dims))
+			if !ok {
+				return
+			}
+			length = broadcastDim(t.dims[k], length)
+			t = &valueType{elem: t.elem, ranked: true, dims: slices.Delete(slices.Clone(t.dims), k, k+1)}
+		}
+		inputs = append(inputs, t)
+	}
+	if c.err = c.graph(a.Graph(), inputs); c.err != nil {
+		return
+	}
+	for i, t := range c.outputsOf(a.Graph()) {
+		switch {
+		case i < states: // its shape stays the same
+			c.out(i, t.or(c.in(i)))
+		case !t.ranked:
+			c.elemOnly(i, t.elem)
+		default:
+			if k, ok := axisOf("scan_output_axes", i-states, len(t.dims)+1); ok {
+				c.tensor(i, t.elem, slices.Insert(slices.Clone(t.dims), k, length)...)
+			}
 		}
 	}
 }

@@ -26,7 +26,7 @@ func registerLayout() {
 	register(inferOneHot, "OneHot")
 	register(inferNonZero, "NonZero")
 	register(inferRandom, "RandomNormal", "RandomUniform")
-	register(inferRandomLike, "RandomNormalLike", "RandomUniformLike")
+	register(inferRandomLike, "RandomNormalLike", "RandomUniformLike", "Bernoulli", "EyeLike")
 }
 
 func inferReshape(c *inferContext) {
@@ -35,7 +35,11 @@ func inferReshape(c *inferContext) {
 		target = FixedDims(a.Ints...)
 	}
 	if target == nil {
-		c.reshapeToRank(x, c.in(1))
+		if dims, ok := c.dimsFrom(1); ok {
+			c.tensor(0, x.elem, dims...)
+		} else {
+			c.elemOnly(0, x.elem)
+		}
 		return
 	}
 	dims := make([]Dim, len(target))
@@ -68,13 +72,21 @@ func inferReshape(c *inferContext) {
 	}
 }
 
-// reshapeToRank is what a shape vector of known length, but not contents, gives.
-func (c *inferContext) reshapeToRank(x, shape *valueType) {
-	if shape.ranked && len(shape.dims) == 1 && shape.dims[0].Fixed() && shape.dims[0].Value <= maxData {
-		c.tensor(0, x.elem, slices.Repeat([]Dim{anyDim}, int(shape.dims[0].Value))...)
-		return
+// dimsFrom returns the shape that input i holds, or as many unknown axes as it is
+// long; false when not even that is known.
+func (c *inferContext) dimsFrom(i int) ([]Dim, bool) {
+	v := c.in(i)
+	if v.data != nil {
+		dims := make([]Dim, len(v.data))
+		for k, d := range v.data {
+			dims[k] = size(d)
+		}
+		return dims, true
 	}
-	c.elemOnly(0, x.elem)
+	if v.ranked && len(v.dims) == 1 && v.dims[0].Fixed() && v.dims[0].Value <= maxData {
+		return slices.Repeat([]Dim{anyDim}, int(v.dims[0].Value)), true
+	}
+	return nil, false
 }
 
 // quotient divides the sizes of one shape by those of another: names that are in
@@ -296,14 +308,10 @@ func inferConstantOfShape(c *inferContext) {
 	if t != nil {
 		elem = t.DataType
 	}
-	target := c.in(0).data
-	if target == nil {
-		c.reshapeToRank(&valueType{elem: elem}, c.in(0))
+	dims, ok := c.dimsFrom(0)
+	if !ok {
+		c.elemOnly(0, elem)
 		return
-	}
-	dims := make([]Dim, len(target))
-	for i, d := range target {
-		dims[i] = size(d)
 	}
 	c.tensor(0, elem, dims...)
 	if n := product(dims); t != nil && elem == Int64 && len(dims) <= 1 && n.Fixed() && n.Value <= maxData {
@@ -314,14 +322,11 @@ func inferConstantOfShape(c *inferContext) {
 }
 
 func inferExpand(c *inferContext) {
-	x, target := c.in(0), c.in(1).data
-	if !x.ranked || target == nil {
+	x := c.in(0)
+	dims, ok := c.dimsFrom(1)
+	if !x.ranked || !ok {
 		c.elemOnly(0, x.elem)
 		return
-	}
-	dims := make([]Dim, len(target))
-	for i, d := range target {
-		dims[i] = size(d)
 	}
 	c.tensor(0, x.elem, broadcast(x.dims, dims)...)
 }

@@ -43,12 +43,12 @@ func NewTensor(name string, t tensor.Tensor) *Tensor {
 
 // NewFloats returns a float32 tensor of the given shape (none: a scalar).
 func NewFloats(name string, data []float32, shape ...int64) *Tensor {
-	return NewTensor(name, tensor.Of(shape, data))
+	return NewTensor(name, tensor.Of(append([]int64{}, shape...), data))
 }
 
 // NewInt64s returns an int64 tensor of the given shape (none: a scalar).
 func NewInt64s(name string, data []int64, shape ...int64) *Tensor {
-	return NewTensor(name, tensor.Of(shape, data))
+	return NewTensor(name, tensor.Of(append([]int64{}, shape...), data))
 }
 
 // Name returns the tensor's name. It cannot be changed: indexes hold it. WithName

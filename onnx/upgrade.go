@@ -213,7 +213,7 @@ var upgradeRewrites = map[int64]map[string]rewrite{
 	12: {
 		"Dropout": func(_ *upgrader, n *Node) {
 			if n.Attr("ratio") != nil {
-				n.moveToInput("ratio", 1, tensor.Of(nil, []float32{n.FloatAttr("ratio", 0.5)}))
+				n.moveToInput("ratio", 1, tensor.Of([]int64{}, []float32{n.FloatAttr("ratio", 0.5)}))
 			}
 		},
 	},
@@ -255,7 +255,7 @@ var upgradeRewrites = map[int64]map[string]rewrite{
 			}
 		},
 		"DFT": func(_ *upgrader, n *Node) {
-			n.moveToInput("axis", 2, tensor.Of(nil, []int64{n.IntAttr("axis", 1)}))
+			n.moveToInput("axis", 2, tensor.Of([]int64{}, []int64{n.IntAttr("axis", 1)}))
 		},
 	},
 }
@@ -292,11 +292,11 @@ func (n *Node) moveToInput(attr string, i int, value tensor.Tensor) {
 // scalarLike makes a scalar of the element type of a value, float where unknown.
 func (u *upgrader) scalarLike(value string, v float32) tensor.Tensor {
 	if elem, _, _ := u.shapes.Of(value); elem != Float {
-		if t, err := tensor.FromFloat32(elem.DType(), nil, []float32{v}); err == nil {
+		if t, err := tensor.FromFloat32(elem.DType(), []int64{}, []float32{v}); err == nil {
 			return t
 		}
 	}
-	return tensor.Of(nil, []float32{v})
+	return tensor.Of([]int64{}, []float32{v})
 }
 
 // flattenedSoftmax: until opset 12 the operator ran over all axes from the given one

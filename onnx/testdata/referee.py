@@ -1,0 +1,131 @@
+"""Compares this package with the onnx package, for TestReferee.
+
+referee.py models DIR          writes the onnx package's own test models to DIR
+referee.py shapes LIST         prints what onnx infers: one JSON object per file
+referee.py same LIST           LIST has pairs: prints the pairs that differ
+referee.py check LIST          prints the files that onnx.checker refuses
+referee.py run LIST            LIST has pairs: prints pairs whose outputs differ
+LIST is a file with one path, or two separated by a tab, per line.
+"""
+import json
+import os
+import shutil
+import sys
+
+import numpy as np
+import onnx
+import onnx.reference
+import onnx.shape_inference
+
+
+def lines(path):
+    with open(path, encoding="utf-8") as f:
+        return [line.rstrip("\n").split("\t") for line in f]
+
+
+def models(out):
+    data = os.path.join(os.path.dirname(onnx.__file__), "backend", "test", "data")
+    count = 0
+    for folder, _, files in sorted(os.walk(data)):
+        for name in sorted(files):
+            if name.endswith(".onnx"):
+                shutil.copy(os.path.join(folder, name), os.path.join(out, f"{count:05d}-{os.path.basename(folder)}.onnx"))
+                count += 1
+    from onnx.backend.test.case import node
+
+    for case in node.collect_testcases(None):
+        if case.model is not None:
+            with open(os.path.join(out, f"{count:05d}-{case.name}.onnx"), "wb") as f:
+                f.write(case.model.SerializeToString())
+            count += 1
+    print(count)
+
+
+def shapes(paths):
+    for (path,) in paths:
+        m = onnx.load(path)
+        try:
+            # Without the types that the model declares, so that inference is compared.
+            del m.graph.value_info[:]
+            m = onnx.shape_inference.infer_shapes(m, data_prop=True)
+        except Exception as e:  # what onnx cannot infer is not compared
+            print(json.dumps({"path": path, "error": str(e)[:200]}))
+            continue
+        values = {}
+        for v in list(m.graph.value_info) + list(m.graph.output):
+            if not v.type.HasField("tensor_type"):
+                continue
+            t = v.type.tensor_type
+            dims = None
+            if t.HasField("shape"):
+                dims = [d.dim_value if d.HasField("dim_value") else (d.dim_param or -1) for d in t.shape.dim]
+            values[v.name] = {"elem": t.elem_type, "dims": dims}
+        print(json.dumps({"path": path, "values": values}))
+
+
+def plain(m):
+    """Takes out scalar fields that are there and hold their default anyway."""
+    for field, value in m.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                plain(part)
+        elif not isinstance(value, (int, float, str, bytes)) or field.containing_oneof:
+            pass
+        elif value == field.default_value:
+            m.ClearField(field.name)
+    return m
+
+
+def same(pairs):
+    for a, b in pairs:
+        if plain(onnx.load(a, load_external_data=False)) != plain(onnx.load(b)):
+            print(f"{a} differs from {b}")
+
+
+def check(paths):
+    for (path,) in paths:
+        try:
+            onnx.checker.check_model(path)
+        except Exception as e:
+            print(f"{path}: {e}"[:400])
+
+
+def feeds(m):
+    rng = np.random.default_rng(1)
+    known = {t.name for t in m.graph.initializer}
+    out = {}
+    for v in m.graph.input:
+        if v.name in known:
+            continue
+        t = v.type.tensor_type
+        dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else 2 for d in t.shape.dim]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(t.elem_type)
+        out[v.name] = (rng.random(dims) * 2 - 0.5).astype(dtype)
+    return out
+
+
+def run(pairs):
+    for a, b in pairs:
+        m = onnx.load(a)
+        x = feeds(m)
+        try:
+            want = onnx.reference.ReferenceEvaluator(m).run(None, x)
+        except Exception as e:
+            print(f"{a}: skipped: the reference cannot run the original: {e}"[:300].replace("\n", " "))
+            continue
+        try:
+            got = onnx.reference.ReferenceEvaluator(onnx.load(b)).run(None, x)
+        except Exception as e:
+            print(f"{b}: {e}"[:300].replace("\n", " "))
+            continue
+        for w, g in zip(want, got, strict=True):
+            if not np.allclose(w, g, rtol=1e-4, atol=1e-4, equal_nan=True):
+                print(f"{b}: outputs differ by {np.max(np.abs(w - g))}")
+
+
+if __name__ == "__main__":
+    command, arg = sys.argv[1:]
+    if command == "models":
+        models(arg)
+    else:
+        {"shapes": shapes, "same": same, "check": check, "run": run}[command](lines(arg))
