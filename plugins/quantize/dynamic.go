@@ -193,7 +193,7 @@ func (l *dynamicLowering) weight(k *candidate) (dynamicWeight, error) {
 	g, name := l.graph, k.weight.Name()
 	w := dynamicWeight{g.UniqueName(name + "_quantized"), g.UniqueName(name + "_scale"), g.UniqueName(name + "_zero_point")}
 	g.AddInitializer(onnx.NewTensor(w.q, tensor.Of(dims, q)))
-	g.AddInitializer(onnx.NewFloats(w.scale, scales, shape...))
+	g.AddInitializer(floats(w.scale, shape, scales))
 	g.AddInitializer(onnx.NewTensor(w.zero, zeros(tensor.I8, shape)))
 	l.weights[key] = w
 	return w, nil
@@ -209,7 +209,7 @@ func (l *dynamicLowering) bias(k *candidate) (string, error) {
 		return "", err
 	}
 	name := l.graph.UniqueName(k.bias.Name() + "_scaled")
-	l.graph.AddInitializer(onnx.NewFloats(name, v, int64(len(v))))
+	l.graph.AddInitializer(floats(name, []int64{int64(len(v))}, v))
 	return name, nil
 }
 

@@ -44,7 +44,7 @@ func (e *emitter) constants(value string) (scale, zero string) {
 	}
 	p := e.params[root]
 	scale, zero = e.graph.UniqueName(value+"_scale"), e.graph.UniqueName(value+"_zero_point")
-	e.graph.AddInitializer(onnx.NewFloats(scale, []float32{p.Scale}))
+	e.graph.AddInitializer(floats(scale, nil, []float32{p.Scale}))
 	zp := tensor.Tensor{DType: p.DType, Data: []byte{byte(p.Zero)}}
 	e.graph.AddInitializer(onnx.NewTensor(zero, zp))
 	e.names[root] = [2]string{scale, zero}
@@ -123,7 +123,7 @@ func (e *emitter) tensorDQ(before *onnx.Node, name string, q tensor.Tensor, scal
 	if len(scales) == 1 && axis < 0 {
 		shape = nil
 	}
-	e.graph.AddInitializer(onnx.NewFloats(sn, scales, shape...))
+	e.graph.AddInitializer(floats(sn, shape, scales))
 	inputs := []string{qn, sn}
 	if zero {
 		zn := e.graph.UniqueName(name + "_zero_point")
@@ -137,6 +137,11 @@ func (e *emitter) tensorDQ(before *onnx.Node, name string, q tensor.Tensor, scal
 	}
 	e.graph.InsertBefore(before, n)
 	return out
+}
+
+// floats is a float32 initializer; without axes it is a scalar.
+func floats(name string, shape []int64, v []float32) *onnx.Tensor {
+	return onnx.NewTensor(name, tensor.Of(append([]int64{}, shape...), v))
 }
 
 // zeros is a tensor of zero points.

@@ -64,9 +64,9 @@ func describe(floats []floatNode) []string {
 }
 
 // warnUnused tells about patterns of keep_float that keep nothing: mostly they are misspelt.
-func warnUnused(run *sdk.Run, unused []string) {
+func warnUnused(j job, unused []string) {
 	for _, p := range unused {
-		run.Warn(sdk.AttrWarning("keep_float", fmt.Sprintf("keep_float: no node is called %q", p),
+		j.warn(sdk.AttrWarning("keep_float", fmt.Sprintf("keep_float: no node is called %q", p),
 			"Patterns are matched against node names, and against the first output of nodes without a name; * stands for any characters, / included."))
 	}
 }

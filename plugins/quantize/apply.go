@@ -1,0 +1,139 @@
+package quantize
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/optimize-hcl/optimize/ort"
+	"github.com/optimize-hcl/optimize/sdk"
+)
+
+// job is what the steps need of an sdk.Run.
+type job struct {
+	outDir   string
+	threads  int
+	progress func(phase string, done, total int64, unit string)
+	warn     func(sdk.Diagnostic)
+}
+
+func jobOf(run *sdk.Run) job { return job{run.OutDir, run.Threads, run.Progress, run.Warn} }
+
+func applyStatic(ctx context.Context, run *sdk.Run, c StaticConfig) (*sdk.Result, error) {
+	return quantizeStatic(ctx, jobOf(run), c)
+}
+
+func applyDynamic(ctx context.Context, run *sdk.Run, c DynamicConfig) (*sdk.Result, error) {
+	return quantizeDynamic(ctx, jobOf(run), c)
+}
+
+// outputFile is the name of the quantized model in the step's folder.
+const outputFile = "model.onnx"
+
+func result(facts any) *sdk.Result {
+	return &sdk.Result{Outputs: map[string]sdk.Artifact{"model": {Kind: "model", Format: "onnx", Path: outputFile}}, Facts: facts}
+}
+
+func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, error) {
+	t, err := targetOf(c.Target, ThisCPU())
+	if err != nil {
+		return nil, err
+	}
+	lib, err := ort.Find()
+	if err != nil {
+		return nil, sdk.CodeError("quantize/no-runtime", "calibration needs ONNX Runtime", err.Error())
+	}
+	if err := ort.Load(lib); err != nil {
+		return nil, sdk.CodeError("quantize/no-runtime", "ONNX Runtime cannot be loaded", err.Error())
+	}
+	m, err := readModel(c.Model.Path)
+	if err != nil {
+		return nil, err
+	}
+	shapes, err := prepare(m, t.MinOpset)
+	if err != nil {
+		return nil, err
+	}
+	p := place(m, shapes, t, c.KeepFloat)
+	warnUnused(j, p.unused)
+	if len(p.nodes) == 0 {
+		return nil, nothingStatic(p)
+	}
+	data, err := c.Calibration.Open()
+	if err != nil {
+		return nil, sdk.AttrError("calibration", "the dataset cannot be read", err.Error())
+	}
+	defer data.Close()
+	cal := &calibration{model: m, shapes: shapes, values: p.values, data: data, threads: j.threads,
+		progress: func(done, total int64) { j.progress("calibrate", done, total, "samples") }}
+	if c.Batch != nil {
+		cal.batch = *c.Batch
+	}
+	r, err := cal.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	each, total := weightBytes(m.Graph)
+	quantized, err := lowerStatic(m, p, t, r, c.PerChannel)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := m.WriteFile(filepath.Join(j.outDir, outputFile)); err != nil {
+		return nil, fmt.Errorf("the quantized model cannot be written: %w", err)
+	}
+	var macs int64
+	for _, k := range p.nodes {
+		macs += p.macs[k.node]
+	}
+	return result(StaticFacts{
+		Target: t.Name, ShareMACs: share(macs, p.macTotal), ShareWeightBytes: shareOf(quantized, each, total),
+		NodesQuantized: int64(len(p.nodes)), NodesFloat: describe(p.floats), Samples: data.Samples(),
+	}), nil
+}
+
+func nothingStatic(p *placement) error {
+	detail := "It has no Conv, Gemm or MatMul with constant float weights outside of keep_float."
+	const most = 5
+	for i, f := range p.floats {
+		if i == most {
+			detail += fmt.Sprintf("\n%d more", len(p.floats)-most)
+			break
+		}
+		detail += "\n" + f.String()
+	}
+	return sdk.AttrError("model", "the model has nothing that quantize_static can quantize", detail)
+}
+
+func quantizeDynamic(ctx context.Context, j job, c DynamicConfig) (*sdk.Result, error) {
+	t, err := targetOf(c.Target, ThisCPU())
+	if err != nil {
+		return nil, err
+	}
+	m, err := readModel(c.Model.Path)
+	if err != nil {
+		return nil, err
+	}
+	shapes, err := prepare(m, t.MinOpset)
+	if err != nil {
+		return nil, err
+	}
+	each, total := weightBytes(m.Graph)
+	d, err := lowerDynamic(m, shapes, t, c.KeepFloat, c.PerChannel)
+	if err != nil {
+		return nil, err
+	}
+	warnUnused(j, d.unused)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := m.WriteFile(filepath.Join(j.outDir, outputFile)); err != nil {
+		return nil, fmt.Errorf("the quantized model cannot be written: %w", err)
+	}
+	return result(Facts{
+		Target: t.Name, ShareMACs: share(d.macs, d.total), ShareWeightBytes: shareOf(d.weights, each, total),
+		NodesQuantized: int64(len(d.nodes)), NodesFloat: describe(d.floats),
+	}), nil
+}
