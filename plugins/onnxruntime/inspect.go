@@ -1,0 +1,135 @@
+package onnxruntime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/tensor"
+)
+
+// Inspection is the document optimize.inspect/v1 of an ONNX model.
+type Inspection struct {
+	Schema     string           `json:"schema"`
+	Format     string           `json:"format"`
+	Size       int64            `json:"size"` // bytes, with the files that hold its weights
+	Parameters int64            `json:"parameters"`
+	MACs       int64            `json:"macs"` // of one sample
+	Opset      int64            `json:"opset"`
+	IRVersion  int64            `json:"ir_version"`
+	Producer   string           `json:"producer"`
+	Inputs     []ValueInspected `json:"inputs"`
+	Outputs    []ValueInspected `json:"outputs"`
+	Ops        map[string]int   `json:"ops"`
+	Weights    map[string]int64 `json:"weights"` // bytes by element type
+	Quantized  bool             `json:"quantized"`
+}
+
+// ValueInspected is an input or output; an axis is a number, a name, or "?". A null
+// shape says that the model does not state one.
+type ValueInspected struct {
+	Name  string `json:"name"`
+	DType string `json:"dtype"`
+	Shape []any  `json:"shape"`
+}
+
+// inspect needs no library: it reads the model only.
+func inspect(_ context.Context, a sdk.Artifact) (any, error) {
+	st, err := os.Stat(a.Path)
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", a.Path)
+	}
+	if err != nil {
+		return nil, sdk.CodeError(codeBadModel, "the model cannot be read", sentence(err.Error())+" Check the path.")
+	}
+	if st.Size() == 0 {
+		return nil, sdk.CodeError(codeBadModel, "the model is empty", fmt.Sprintf("%s has no bytes. Export it again.", a.Path))
+	}
+	b, err := os.ReadFile(a.Path)
+	if err != nil {
+		return nil, sdk.CodeError(codeBadModel, "the model cannot be read", sentence(err.Error()))
+	}
+	// Weights in other files stay there: their types and shapes are in the model.
+	m, err := onnx.Parse(b)
+	if err == nil && m.Graph == nil {
+		err = errors.New("it holds no graph")
+	}
+	if err != nil {
+		return nil, sdk.CodeError(codeBadModel, "the model cannot be read", fmt.Sprintf("%s: %s Check that the file is a whole ONNX model.", a.Path, sentence(err.Error())))
+	}
+	shapes, err := onnx.InferShapes(m)
+	if err != nil {
+		return nil, sdk.CodeError(codeBadModel, "the model's graph is not valid", fmt.Sprintf("%s: %s", a.Path, sentence(err.Error())))
+	}
+	macs, _ := onnx.CountMACs(m, shapes)
+	d := &Inspection{
+		Schema: "optimize.inspect/v1", Format: formatONNX,
+		Size: st.Size(), Parameters: onnx.CountParameters(m), MACs: macs,
+		Opset: m.Opset(onnx.DefaultDomain), IRVersion: m.IRVersion,
+		Producer: strings.TrimSpace(m.ProducerName + " " + m.ProducerVersion),
+		Inputs:   values(m.Graph.Feeds()), Outputs: values(m.Graph.Outputs()),
+		Ops: map[string]int{}, Weights: map[string]int64{},
+	}
+	for n := range m.Graph.AllNodes() {
+		d.Ops[n.OpType]++
+		d.Quantized = d.Quantized || quantizedOp(n.OpType)
+	}
+	files := map[string]bool{}
+	for t := range m.AllTensors() {
+		if bits := t.DataType.Bits(); bits > 0 {
+			// Sparse and string tensors have no bytes of their own to count.
+			d.Weights[dtypeName(t.DataType)] += (t.Elements()*int64(bits) + 7) / 8
+		}
+		for _, e := range t.External {
+			if t.IsExternal() && e.Key == "location" && filepath.IsLocal(e.Value) && !files[e.Value] {
+				files[e.Value] = true
+				if st, err := os.Stat(filepath.Join(filepath.Dir(a.Path), e.Value)); err == nil {
+					d.Size += st.Size()
+				}
+			}
+		}
+	}
+	return d, nil
+}
+
+func quantizedOp(op string) bool {
+	return integerOp(op) || op == "QuantizeLinear" || op == "DequantizeLinear" || op == "DynamicQuantizeLinear" || op == "MatMulNBits"
+}
+
+func values(from []*onnx.ValueInfo) []ValueInspected {
+	out := make([]ValueInspected, 0, len(from))
+	for _, v := range from {
+		x := ValueInspected{Name: v.Name(), DType: "?"}
+		if t := v.Type; t != nil {
+			x.DType = dtypeName(t.Elem)
+			if t.HasShape {
+				x.Shape = []any{}
+			}
+			for _, d := range t.Shape {
+				switch {
+				case d.Fixed():
+					x.Shape = append(x.Shape, d.Value)
+				case d.Param != "":
+					x.Shape = append(x.Shape, d.Param)
+				default:
+					x.Shape = append(x.Shape, "?")
+				}
+			}
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// dtypeName is the safetensors spelling, or ONNX's own for what that lacks.
+func dtypeName(d onnx.DataType) string {
+	if t := d.DType(); t != tensor.Invalid {
+		return t.String()
+	}
+	return d.String()
+}

@@ -1,0 +1,107 @@
+package onnxruntime
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/optimize-hcl/optimize/ort"
+	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/tensor"
+)
+
+// match checks that the dataset's fields are the model's inputs, by name, element
+// type and the shape of one sample. It returns how many samples the model takes in
+// one run, 0 when any number. What does not fit is said with both sides.
+func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
+	var wrong []string
+	for _, in := range inputs {
+		i := slices.IndexFunc(fields, func(f tensor.Field) bool { return f.Name == in.Name })
+		if i < 0 {
+			wrong = append(wrong, fmt.Sprintf("the dataset has nothing for the input %q", in.Name))
+			continue
+		}
+		f := fields[i]
+		if f.DType != in.DType {
+			wrong = append(wrong, fmt.Sprintf("input %q takes %s, but the dataset gives %s", in.Name, in.DType, f.DType))
+		}
+		if in.Shape == nil {
+			continue // the model does not say
+		}
+		if len(in.Shape) == 0 {
+			wrong = append(wrong, fmt.Sprintf("input %q is a scalar, so it cannot take samples", in.Name))
+			continue
+		}
+		if !fits(in.Shape[1:], f.Shape) {
+			wrong = append(wrong, fmt.Sprintf("input %q takes samples of shape %s, but the dataset gives %s", in.Name, shape(in.Shape[1:]), shape(f.Shape)))
+		}
+		if n := in.Shape[0]; n > 0 {
+			if fixed > 0 && n != fixed {
+				wrong = append(wrong, fmt.Sprintf("input %q takes %d samples in a run, another input takes %d", in.Name, n, fixed))
+			}
+			fixed = n
+		}
+	}
+	for _, f := range fields {
+		if !slices.ContainsFunc(inputs, func(in ort.Info) bool { return in.Name == f.Name }) {
+			wrong = append(wrong, fmt.Sprintf("the model has no input %q", f.Name))
+		}
+	}
+	if len(wrong) == 0 {
+		return fixed, nil
+	}
+	var model, data []string
+	for _, in := range inputs {
+		s := "any shape"
+		if len(in.Shape) > 0 {
+			s = shape(in.Shape[1:])
+		}
+		model = append(model, fmt.Sprintf("%q %s %s", in.Name, in.DType, s))
+	}
+	for _, f := range fields {
+		data = append(data, fmt.Sprintf("%q %s %s", f.Name, f.DType, shape(f.Shape)))
+	}
+	return 0, sdk.CodeError(codeMismatch, "the dataset does not fit the model", fmt.Sprintf(
+		"%s. The model takes, per sample: %s. The dataset gives: %s. Its input blocks say which field goes to which input, and convert types.",
+		strings.Join(wrong, "; "), list(model), list(data)))
+}
+
+func list(s []string) string {
+	if len(s) == 0 {
+		return "nothing"
+	}
+	return strings.Join(s, ", ")
+}
+
+// shape prints axes as "[1, 28, ?]".
+func shape(dims []int64) string {
+	s := make([]string, len(dims))
+	for i, d := range dims {
+		s[i] = "?"
+		if d >= 0 {
+			s[i] = fmt.Sprint(d)
+		}
+	}
+	return "[" + strings.Join(s, ", ") + "]"
+}
+
+func fits(want, got []int64) bool {
+	return slices.EqualFunc(want, got, func(w, g int64) bool { return w < 0 || w == g })
+}
+
+// pad copies a batch and repeats its last sample until there are n: for models that
+// take just n.
+func pad(in map[string]tensor.Tensor, n int64) map[string]tensor.Tensor {
+	out := make(map[string]tensor.Tensor, len(in))
+	for name, t := range in {
+		have := t.Shape[0]
+		row := int64(len(t.Data)) / have
+		data := make([]byte, 0, n*row)
+		data = append(data, t.Data...)
+		for range n - have {
+			data = append(data, t.Data[(have-1)*row:]...)
+		}
+		out[name] = tensor.Tensor{DType: t.DType, Shape: append([]int64{n}, t.Shape[1:]...), Data: data}
+	}
+	return out
+}

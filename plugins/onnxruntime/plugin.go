@@ -1,0 +1,113 @@
+// Package onnxruntime is the bundled plugin that runs ONNX models on ONNX Runtime's
+// CPU provider and tells what is in them. It has no steps.
+package onnxruntime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/klauspost/cpuid/v2"
+
+	"github.com/optimize-hcl/optimize/ort"
+	"github.com/optimize-hcl/optimize/sdk"
+)
+
+const (
+	engineName = "onnxruntime"
+	formatONNX = "onnx"
+
+	codeNoLibrary = "onnxruntime/no-library"
+	codeBadModel  = "onnxruntime/bad-model"
+	codeMismatch  = "onnxruntime/dataset-mismatch"
+	codeBatch     = "onnxruntime/batch"
+	codeRun       = "onnxruntime/run-failed"
+)
+
+// Plugin returns the plugin, whose version is that of the program it is part of.
+func Plugin(version string) *sdk.Plugin {
+	return &sdk.Plugin{
+		Name:         engineName,
+		Version:      version,
+		Licence:      "MPL-2.0",
+		RequiresCore: ">= 0.1",
+		Formats:      []sdk.Format{{Name: formatONNX, Extensions: []string{".onnx"}, Native: true}},
+		Runtime:      engine{},
+		Inspect:      inspect,
+	}
+}
+
+// engine is the runtime; it keeps nothing between sessions but the loaded library.
+type engine struct{}
+
+// Probe finds the library and names what predictions depend on: its version and
+// bytes, the threads, and the CPU features by which it chooses its kernels.
+func (engine) Probe(_ context.Context, r sdk.ProbeRequest) (sdk.ProbeResult, error) {
+	if err := knownOptions(r.Options); err != nil {
+		return sdk.ProbeResult{}, err
+	}
+	lib, err := ort.Find()
+	var none *ort.NotFoundError
+	if errors.As(err, &none) {
+		p := sdk.ProbeResult{Missing: []sdk.Missing{{What: "ONNX Runtime " + ort.MinVersion + " or newer", Command: "optimize init"}}}
+		if os.Getenv(ort.EnvLibrary) != "" {
+			// Installing does not help while the variable points elsewhere.
+			p.Diagnostics = append(p.Diagnostics, sdk.Diagnostic{
+				Severity: sdk.SeverityWarning, Code: codeNoLibrary,
+				Summary: ort.EnvLibrary + " does not lead to a library that can be used", Detail: err.Error(),
+			})
+		}
+		return p, nil
+	}
+	if err == nil && lib.Version == "" {
+		// Only the library itself can tell.
+		if err = ort.Load(lib); err == nil {
+			l, _ := ort.Loaded()
+			lib.Version = l.Version
+		}
+	}
+	if err != nil {
+		return sdk.ProbeResult{}, sdk.CodeError(codeNoLibrary, "ONNX Runtime cannot be used", err.Error())
+	}
+	return sdk.ProbeResult{Fingerprint: map[string]string{
+		"onnxruntime":        lib.Version,
+		"onnxruntime_digest": lib.Digest,
+		"cpu":                cpuFeatures(),
+		"arch":               runtime.GOARCH,
+		"threads":            strconv.Itoa(r.Threads),
+	}}, nil
+}
+
+// knownOptions refuses what would be passed over in silence.
+func knownOptions(options map[string]string) error {
+	if len(options) == 0 {
+		return nil
+	}
+	return sdk.CodeError("onnxruntime/unknown-option", fmt.Sprintf("the runtime onnxruntime has no option %q", slices.Sorted(maps.Keys(options))[0]), "It takes none: remove it.")
+}
+
+// kernelFeatures are the CPU features that ONNX Runtime's kernels look at.
+var kernelFeatures = []cpuid.FeatureID{
+	cpuid.SSE4, cpuid.AVX, cpuid.AVX2, cpuid.FMA3, cpuid.F16C,
+	cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL, cpuid.AVX512VNNI, cpuid.AVX512BF16, cpuid.AVX512FP16,
+	cpuid.AVXVNNI, cpuid.AVXVNNIINT8, cpuid.AVXIFMA, cpuid.AVXNECONVERT, cpuid.AMXTILE, cpuid.AMXINT8, cpuid.AMXBF16,
+	cpuid.ASIMD, cpuid.ASIMDHP, cpuid.ASIMDDP, cpuid.SVE,
+}
+
+// cpuFeatures names those that this CPU has, sorted, with commas.
+func cpuFeatures() string {
+	var has []string
+	for _, f := range kernelFeatures {
+		if cpuid.CPU.Supports(f) {
+			has = append(has, f.String())
+		}
+	}
+	slices.Sort(has)
+	return strings.Join(has, ",")
+}

@@ -1,0 +1,105 @@
+package onnxruntime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/optimize-hcl/optimize/ort"
+	"github.com/optimize-hcl/optimize/sdk"
+)
+
+// session is a loaded model. The SDK calls one method at a time.
+type session struct {
+	model   *ort.Session
+	path    string
+	threads int
+	version string
+	bench   *bench
+}
+
+// Open loads a model.
+func (engine) Open(_ context.Context, r sdk.OpenRequest) (sdk.RuntimeSession, error) {
+	if err := knownOptions(r.Options); err != nil {
+		return nil, err
+	}
+	if r.Artifact.Format != "" && r.Artifact.Format != formatONNX {
+		return nil, sdk.CodeError("onnxruntime/format", fmt.Sprintf("the runtime onnxruntime cannot run the format %q", r.Artifact.Format), "It runs \"onnx\". Name another runtime for this artifact.")
+	}
+	lib, err := ort.Locate()
+	if err != nil {
+		return nil, sdk.CodeError(codeNoLibrary, "ONNX Runtime is not installed", err.Error())
+	}
+	if err := ort.Load(lib); err != nil {
+		return nil, sdk.CodeError(codeNoLibrary, "ONNX Runtime cannot be loaded", err.Error())
+	}
+	if l, ok := ort.Loaded(); ok {
+		lib = l
+	}
+	s := &session{path: r.Artifact.Path, threads: r.Threads, version: lib.Version}
+	if s.model, err = ort.NewSessionFile(s.path, s.options()); err != nil {
+		return nil, modelError(err)
+	}
+	return s, nil
+}
+
+// options are those under which predictions and timings are made: the engine's full
+// optimization, no busy waiting, which would burn other sessions' cores between runs
+// and make timings depend on what else runs.
+func (s *session) options() ort.Options {
+	return ort.Options{Threads: s.threads, Optimize: true, Arena: true, Prepack: true}
+}
+
+// modelError says that a model cannot be loaded, and what may help.
+func modelError(err error) error {
+	hint := "Check that the file is an ONNX model, and export it again if it was damaged."
+	var refused *ort.Error
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		hint = "Check the path."
+	case errors.As(err, &refused) && refused.Op != "":
+		hint = "Export the model with standard operators and types of an opset that the library knows."
+	case errors.As(err, &refused):
+		hint = "Check the model, or export it again."
+	}
+	return sdk.CodeError(codeBadModel, "the model cannot be loaded", sentence(err.Error())+" "+hint)
+}
+
+// runError says that a run failed.
+func runError(err error) error {
+	var in *ort.InputError
+	if errors.As(err, &in) {
+		return sdk.CodeError(codeMismatch, "the dataset does not fit the model", sentence(err.Error()))
+	}
+	return sdk.CodeError(codeRun, "the model failed while it ran", sentence(err.Error()))
+}
+
+func sentence(s string) string {
+	if s != "" && s[len(s)-1] != '.' {
+		s += "."
+	}
+	return s
+}
+
+// Info describes the model.
+func (s *session) Info() sdk.SessionInfo {
+	return sdk.SessionInfo{
+		Inputs:  infos(s.model.Inputs()),
+		Outputs: infos(s.model.Outputs()),
+		Facts:   map[string]string{"runtime": engineName, "runtime_version": s.version, "device": "cpu"},
+	}
+}
+
+func infos(from []ort.Info) []sdk.TensorInfo {
+	out := make([]sdk.TensorInfo, len(from))
+	for i, v := range from {
+		out[i] = sdk.TensorInfo{Name: v.Name, DType: v.DType, Shape: v.Shape}
+	}
+	return out
+}
+
+// Close frees the model.
+func (s *session) Close() error {
+	return errors.Join(s.bench.close(), s.model.Close())
+}
