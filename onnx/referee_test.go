@@ -12,8 +12,9 @@ import (
 	"testing"
 )
 
-// refereePython is a Python that has the onnx package; without it the tests here,
-// which compare this package with that one, are skipped.
+// refereePython is a Python that has the packages onnx and
+// onnxruntime; without it the tests here, which compare this package with them, are
+// skipped.
 const refereePython = "OPTIMIZE_REFEREE_PYTHON"
 
 type referee struct {
@@ -26,7 +27,7 @@ type referee struct {
 func newReferee(t *testing.T) *referee {
 	python := os.Getenv(refereePython)
 	if python == "" {
-		t.Skipf("set %s to a Python with the onnx package to compare with it", refereePython)
+		t.Skipf("set %s to a Python with the packages onnx and onnxruntime to compare with them", refereePython)
 	}
 	r := &referee{t: t, python: python, dir: t.TempDir()}
 	r.ask("models", r.dir)

@@ -239,10 +239,15 @@ func inferConcat(c *inferContext, values []string, elem DataType) {
 			c.elemOnly(0, elem)
 			return
 		}
-		if v.data == nil {
-			data = nil
-		} else if data != nil {
+		switch {
+		case data == nil:
+		case v.data != nil:
 			data = append(data, v.data...)
+		case (elem == Int64 || elem == Int32) && len(v.dims) == 1 && v.dims[0].Fixed() && v.dims[0].Value <= maxData:
+			// The other elements of the shape are worth knowing.
+			data = append(data, slices.Repeat([]Dim{anyNumber}, int(v.dims[0].Value))...)
+		default:
+			data = nil
 		}
 		if dims == nil {
 			k, ok := axis(c.n.IntAttr("axis", 1), len(v.dims))

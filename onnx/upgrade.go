@@ -10,7 +10,7 @@ import (
 // The versions of the standard operators that UpgradeOpset goes between.
 const (
 	minOpset = 6
-	maxOpset = 25
+	maxOpset = 23
 )
 
 // UpgradeError says why a model cannot be brought to another opset. Node and Op are
