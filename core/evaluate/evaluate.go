@@ -147,3 +147,24 @@ func Run(ctx context.Context, store *cache.Store, s Spec, progress func(phase st
 	}
 	return r, nil
 }
+
+// Known tells whether the store holds the quality, and the latency as far as it may be reused, of every subject.
+// Without a benchmark latency is known.
+func Known(ctx context.Context, store *cache.Store, s Spec) (quality, latency bool, err error) {
+	g := &grader{store: store, spec: s}
+	if err := g.probe(ctx); err != nil {
+		return false, false, err
+	}
+	quality = true
+	for i := range s.Subjects {
+		_, ok := store.Lookup(g.qualityKey(i).Sum())
+		quality = quality && ok
+	}
+	switch {
+	case s.Benchmark == nil:
+		latency = true
+	case s.ReuseBenchmarks:
+		_, latency = g.recordedTimings()
+	}
+	return quality, latency, nil
+}

@@ -3,11 +3,14 @@ package evaluate
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
 
+	"github.com/optimize-hcl/optimize/core/cache"
 	"github.com/optimize-hcl/optimize/metrics"
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
@@ -27,9 +30,14 @@ type timing struct {
 // latency adds the latency percentiles and the speed-up of all subjects, measured in alternating slices.
 func (g *grader) latency(ctx context.Context, r *Result) error {
 	b := g.spec.Benchmark
-	config := map[string]any{"batch": b.Batch, "threads": b.Threads, "duration": b.Duration.Seconds()}
-	if g.spec.ReuseBenchmarks && g.reuse(r, config) {
-		return nil
+	if g.spec.ReuseBenchmarks {
+		if known, ok := g.recordedTimings(); ok {
+			for i, t := range known {
+				maps.Copy(r.Measurements[i].Metrics, t.Metrics)
+				r.Measurements[i].LatencyReused = true
+			}
+			return nil
+		}
 	}
 	sessions := make([]*session, len(g.spec.Subjects))
 	for i := range sessions {
@@ -65,6 +73,7 @@ func (g *grader) latency(ctx context.Context, r *Result) error {
 			medians[i] = append(medians[i], quantile(ms, 0.5))
 		}
 	}
+	timings := make([]timing, len(sessions))
 	for i := range sessions {
 		t := timing{Metrics: map[string]metrics.Estimate{}}
 		slices.Sort(all[i])
@@ -76,32 +85,38 @@ func (g *grader) latency(ctx context.Context, r *Result) error {
 		} else {
 			t.Metrics["speedup"] = exact(1)
 		}
-		for k, v := range t.Metrics {
-			r.Measurements[i].Metrics[k] = v
-		}
-		if err := g.record(ctx, g.key(i, "benchmark", config), g.recordName(i, "latency"), t); err != nil {
-			return err
-		}
+		maps.Copy(r.Measurements[i].Metrics, t.Metrics)
+		timings[i] = t
 	}
-	return nil
+	return g.record(ctx, g.latencyKey(), "evaluate."+g.spec.Name+".latency", timings)
 }
 
-// reuse fills in the latencies of an earlier run when all of them are known.
-func (g *grader) reuse(r *Result, config map[string]any) bool {
-	known := make([]timing, len(g.spec.Subjects))
-	for i := range known {
-		rec, ok := g.store.Lookup(g.key(i, "benchmark", config).Sum())
-		if !ok || json.Unmarshal(rec.Result, &known[i]) != nil {
-			return false
+// latencyKey is the key under which the latencies of all subjects are recorded together: they were taken side by side in
+// one run, and a mixture of runs would compare different weather. The duration of the benchmark is in it: a longer one
+// is a better one.
+func (g *grader) latencyKey() cache.Key {
+	b := g.spec.Benchmark
+	k := g.key(0, "benchmark", map[string]any{"batch": b.Batch, "threads": b.Threads, "duration": b.Duration.Seconds()})
+	for i, s := range g.spec.Subjects[1:] {
+		k.Inputs[fmt.Sprintf("candidate.%d", i+1)] = s.Artifact.Digest
+		for f, v := range g.probes[i+1].GetFingerprint() {
+			k.Fingerprint[fmt.Sprintf("candidate.%d.%s", i+1, f)] = v
 		}
 	}
-	for i, t := range known {
-		for k, v := range t.Metrics {
-			r.Measurements[i].Metrics[k] = v
-		}
-		r.Measurements[i].LatencyReused = true
+	return k
+}
+
+// recordedTimings gives the latencies of an earlier run, by subject.
+func (g *grader) recordedTimings() ([]timing, bool) {
+	rec, ok := g.store.Lookup(g.latencyKey().Sum())
+	if !ok {
+		return nil, false
 	}
-	return true
+	var known []timing
+	if json.Unmarshal(rec.Result, &known) != nil || len(known) != len(g.spec.Subjects) {
+		return nil, false
+	}
+	return known, true
 }
 
 // slice times runs of one subject; the answer is in nanoseconds a run and has at least one.

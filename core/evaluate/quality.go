@@ -104,14 +104,19 @@ func (g *grader) key(i int, kind string, config map[string]any) cache.Key {
 	}
 }
 
-func (g *grader) recordName(i int, kind string) string {
-	return "evaluate." + g.spec.Name + "." + g.spec.Subjects[i].Name + "." + kind
+// qualityKey is the key under which subject i's quality is recorded.
+func (g *grader) qualityKey(i int) cache.Key {
+	return g.key(i, "evaluate", map[string]any{"metrics": g.spec.Metrics, "threads": g.spec.Threads})
+}
+
+func (g *grader) recordName(i int) string {
+	return "evaluate." + g.spec.Name + "." + g.spec.Subjects[i].Name
 }
 
 // quality gives everything but latency of subject i, from the cache when it is there.
 func (g *grader) quality(ctx context.Context, i int) (measured, error) {
 	s := g.spec.Subjects[i]
-	key := g.key(i, "evaluate", map[string]any{"metrics": g.spec.Metrics, "threads": g.spec.Threads})
+	key := g.qualityKey(i)
 	if rec, ok := g.store.Lookup(key.Sum()); ok {
 		var r recorded
 		if json.Unmarshal(rec.Result, &r) == nil {
@@ -131,7 +136,7 @@ func (g *grader) quality(ctx context.Context, i int) (measured, error) {
 		return measured{}, err
 	}
 	samples := g.opened.Samples()
-	if err := g.record(ctx, key, g.recordName(i, "quality"), recorded{m, samples}); err != nil {
+	if err := g.record(ctx, key, g.recordName(i), recorded{m, samples}); err != nil {
 		return measured{}, err
 	}
 	return measured{m, samples}, nil

@@ -1,0 +1,181 @@
+// Package cli is the command `optimize`: one file a command.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/optimize-hcl/optimize/core/diag"
+)
+
+// Exit codes of the command.
+const (
+	ExitOK     = 0
+	ExitFailed = 1   // the recipe or a step failed
+	ExitUsage  = 2   // wrong use of the command line
+	ExitEnsure = 3   // an ensure did not hold
+	ExitStop   = 130 // SIGINT or SIGTERM
+)
+
+// Program is what main hands in: the version and the bundled plugins, each with the function that serves it.
+type Program struct {
+	Version string
+	Bundled map[string]func()
+}
+
+// app is one invocation.
+type app struct {
+	Program
+	stdout, stderr io.Writer
+	json           bool
+	noColor        bool
+	exit           int // set by a command that ends with something else than 0 without an error to print
+}
+
+// errPrinted ends a command whose errors have been written already.
+var errPrinted = errors.New("printed")
+
+// usageError is wrong use of the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errStopped is the cause of a context that a signal ended.
+var errStopped = errors.New("stopped by a signal")
+
+// Main runs the command with args (without the program's name) and gives its exit code.
+func Main(args []string, p Program) int {
+	// A plugin process is started with every run: it takes the short way, past the command line's machinery.
+	if len(args) == 3 && args[0] == "plugin" && args[1] == "serve" {
+		if serve, ok := p.Bundled[args[2]]; ok {
+			serve()
+			return ExitOK
+		}
+	}
+	a := &app{Program: p, stdout: os.Stdout, stderr: os.Stderr}
+	ctx, stop := a.signals(context.Background())
+	defer stop()
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case errors.Is(context.Cause(ctx), errStopped):
+		if err != nil && !errors.Is(err, errPrinted) && !errors.Is(err, context.Canceled) {
+			a.printError(err)
+		}
+		return ExitStop
+	case err == nil:
+		return a.exit
+	case errors.Is(err, errPrinted):
+		return max(a.exit, ExitFailed)
+	}
+	var u usageError
+	if errors.As(err, &u) || isCobraUsage(err) {
+		fmt.Fprintf(a.stderr, "optimize: %s\nRun `optimize help` for the commands.\n", err)
+		return ExitUsage
+	}
+	a.printError(err)
+	return ExitFailed
+}
+
+// isCobraUsage recognises the errors that cobra itself makes; it has no type for them.
+func isCobraUsage(err error) bool {
+	s := err.Error()
+	for _, p := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires at least", "flag needs an argument", "invalid argument", "bad flag syntax", "required flag"} {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// signals gives a context that the first SIGINT or SIGTERM ends; the second ends the process. Plugins end with it,
+// because their lease on the connection ends.
+func (a *app) signals(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	c := make(chan os.Signal, 2)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		if _, ok := <-c; !ok {
+			return
+		}
+		cancel(errStopped)
+		if _, ok := <-c; ok {
+			os.Exit(ExitStop)
+		}
+	}()
+	return ctx, func() { signal.Stop(c); close(c); cancel(nil) }
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "optimize",
+		Short: "Make trained models smaller and faster, and prove it",
+		Long: `Optimize runs recipes: an HCL file says how a trained model becomes a smaller, faster one,
+how the result is measured against the original, and what must hold.
+
+  optimize init recipe.hcl     bring the native libraries that the recipe needs
+  optimize plan recipe.hcl     what would run, what is cached, and why not
+  optimize apply recipe.hcl    run it, measure, check the budgets, write the outputs
+
+Exit codes: 0 all held, 1 the recipe or a step failed, 2 wrong use of the command
+line, 3 an ensure did not hold, 130 stopped by a signal.`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON instead of text")
+	root.PersistentFlags().BoolVar(&a.noColor, "no-color", false, "print without colours (also: NO_COLOR)")
+	root.AddCommand(a.versionCommand(), a.initCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.inspectCommand(), a.pluginCommand())
+	return root
+}
+
+// color tells whether w is a terminal that takes colours.
+func (a *app) color(w io.Writer) bool {
+	if a.noColor || a.json || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	return isTerminal(w)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}
+
+// printError writes an error that has no place in a recipe, as text or JSON.
+func (a *app) printError(err error) {
+	var ds diag.Diags
+	if !errors.As(err, &ds) {
+		var d diag.Diagnostic
+		if !errors.As(err, &d) {
+			d = diag.Errorf("", upperFirst(err.Error()), "")
+		}
+		ds = diag.Diags{d}
+	}
+	a.printDiags(ds, nil)
+}
+
+func upperFirst(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+func platform() string { return runtime.GOOS + "/" + runtime.GOARCH }

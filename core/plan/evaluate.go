@@ -1,0 +1,186 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/optimize-hcl/optimize/core/cache"
+	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/evaluate"
+	"github.com/optimize-hcl/optimize/core/host"
+	"github.com/optimize-hcl/optimize/core/recipe"
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+)
+
+// evaluate plans an evaluation: what must exist first, and whether the engines can work here.
+func (s *Session) evaluate(ctx context.Context, n *recipe.Node, a *Action) diag.Diags {
+	s.mu.Lock()
+	c, ds := s.Program.DecodeEvaluate(n)
+	s.mu.Unlock()
+	if ds.HasErrors() {
+		return ds
+	}
+	spec, after, ds2 := s.EvaluateSpec(ctx, n, c)
+	ds = ds.Append(ds2...)
+	a.After = after
+	if ds.HasErrors() {
+		return ds
+	}
+	if len(after) > 0 {
+		a.Status = Pending
+		for _, e := range s.engines(ctx, c) {
+			ds = ds.Append(s.missing(ctx, n, a, e)...)
+		}
+		return ds
+	}
+	asked := map[string]bool{}
+	for _, sub := range spec.Subjects {
+		if !asked[sub.Engine.Name()] {
+			asked[sub.Engine.Name()] = true
+			ds = ds.Append(s.missing(ctx, n, a, sub.Engine)...)
+		}
+	}
+	if ds.HasErrors() || len(a.Missing) > 0 {
+		a.Status = Run
+		return ds
+	}
+	quality, latency, err := evaluate.Known(ctx, s.Store, spec)
+	switch {
+	case err != nil:
+		return ds.Append(fail(n, "The evaluation cannot be planned", err)...)
+	case quality && latency:
+		a.Status = Cached
+	case quality:
+		a.Status = Measure
+	default:
+		a.Status = Run
+	}
+	return ds
+}
+
+// engines are the runtimes that the recipe names or that are native to the formats known so far.
+func (s *Session) engines(ctx context.Context, c *recipe.EvaluateConfig) []evaluate.Engine {
+	names := map[string]bool{}
+	for _, sub := range c.Subjects() {
+		name := c.RuntimeOf(sub.Name)
+		if name == "" && sub.Artifact != nil {
+			name, _, _ = s.Registry.NativeRuntime(ctx, sub.Artifact.Format)
+		}
+		if name != "" {
+			names[name] = true
+		}
+	}
+	var out []evaluate.Engine
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if ref, ok := s.Registry.Ref(name); ok {
+			out = append(out, &engine{s.Registry, ref})
+		}
+	}
+	return out
+}
+
+func (s *Session) missing(ctx context.Context, n *recipe.Node, a *Action, e evaluate.Engine) diag.Diags {
+	r, err := e.Probe(ctx, &pluginv1.ProbeRequest{Threads: s.Threads})
+	if err != nil {
+		return fail(n, fmt.Sprintf("Plugin %s could not look at this machine", e.Name()), err)
+	}
+	for _, m := range r.GetMissing() {
+		a.Missing = append(a.Missing, Missing{m.GetWhat(), m.GetCommand()})
+	}
+	return diag.FromPlugin(r.GetDiagnostics(), n.Body, e.Name(), n.Addr)
+}
+
+// EvaluateSpec turns the recipe's evaluation into a specification; after names what does not exist yet.
+func (s *Session) EvaluateSpec(ctx context.Context, n *recipe.Node, c *recipe.EvaluateConfig) (spec evaluate.Spec, after []string, ds diag.Diags) {
+	spec = evaluate.Spec{
+		Name: n.Name, Metrics: c.Metrics, Threads: s.Threads, Platform: s.Platform, ReuseBenchmarks: s.ReuseBenchmarks,
+	}
+	if c.Benchmark != nil {
+		spec.Benchmark = &evaluate.Benchmark{Batch: c.Benchmark.Batch, Threads: c.Benchmark.Threads, Duration: c.Benchmark.Duration}
+	}
+	if c.Dataset.Artifact == nil {
+		after = append(after, c.Dataset.Addr)
+	} else {
+		spec.Dataset = evaluate.Dataset{Dir: c.Dataset.Artifact.Path, Digest: c.Dataset.Artifact.Digest}
+	}
+	for _, sub := range c.Subjects() {
+		if sub.Artifact == nil {
+			after = append(after, sub.Addr)
+			continue
+		}
+		e, ds2 := s.subject(ctx, n, c, sub)
+		ds = ds.Append(ds2...)
+		spec.Subjects = append(spec.Subjects, e)
+	}
+	slices.Sort(after)
+	return spec, slices.Compact(after), ds
+}
+
+func (s *Session) subject(ctx context.Context, n *recipe.Node, c *recipe.EvaluateConfig, sub recipe.Subject) (evaluate.Subject, diag.Diags) {
+	a := sub.Artifact
+	out := evaluate.Subject{Name: sub.Name, Artifact: cache.Artifact{Kind: a.Kind, Format: a.Format, Path: a.Path, Digest: a.Digest, Size: a.Size}}
+	name := c.RuntimeOf(sub.Name)
+	if name == "" {
+		var ok bool
+		var err error
+		if name, ok, err = s.Registry.NativeRuntime(ctx, a.Format); err != nil {
+			return out, fail(n, "The plugins' formats are not known", err)
+		} else if !ok {
+			return out, diag.Diags{diag.At(sub.Range, "recipe/no-runtime", fmt.Sprintf("No plugin runs %s natively", a.Format),
+				"Name the runtime that shall run %s: runtime = \"onnxruntime\".", sub.Name)}
+		}
+	}
+	ref, ok := s.Registry.Ref(name)
+	if !ok {
+		return out, diag.Diags{diag.At(c.RuntimeRange, "recipe/unknown-plugin", fmt.Sprintf("There is no plugin %q", name),
+			"Known are %s.", strings.Join(s.Registry.Names(), ", "))}
+	}
+	if runs, err := s.Registry.Runs(ctx, name, a.Format); err != nil {
+		return out, fail(n, "The plugins' formats are not known", err)
+	} else if !runs {
+		return out, diag.Diags{diag.At(sub.Range, "recipe/wrong-runtime", fmt.Sprintf("Plugin %s does not run %s", name, a.Format), "It is what %s holds.", sub.Name)}
+	}
+	out.Engine = &engine{s.Registry, ref}
+	if name, ok, err := s.Registry.Inspector(ctx, a.Format); err == nil && ok {
+		ref, _ := s.Registry.Ref(name)
+		out.Inspector = &engine{s.Registry, ref}
+	}
+	return out, nil
+}
+
+// engine is a plugin as core/evaluate sees it; its process starts with the first call that needs it.
+type engine struct {
+	registry *Registry
+	ref      host.Ref
+}
+
+func (e *engine) Name() string    { return e.ref.Name }
+func (e *engine) Version() string { return e.ref.Version }
+func (e *engine) Digest() string  { return e.ref.Digest }
+
+func (e *engine) Probe(ctx context.Context, r *pluginv1.ProbeRequest) (*pluginv1.ProbeResponse, error) {
+	c, err := e.Runtime(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Probe(ctx, r)
+}
+
+func (e *engine) Runtime(ctx context.Context) (pluginv1.RuntimeClient, error) {
+	p, err := e.registry.Plugin(ctx, e.ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	return p.Runtime(), nil
+}
+
+func (e *engine) Inspect(ctx context.Context, a *pluginv1.Artifact) (*pluginv1.InspectResponse, error) {
+	p, err := e.registry.Plugin(ctx, e.ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	return p.Inspect(ctx, &pluginv1.InspectRequest{Artifact: a})
+}

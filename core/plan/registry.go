@@ -1,0 +1,192 @@
+// Package plan joins a checked recipe with plugins and cache: for every model, dataset, step and evaluation it works
+// out the cache key, whether the result is there, and if not, which field changed.
+package plan
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/host"
+	"github.com/optimize-hcl/optimize/core/install"
+	"github.com/optimize-hcl/optimize/core/recipe"
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+)
+
+// Registry knows the plugins of a run and what they declare. It starts a plugin only when its declaration is not
+// remembered.
+type Registry struct {
+	manager *host.Manager
+	refs    map[string]host.Ref
+
+	mu        sync.Mutex
+	described map[string]*pluginv1.DescribeResponse
+	failed    map[string]error
+}
+
+// NewRegistry gives a registry of the plugins refs, whose names must differ.
+func NewRegistry(m *host.Manager, refs []host.Ref) *Registry {
+	r := &Registry{manager: m, refs: map[string]host.Ref{}, described: map[string]*pluginv1.DescribeResponse{}, failed: map[string]error{}}
+	for _, ref := range refs {
+		r.refs[ref.Name] = ref
+	}
+	return r
+}
+
+// Names lists the plugins, sorted.
+func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(r.refs)) }
+
+// Ref gives the plugin of that name.
+func (r *Registry) Ref(name string) (host.Ref, bool) { ref, ok := r.refs[name]; return ref, ok }
+
+// Describe gives what the plugin declares.
+func (r *Registry) Describe(ctx context.Context, name string) (*pluginv1.DescribeResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d, ok := r.described[name]; ok {
+		return d, nil
+	}
+	if err, ok := r.failed[name]; ok {
+		return nil, err
+	}
+	ref, ok := r.refs[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no plugin %q; known are %s", name, strings.Join(r.Names(), ", "))
+	}
+	d, err := r.manager.Describe(ctx, ref)
+	if err != nil {
+		if ctx.Err() == nil {
+			r.failed[name] = err
+		}
+		return nil, err
+	}
+	r.described[name] = d
+	return d, nil
+}
+
+// Plugin gives the running plugin, started when this is the first call for it.
+func (r *Registry) Plugin(ctx context.Context, name string) (*host.Plugin, error) {
+	ref, ok := r.refs[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no plugin %q; known are %s", name, strings.Join(r.Names(), ", "))
+	}
+	return r.manager.Plugin(ctx, ref)
+}
+
+// Warm starts the plugins in the background, so that later calls find them running. Errors show at those calls.
+func (r *Registry) Warm(ctx context.Context, names ...string) {
+	for _, n := range names {
+		go func() { _, _ = r.Plugin(ctx, n) }()
+	}
+}
+
+// StepTypes gives the step types of all plugins by name.
+func (r *Registry) StepTypes(ctx context.Context) (map[string]*pluginv1.StepType, error) {
+	types := map[string]*pluginv1.StepType{}
+	for _, n := range r.Names() {
+		d, err := r.Describe(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range d.GetSteps() {
+			if PluginOf(t.GetName()) != n {
+				return nil, fmt.Errorf("plugin %s declares a step type %q; the part before the first underscore must be the plugin's name", n, t.GetName())
+			}
+			types[t.GetName()] = t
+		}
+	}
+	return types, nil
+}
+
+// PluginOf is the plugin that a step type belongs to: the part before the first underscore.
+func PluginOf(stepType string) string {
+	name, _, _ := strings.Cut(stepType, "_")
+	return name
+}
+
+// FormatOf gives the artifact format that the ending of a file's name stands for.
+func (r *Registry) FormatOf(ctx context.Context, path string) (string, error) {
+	base := strings.ToLower(filepath.Base(path))
+	var known []string
+	for _, n := range r.Names() {
+		d, err := r.Describe(ctx, n)
+		if err != nil {
+			return "", err
+		}
+		for _, f := range d.GetFormats() {
+			for _, ext := range f.GetExtensions() {
+				if strings.HasSuffix(base, strings.ToLower(ext)) {
+					return f.GetName(), nil
+				}
+				known = append(known, ext)
+			}
+		}
+	}
+	slices.Sort(known)
+	return "", fmt.Errorf("the name of a model ends in one of %s", strings.Join(slices.Compact(known), ", "))
+}
+
+// formatWith finds a plugin whose declaration of a format satisfies ok; native ones come first.
+func (r *Registry) formatWith(ctx context.Context, format string, ok func(*pluginv1.Format) bool) (string, bool, error) {
+	found := ""
+	for _, n := range r.Names() {
+		d, err := r.Describe(ctx, n)
+		if err != nil {
+			return "", false, err
+		}
+		for _, f := range d.GetFormats() {
+			if f.GetName() == format && ok(f) && (found == "" || f.GetNative()) {
+				found = n
+			}
+		}
+	}
+	return found, found != "", nil
+}
+
+// NativeRuntime gives the plugin that is the default runtime of a format.
+func (r *Registry) NativeRuntime(ctx context.Context, format string) (string, bool, error) {
+	return r.formatWith(ctx, format, func(f *pluginv1.Format) bool { return f.GetRuns() && f.GetNative() })
+}
+
+// Inspector gives the plugin that inspects a format.
+func (r *Registry) Inspector(ctx context.Context, format string) (string, bool, error) {
+	return r.formatWith(ctx, format, (*pluginv1.Format).GetInspects)
+}
+
+// Runs tells whether the plugin opens artifacts of the format.
+func (r *Registry) Runs(ctx context.Context, plugin, format string) (bool, error) {
+	d, err := r.Describe(ctx, plugin)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(d.GetFormats(), func(f *pluginv1.Format) bool { return f.GetName() == format && f.GetRuns() }), nil
+}
+
+// CheckRequired compares required_version and required_plugins with what is here.
+func (r *Registry) CheckRequired(rec *recipe.Recipe, version string) diag.Diags {
+	var ds diag.Diags
+	if c := rec.RequiredVersion; c.Text != "" {
+		if err := install.CheckConstraint(c.Text, version); err != nil {
+			ds = ds.Append(diag.At(c.Range, "recipe/version", "This recipe does not run on Optimize "+version, "%s", err))
+		}
+	}
+	for _, p := range rec.RequiredPlugins {
+		ref, ok := r.refs[p.Name]
+		if !ok {
+			ds = ds.Append(diag.At(p.Range, "recipe/unknown-plugin", fmt.Sprintf("There is no plugin %q", p.Name),
+				"Bundled with Optimize %s: %s.", version, strings.Join(r.Names(), ", ")))
+			continue
+		}
+		if p.Version != "" {
+			if err := install.CheckConstraint(p.Version, ref.Version); err != nil {
+				ds = ds.Append(diag.At(p.Range, "recipe/plugin-version", fmt.Sprintf("Plugin %s is %s here", p.Name, ref.Version), "%s", err))
+			}
+		}
+	}
+	return ds
+}

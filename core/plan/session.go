@@ -1,0 +1,289 @@
+package plan
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/zclconf/go-cty/cty"
+	ctymsgpack "github.com/zclconf/go-cty/cty/msgpack"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/optimize-hcl/optimize/core/cache"
+	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/recipe"
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+)
+
+// Session evaluates one recipe against plugins and store. Plan and apply share it: apply resolves each node again when
+// what it depends on is known. It is safe for concurrent use.
+type Session struct {
+	Recipe   *recipe.Recipe
+	Program  *recipe.Program
+	Registry *Registry
+	Store    *cache.Store
+	Version  string
+	Platform string
+	// Threads are the cores that one step may use.
+	Threads         int64
+	ReuseBenchmarks bool
+
+	mu      sync.Mutex // guards Program's scope
+	planned sync.Map   // digest of a PlanRequest → *pluginv1.PlanResponse: a plugin is asked once
+}
+
+// datasetRevision is raised when package dataset would write other bytes for the same source and arguments.
+const datasetRevision = 1
+
+// Build resolves every node with what the store holds: what apply would do.
+func (s *Session) Build(ctx context.Context) (*Plan, diag.Diags) {
+	p := &Plan{Schema: Schema, Version: s.Version, Recipe: s.Recipe.Path}
+	var all diag.Diags
+	broken := map[string]bool{}
+	for _, n := range s.Program.Nodes() {
+		if slices.ContainsFunc(n.Deps, func(d string) bool { return broken[d] }) {
+			broken[n.Addr] = true // a follow-up of a mistake that is reported already
+			continue
+		}
+		a, ds := s.Resolve(ctx, n)
+		all = all.Append(ds...)
+		if ds.HasErrors() || a == nil {
+			broken[n.Addr] = true
+			continue
+		}
+		p.Actions = append(p.Actions, a)
+	}
+	return p, all
+}
+
+// Resolve works out the action of one node. When its result is known, it is put into the scope.
+func (s *Session) Resolve(ctx context.Context, n *recipe.Node) (*Action, diag.Diags) {
+	a := &Action{Addr: n.Addr, Kind: n.Kind, Deps: n.Deps}
+	var ds diag.Diags
+	switch n.Kind {
+	case recipe.KindModel:
+		ds = s.model(ctx, n, a)
+	case recipe.KindDataset:
+		ds = s.dataset(n, a)
+	case recipe.KindStep:
+		ds = s.step(ctx, n, a)
+	case recipe.KindEvaluate:
+		ds = s.evaluate(ctx, n, a)
+	case recipe.KindOutput:
+		ds = s.output(n, a)
+	}
+	return a, ds
+}
+
+// fail makes a diagnostic at a node's block of an error that has no better place.
+func fail(n *recipe.Node, summary string, err error) diag.Diags {
+	return diag.Diags{diag.At(n.Range, "", summary, "%s", err)}
+}
+
+func (s *Session) model(ctx context.Context, n *recipe.Node, a *Action) diag.Diags {
+	s.mu.Lock()
+	c, ds := s.Program.DecodeModel(n)
+	s.mu.Unlock()
+	if ds.HasErrors() {
+		return ds
+	}
+	a.Status, a.Path = Read, c.Source
+	format := c.Format
+	if format == "" {
+		var err error
+		if format, err = s.Registry.FormatOf(ctx, c.Source); err != nil {
+			return diag.Diags{diag.At(c.SourceRange, "recipe/model-format", "The format of this model is not known",
+				"%s; or say it: format = \"onnx\".", err)}
+		}
+	}
+	art, err := s.Store.Import(ctx, c.Source)
+	if err != nil {
+		return diag.Diags{diag.At(c.SourceRange, "recipe/model-source", "The model cannot be read", "%s", err)}
+	}
+	if c.SHA256 != "" && c.SHA256 != art.Digest {
+		return diag.Diags{diag.At(c.SourceRange, "recipe/model-digest", "The model is not the one that the recipe names",
+			"Its SHA-256 is %s; sha256 says %s.", art.Digest, c.SHA256)}
+	}
+	if art.Size == 0 {
+		return diag.Diags{diag.At(c.SourceRange, "recipe/model-source", "The model file is empty", "%s has 0 bytes.", c.Source)}
+	}
+	art.Kind, art.Format = "model", format
+	s.SetOutputs(n, map[string]cache.Artifact{"": art}, nil)
+	return ds
+}
+
+func (s *Session) dataset(n *recipe.Node, a *Action) diag.Diags {
+	s.mu.Lock()
+	c, ds := s.Program.DecodeDataset(n)
+	s.mu.Unlock()
+	if ds.HasErrors() {
+		return ds
+	}
+	digest, _, err := s.Store.HashFile(c.Source)
+	if err != nil {
+		return diag.Diags{diag.At(c.SourceRange, "recipe/dataset-source", "The dataset cannot be read", "%s", err)}
+	}
+	if c.SHA256 != "" && c.SHA256 != digest {
+		return diag.Diags{diag.At(c.SourceRange, "recipe/dataset-digest", "The dataset is not the one that the recipe names",
+			"Its SHA-256 is %s; sha256 says %s.", digest, c.SHA256)}
+	}
+	spec := c.Spec
+	spec.Source = ""
+	config, err := json.Marshal(spec)
+	if err != nil {
+		return fail(n, "The dataset cannot be planned", err)
+	}
+	a.Key = cache.Key{
+		Format: cache.FormatVersion, StepType: "dataset", Plugin: "core", PluginVersion: s.Version, Revision: datasetRevision,
+		Config: config, Inputs: map[string]string{"source": digest}, Platform: s.Platform,
+	}
+	s.lookup(n, a)
+	return ds
+}
+
+// lookup fills in key and status, and the scope when the store holds the result.
+func (s *Session) lookup(n *recipe.Node, a *Action) {
+	a.Sum = a.Key.Sum()
+	if rec, ok := s.Store.Lookup(a.Sum); ok {
+		s.Store.Used(n.Addr, a.Sum)
+		a.Status = Cached
+		s.Complete(n, a, rec)
+		return
+	}
+	a.Status = Run
+	a.Reasons = s.Store.Explain(n.Addr, a.Key)
+	a.FirstRun = a.Reasons == nil
+}
+
+// Complete puts the result of an action into the scope.
+func (s *Session) Complete(n *recipe.Node, a *Action, rec *cache.Record) {
+	a.Record, a.LastDuration = rec, rec.Duration
+	a.Size = 0
+	for _, o := range rec.Outputs {
+		a.Size += o.Size
+	}
+	s.SetOutputs(n, rec.Outputs, rec.Result)
+}
+
+// SetOutputs puts artifacts and facts of a node into the scope.
+func (s *Session) SetOutputs(n *recipe.Node, outputs map[string]cache.Artifact, result json.RawMessage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	arts := map[string]recipe.Artifact{}
+	for name, o := range outputs {
+		arts[name] = recipe.Artifact{Kind: o.Kind, Format: o.Format, Path: o.Path, Digest: o.Digest, Size: o.Size}
+	}
+	s.Program.SetOutputs(n, arts, result)
+}
+
+func (s *Session) step(ctx context.Context, n *recipe.Node, a *Action) diag.Diags {
+	s.mu.Lock()
+	c, ds := s.Program.DecodeStep(n)
+	s.mu.Unlock()
+	if ds.HasErrors() {
+		return ds
+	}
+	name := PluginOf(c.Type)
+	ref, _ := s.Registry.Ref(name)
+	a.Type, a.Plugin, a.PluginVersion = c.Type, name, ref.Version
+	packed, err := ctymsgpack.Marshal(c.Config, c.ConfigType)
+	if err != nil {
+		return fail(n, "The configuration cannot be sent to the plugin", err)
+	}
+	req := &pluginv1.PlanRequest{StepType: c.Type, Config: &pluginv1.Value{Msgpack: packed}, Inputs: map[string]*pluginv1.Artifact{}, Threads: s.Threads}
+	digests := map[string]string{}
+	a.Inputs = map[string]cache.Artifact{}
+	for attr, in := range c.Inputs {
+		if in.Artifact == nil {
+			req.Inputs[attr] = &pluginv1.Artifact{Kind: in.Kind}
+			a.After = append(a.After, in.Addr)
+			continue
+		}
+		art := in.Artifact
+		req.Inputs[attr] = &pluginv1.Artifact{Kind: art.Kind, Format: art.Format, Path: art.Path, Digest: art.Digest, Size: art.Size}
+		digests[attr] = art.Digest
+		a.Inputs[attr] = cache.Artifact{Kind: art.Kind, Format: art.Format, Path: art.Path, Digest: art.Digest, Size: art.Size}
+	}
+	slices.Sort(a.After)
+	resp, pds := s.ask(ctx, n, name, req)
+	ds = ds.Append(pds...)
+	if ds.HasErrors() {
+		return ds
+	}
+	for _, m := range resp.GetMissing() {
+		a.Missing = append(a.Missing, Missing{m.GetWhat(), m.GetCommand()})
+	}
+	a.Fingerprint = resp.GetFingerprint()
+	a.Request = &pluginv1.ApplyRequest{StepType: c.Type, Config: req.Config, Inputs: req.Inputs, Seed: c.Seed, Threads: s.Threads}
+	if len(a.After) > 0 || len(a.Missing) > 0 || !c.Config.IsWhollyKnown() {
+		a.Status = Pending
+		if len(a.After) == 0 {
+			a.Status = Run
+		}
+		return ds
+	}
+	config, err := s.Store.CanonicalConfig(withoutArtifacts(c.Config, c.Inputs))
+	if err != nil {
+		return fail(n, "The configuration has no cache key", err)
+	}
+	a.Key = cache.Key{
+		Format: cache.FormatVersion, StepType: c.Type, Plugin: name, PluginVersion: ref.Version, PluginDigest: ref.Digest,
+		Revision: c.Revision, Config: config, Inputs: digests, Fingerprint: resp.GetFingerprint(), Platform: s.Platform, Seed: c.Seed,
+	}
+	s.lookup(n, a)
+	return ds
+}
+
+// withoutArtifacts drops the attributes that hold artifacts: their digests are in the key.
+func withoutArtifacts(config cty.Value, inputs map[string]recipe.Input) cty.Value {
+	if config.IsNull() || !config.Type().IsObjectType() {
+		return config
+	}
+	m := maps.Clone(config.AsValueMap())
+	for attr := range inputs {
+		delete(m, attr)
+	}
+	if len(m) == 0 {
+		return cty.EmptyObjectVal
+	}
+	return cty.ObjectVal(m)
+}
+
+// ask has a plugin plan a step, once for each request.
+func (s *Session) ask(ctx context.Context, n *recipe.Node, plugin string, req *pluginv1.PlanRequest) (*pluginv1.PlanResponse, diag.Diags) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
+	if err != nil {
+		return nil, fail(n, "The step cannot be planned", err)
+	}
+	sum := sha256.Sum256(b)
+	key := hex.EncodeToString(sum[:])
+	if r, ok := s.planned.Load(key); ok {
+		return r.(*pluginv1.PlanResponse), nil
+	}
+	p, err := s.Registry.Plugin(ctx, plugin)
+	if err != nil {
+		return nil, fail(n, fmt.Sprintf("Plugin %s does not start", plugin), err)
+	}
+	resp, err := p.Plan(ctx, req)
+	if err != nil {
+		return nil, fail(n, fmt.Sprintf("Plugin %s could not plan %s", plugin, n.Addr), err)
+	}
+	s.planned.Store(key, resp)
+	return resp, diag.FromPlugin(resp.GetDiagnostics(), n.Body, plugin, n.Addr)
+}
+
+func (s *Session) output(n *recipe.Node, a *Action) diag.Diags {
+	s.mu.Lock()
+	c, ds := s.Program.DecodeOutput(n)
+	s.mu.Unlock()
+	a.Status, a.Path = Publish, c.Path
+	if c.Artifact != nil {
+		a.Inputs = map[string]cache.Artifact{"value": {Kind: c.Artifact.Kind, Format: c.Artifact.Format, Path: c.Artifact.Path, Digest: c.Artifact.Digest, Size: c.Artifact.Size}}
+	}
+	return ds
+}
