@@ -79,6 +79,8 @@ type Output struct {
 	Digest    string `json:"digest,omitempty"`
 	Size      int64  `json:"size,omitempty"`
 	Published bool   `json:"published"`
+	// Value is what an output that is no artifact holds.
+	Value json.RawMessage `json:"value,omitempty"`
 }
 
 // Write stores the record as run.json in dir, by rename, so that a reader never sees half of it.

@@ -1,0 +1,250 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+	ctymsgpack "github.com/zclconf/go-cty/cty/msgpack"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/optimize-hcl/optimize/core/cache"
+	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/evaluate"
+	"github.com/optimize-hcl/optimize/core/plan"
+	"github.com/optimize-hcl/optimize/core/recipe"
+	"github.com/optimize-hcl/optimize/core/report"
+	"github.com/optimize-hcl/optimize/dataset"
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+)
+
+// produce gives the record of an action: from the store, also when another run finishes the same work meanwhile, else
+// by work.
+func (r *Runner) produce(ctx context.Context, n *recipe.Node, a *plan.Action, act *report.Action, work func(txn *cache.Txn) (*cache.Record, error)) error {
+	if a.Record != nil {
+		act.Status = "cached"
+		return nil
+	}
+	store := r.Session.Store
+	unlock, err := store.Lock(ctx, a.Sum)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	rec, ok := store.Lookup(a.Sum)
+	if ok {
+		act.Status = "cached"
+	} else {
+		r.emit(Event{Type: "start", Addr: n.Addr, StepType: a.Type, Reasons: a.Reasons})
+		txn, err := store.Begin()
+		if err != nil {
+			return r.report(asDiags(n, "There is no room to work in", err))
+		}
+		defer txn.Discard()
+		if rec, err = work(txn); err != nil {
+			return err
+		}
+		act.Status = "done"
+	}
+	r.Session.Complete(n, a, rec)
+	return nil
+}
+
+func (r *Runner) progress(addr, phase string, current, total int64, unit string) {
+	r.emit(Event{Type: "progress", Addr: addr, Phase: phase, Current: current, Total: total, Unit: unit})
+}
+
+// dataset materialises a dataset into canonical shards.
+func (r *Runner) dataset(ctx context.Context, n *recipe.Node, a *plan.Action, act *report.Action) error {
+	return r.produce(ctx, n, a, act, func(txn *cache.Txn) (*cache.Record, error) {
+		c, ds := r.Session.Program.DecodeDataset(n)
+		if ds.HasErrors() {
+			return nil, r.report(ds)
+		}
+		started := time.Now()
+		info, err := dataset.Materialise(ctx, c.Spec, txn.OutDir, func(done, total int64) { r.progress(n.Addr, "reading", done, total, "samples") })
+		var de *dataset.Error
+		switch {
+		case errors.As(err, &de):
+			return nil, r.report(diag.Diags{{Code: "dataset/invalid", Summary: de.Summary, Detail: de.Detail, Subject: datasetRange(n, de.Path), Step: n.Addr}})
+		case err != nil:
+			return nil, r.report(asDiags(n, "The dataset cannot be read", err))
+		}
+		result, err := json.Marshal(info)
+		if err != nil {
+			return nil, err
+		}
+		rec, err := txn.Commit(ctx, a.Key, n.Addr, map[string]cache.Output{"": {Kind: "dataset", Format: "safetensors", Path: "."}}, result,
+			cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: r.Session.Version})
+		if err != nil {
+			return nil, r.report(asDiags(n, "The dataset cannot be stored", err))
+		}
+		return rec, nil
+	})
+}
+
+// datasetRange finds the place of a dataset error: a path of block types, labels and arguments.
+func datasetRange(n *recipe.Node, path []string) *hcl.Range {
+	var steps []*pluginv1.PathStep
+	for i, p := range path {
+		if i == 1 && len(path) == 3 { // input "NAME" { field }
+			steps = append(steps, &pluginv1.PathStep{Step: &pluginv1.PathStep_Key{Key: p}})
+			continue
+		}
+		steps = append(steps, &pluginv1.PathStep{Step: &pluginv1.PathStep_Attribute{Attribute: p}})
+	}
+	rng := diag.FromPath(n.Body, steps)
+	return &rng
+}
+
+// step has the plugin do its work.
+func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *report.Action) error {
+	return r.produce(ctx, n, a, act, func(txn *cache.Txn) (*cache.Record, error) {
+		s := r.Session
+		if n.Timeout > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, n.Timeout)
+			defer cancel()
+		}
+		p, err := s.Registry.Plugin(ctx, a.Plugin)
+		if err != nil {
+			return nil, r.report(asDiags(n, fmt.Sprintf("Plugin %s does not start", a.Plugin), err))
+		}
+		req := proto.CloneOf(a.Request)
+		req.RunId, req.OutDir, req.ScratchDir = r.ID+"/"+n.Addr, txn.OutDir, txn.ScratchDir
+		started := time.Now()
+		done, pds, err := p.Apply(ctx, req, func(e *pluginv1.ApplyEvent) { r.pluginEvent(n.Addr, e) })
+		ds := diag.FromPlugin(pds, n.Body, a.Plugin, n.Addr)
+		switch {
+		case ctx.Err() == context.DeadlineExceeded:
+			return nil, r.report(ds.Append(diag.At(n.Range, "run/timeout", n.Addr+" took longer than its timeout", "It was stopped after %s.", n.Timeout)))
+		case err != nil:
+			return nil, r.report(ds.Append(asDiags(n, n.Addr+" did not finish", err)...))
+		}
+		if err := r.report(ds); err != nil {
+			return nil, err
+		}
+		if done.GetStopped() {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, r.report(diag.Diags{diag.At(n.Range, "run/stopped", n.Addr+" stopped without being asked", "This is a fault of plugin %s.", a.Plugin)})
+		}
+		result, err := resultJSON(n, done)
+		if err != nil {
+			return nil, r.report(asDiags(n, fmt.Sprintf("Plugin %s answered with a result that is not what it declares", a.Plugin), err))
+		}
+		outputs, err := stepOutputs(n, done)
+		if err != nil {
+			return nil, r.report(asDiags(n, fmt.Sprintf("Plugin %s did not write what it declares", a.Plugin), err))
+		}
+		rec, err := txn.Commit(ctx, a.Key, n.Addr, outputs, result, cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: a.PluginVersion})
+		if err != nil {
+			return nil, r.report(asDiags(n, "The result of "+n.Addr+" cannot be stored", err))
+		}
+		return rec, nil
+	})
+}
+
+func (r *Runner) pluginEvent(addr string, e *pluginv1.ApplyEvent) {
+	switch {
+	case e.GetProgress() != nil:
+		p := e.GetProgress()
+		r.progress(addr, p.GetPhase(), p.GetCurrent(), p.GetTotal(), p.GetUnit())
+	case e.GetLog() != nil:
+		l := e.GetLog()
+		level := map[pluginv1.Log_Level]string{pluginv1.Log_LEVEL_DEBUG: "debug", pluginv1.Log_LEVEL_WARN: "warn", pluginv1.Log_LEVEL_ERROR: "error"}[l.GetLevel()]
+		if level == "" {
+			level = "info"
+		}
+		r.emit(Event{Type: "log", Addr: addr, Level: level, Message: l.GetMessage(), Fields: l.GetFields()})
+	}
+}
+
+// resultJSON turns the facts of a step into JSON of the declared type.
+func resultJSON(n *recipe.Node, done *pluginv1.Done) (json.RawMessage, error) {
+	b := done.GetResult().GetMsgpack()
+	declared := n.Schema.GetResultType()
+	if len(b) == 0 || len(declared) == 0 {
+		return nil, nil
+	}
+	ty, err := ctyjson.UnmarshalType(declared)
+	if err != nil {
+		return nil, err
+	}
+	v, err := ctymsgpack.Unmarshal(b, ty)
+	if err != nil {
+		return nil, err
+	}
+	if !v.IsWhollyKnown() {
+		return nil, errors.New("the result holds unknown values")
+	}
+	return ctyjson.Marshal(v, ty)
+}
+
+func stepOutputs(n *recipe.Node, done *pluginv1.Done) (map[string]cache.Output, error) {
+	out := map[string]cache.Output{}
+	for _, o := range n.Schema.GetOutputs() {
+		a, ok := done.GetOutputs()[o.GetName()]
+		if !ok {
+			return nil, fmt.Errorf("output %q is missing", o.GetName())
+		}
+		kind, format := a.GetKind(), a.GetFormat()
+		if kind == "" {
+			kind = o.GetKind()
+		}
+		if format == "" {
+			format = o.GetFormat()
+		}
+		out[o.GetName()] = cache.Output{Kind: kind, Format: format, Path: a.GetPath(), Labels: a.GetLabels()}
+	}
+	return out, nil
+}
+
+// evaluate measures the candidates and checks the budgets.
+func (r *Runner) evaluate(ctx context.Context, n *recipe.Node, act *report.Action) error {
+	s := r.Session
+	c, ds := s.Program.DecodeEvaluate(n)
+	if ds.HasErrors() {
+		return r.report(ds)
+	}
+	spec, _, ds := s.EvaluateSpec(ctx, n, c)
+	if ds.HasErrors() {
+		return r.report(ds)
+	}
+	r.emit(Event{Type: "start", Addr: n.Addr})
+	res, err := evaluate.Run(ctx, s.Store, spec, func(phase string) { r.progress(n.Addr, phase, 0, 0, "") })
+	var p *evaluate.Problem
+	switch {
+	case errors.As(err, &p):
+		d := diag.At(c.RangeOf(p.Subject), "evaluate/failed", p.Diagnostic.GetSummary(), "%s", p.Diagnostic.GetDetail())
+		d.Step = n.Addr
+		return r.report(diag.Diags{d})
+	case err != nil:
+		return r.report(asDiags(n, "The evaluation did not finish", err))
+	}
+	act.Status = "cached"
+	for _, m := range res.Measurements {
+		if !m.Cached || (spec.Benchmark != nil && !m.LatencyReused) {
+			act.Status = "done"
+		}
+	}
+	e := report.Evaluation{Result: *res, Dataset: c.Dataset.Addr}
+	if spec.Benchmark != nil {
+		e.Batch, e.Threads = spec.Benchmark.Batch, spec.Benchmark.Threads
+	}
+	ensures, ds := s.CheckEnsures(n, c, res)
+	if err := r.report(ds); err != nil {
+		return err
+	}
+	e.Ensures = ensures
+	r.mu.Lock()
+	r.record.Evaluations = append(r.record.Evaluations, e)
+	r.mu.Unlock()
+	r.emit(Event{Type: "evaluation", Addr: n.Addr, Evaluation: &e})
+	return nil
+}
