@@ -9,6 +9,7 @@
 //	records/ab/SUM.json        what a key gave; written last, so a record never precedes its bytes
 //	latest/HASH                the newest sum of a step's name, for explaining a miss
 //	memo/xx/DEV-INODE          the digest of a file that was read before
+//	published/HASH             folders that outputs were published to, and may be again
 //	locks/SUM                  held while a key is worked on
 //	tmp/ID, tmp/ID.lock        work in progress; a folder whose lock nobody holds is rubbish
 //	secret                     keys the HMAC under which sensitive values enter a key

@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,6 +61,11 @@ func (s *Store) ExportSet(ctx context.Context, items []Item) (err error) {
 		}
 	}
 	for i, st := range done {
+		if st.tree { // before, so that a kill in between does not leave a folder that no run may replace
+			if err := s.writeFile(s.publishedPath(st.dest), []byte(st.dest+"\n"), 0o644, false); err != nil {
+				return err
+			}
+		}
 		if err := publish(st); err != nil {
 			err = userFailure("write", st.dest, err)
 			if i > 0 {
@@ -85,7 +92,7 @@ func (s *Store) stage(ctx context.Context, a Artifact, dest string) (*staged, er
 		if s.sameTree(ctx, a.Digest, dest) {
 			return nil, nil
 		}
-		if err := looksOurs(dest); err != nil {
+		if err := s.mayReplace(dest); err != nil {
 			return nil, err
 		}
 	case info.Mode().IsRegular() && info.Size() == a.Size:
@@ -117,9 +124,9 @@ func (s *Store) stage(ctx context.Context, a Artifact, dest string) (*staged, er
 	return st, nil
 }
 
-// looksOurs keeps a folder that holds something else from being replaced: only one whose every entry could be a model
-// package's is. A mistyped path must not delete someone's home.
-func looksOurs(dest string) error {
+// mayReplace keeps a folder that the user filled from being replaced: a mistyped path must not delete someone's work.
+// Only an empty one and one that a run published are.
+func (s *Store) mayReplace(dest string) error {
 	entries, err := os.ReadDir(dest)
 	if err != nil {
 		return userFailure("read", dest, err)
@@ -127,14 +134,16 @@ func looksOurs(dest string) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	if _, err := os.Lstat(filepath.Join(dest, marker)); err == nil {
+	if _, err := os.Lstat(s.publishedPath(dest)); err == nil {
 		return nil
 	}
-	return &Error{Op: "write", Path: dest, Err: errors.New("a folder that optimize did not write lies there; remove it or choose another path")}
+	return &Error{Op: "write", Path: dest, Err: errors.New("a folder that this cache did not publish lies there; remove it or choose another path")}
 }
 
-// marker tells a folder that optimize wrote from others.
-const marker = ".optimize-output"
+func (s *Store) publishedPath(dest string) string {
+	h := sha256.Sum256([]byte(dest))
+	return filepath.Join(s.dir, "published", hex.EncodeToString(h[:16]))
+}
 
 // sameTree reports whether dest holds exactly the files of the tree.
 func (s *Store) sameTree(ctx context.Context, digest, dest string) bool {
@@ -151,7 +160,7 @@ func (s *Store) sameTree(ctx context.Context, digest, dest string) bool {
 			return err
 		}
 		rel, err := filepath.Rel(dest, path)
-		if err != nil || rel == marker {
+		if err != nil {
 			return err
 		}
 		f, ok := want[rel]
@@ -184,9 +193,6 @@ func (s *Store) stageTree(ctx context.Context, digest, to string) error {
 		if err := copyVerified(ctx, filepath.Join(s.treePath(digest), filepath.FromSlash(f.Path)), path, f.Digest); err != nil {
 			return err
 		}
-	}
-	if err := os.WriteFile(filepath.Join(to, marker), []byte(digest+"\n"), 0o644); err != nil {
-		return err
 	}
 	return syncDir(to)
 }

@@ -32,10 +32,10 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 		defer mu.Unlock()
 		problems = append(problems, Problem{path, reason})
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
-	err := walkFiles(ctx, filepath.Join(s.dir, "blobs", "sha256"), func(path string) {
-		g.Go(func() error { return s.verifyBlob(ctx, path, report) })
+	err := walkFiles(gctx, filepath.Join(s.dir, "blobs", "sha256"), func(path string) {
+		g.Go(func() error { return s.verifyBlob(gctx, path, report) })
 	})
 	if err = errors.Join(err, g.Wait()); err != nil {
 		return nil, err
