@@ -137,6 +137,9 @@ func (c *calibration) merge(out map[string]tensor.Tensor, lo, hi []float32, star
 }
 
 func (c *calibration) nonFinite(value string, r Range, start, n int64) error {
+	if err := nonFiniteConstant(c.model.Graph); err != nil {
+		return err
+	}
 	what := "NaN"
 	if !math.IsNaN(float64(r.Min)) && !math.IsNaN(float64(r.Max)) && !r.Finite() {
 		what = "an infinity"
@@ -152,6 +155,30 @@ func (c *calibration) nonFinite(value string, r Range, start, n int64) error {
 	}
 	return sdk.AttrError("calibration", fmt.Sprintf("the dataset holds %s", what),
 		fmt.Sprintf("Model input %q holds %s in %s: remove those samples or correct the scale, mean and std of the dataset.", value, what, where))
+}
+
+// nonFiniteConstant finds a weight that holds no numbers: then the data are not to blame.
+func nonFiniteConstant(g *onnx.Graph) error {
+	for n := range g.Nodes() {
+		for _, in := range n.Inputs() {
+			t := g.Initializer(in)
+			if t == nil || t.DataType != onnx.Float {
+				continue
+			}
+			v, err := t.Float32s()
+			if err != nil {
+				return sdk.AttrError("model", "a constant cannot be read", err.Error())
+			}
+			// The bound of a Clip or the filling of a mask may well be infinite; a NaN never is meant.
+			for i, x := range v {
+				if x != x || math.IsInf(float64(x), 0) && t.Elements() > 1 {
+					return sdk.AttrError("model", "the model holds a weight that is no number",
+						fmt.Sprintf("Element %d of %q, which node %q (%s) reads, is %v.", i, in, nodeName(n), n.OpType, x))
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // tapped returns the model with reductions of each value as its only outputs. The model is as before afterwards.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -240,6 +241,22 @@ func (b *builder) input(name string, dims ...int64) string {
 
 func (b *builder) output(name string) {
 	b.m.Graph.AddOutput(onnx.NewValueInfo(name, onnx.Float, nil))
+}
+
+// shapeOutputs states the inferred shapes of the outputs: models that tools write have them.
+func (b *builder) shapeOutputs(t testing.TB) {
+	t.Helper()
+	s, err := onnx.InferShapes(b.m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range slices.Clone(b.m.Graph.Outputs()) {
+		_, dims, ok := s.Of(o.Name())
+		if !ok {
+			t.Fatalf("the shape of %q is not known", o.Name())
+		}
+		o.Type.Shape, o.Type.HasShape = dims, true
+	}
 }
 
 // random is an initializer of values between -scale and scale.

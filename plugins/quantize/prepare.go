@@ -21,7 +21,7 @@ func readModel(path string) (*onnx.Model, error) {
 	}
 	if n := quantizedNode(m.Graph); n != nil {
 		return nil, sdk.AttrError("model", "the model is quantized already",
-			fmt.Sprintf("Node %q is a %s. Quantizing integers again would only lose accuracy: give the float model that this one was made from.", n.Label(), n.OpType))
+			fmt.Sprintf("Node %q is a %s. Quantizing integers again would only lose accuracy: give the float model that this one was made from.", nodeName(n), n.OpType))
 	}
 	return m, nil
 }

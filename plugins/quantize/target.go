@@ -68,6 +68,9 @@ type Target struct {
 	MinOpset int64
 
 	Ops map[string]OpRule
+	// Requantizes are operators that the engine itself quantizes, weights per tensor, where it finds them in float
+	// between a DequantizeLinear and a QuantizeLinear. What is to stay in float must be hidden from that.
+	Requantizes []string
 }
 
 var x86 = []string{"amd64", "386"}
@@ -105,6 +108,9 @@ var ortCPUOps = map[string]OpRule{
 	"Clip": {Role: RoleClamp},
 }
 
+// ortCPURequantizes is what ONNX Runtime's WeightBiasQuantization takes (1.23 and newer).
+var ortCPURequantizes = []string{"Conv", "ConvTranspose", "Gemm"}
+
 // Targets is the table, best first.
 var Targets = []Target{
 	{
@@ -117,6 +123,7 @@ var Targets = []Target{
 		ConvChannelAxis: 0,
 		MinOpset:        13,
 		Ops:             ortCPUOps,
+		Requantizes:     ortCPURequantizes,
 	},
 	{
 		Name: "onnxruntime-x86",
@@ -128,6 +135,7 @@ var Targets = []Target{
 		ConvChannelAxis: 0,
 		MinOpset:        13,
 		Ops:             ortCPUOps,
+		Requantizes:     ortCPURequantizes,
 	},
 }
 
