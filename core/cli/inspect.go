@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/report"
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+)
+
+func (a *app) inspectCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "inspect FILE",
+		Short:   "Show what is in a model",
+		Example: "  optimize inspect model.onnx\n  optimize inspect model.onnx --json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			path, err := filepath.Abs(args[0])
+			if err != nil {
+				return err
+			}
+			st, err := os.Stat(path)
+			switch {
+			case errors.Is(err, os.ErrNotExist):
+				return diag.Errorf("inspect/file", "There is no file "+args[0], "Name a model that exists.")
+			case err != nil:
+				return diag.Errorf("inspect/file", args[0]+" cannot be read", "%s", err)
+			}
+			w := &work{app: a}
+			defer w.close(ctx)
+			if err := w.prepare(false); err != nil {
+				return err
+			}
+			format, err := w.registry.FormatOf(ctx, path)
+			if err != nil {
+				return diag.Errorf("inspect/format", "The format of "+args[0]+" is not known", "%s.", upperFirst(err.Error()))
+			}
+			name, ok, err := w.registry.Inspector(ctx, format)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return diag.Errorf("inspect/format", "No plugin inspects "+format, "")
+			}
+			p, err := w.registry.Plugin(ctx, name)
+			if err != nil {
+				return err
+			}
+			r, err := p.Inspect(ctx, &pluginv1.InspectRequest{Artifact: &pluginv1.Artifact{Kind: "model", Format: format, Path: path, Size: st.Size()}})
+			if err != nil {
+				return err
+			}
+			if ds := diag.FromPlugin(r.GetDiagnostics(), nil, name, ""); ds.HasErrors() {
+				a.printDiags(ds, nil)
+				return errPrinted
+			}
+			if a.json {
+				var b bytes.Buffer
+				if err := json.Indent(&b, r.GetDocument(), "", "  "); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(a.stdout, b.String())
+				return err
+			}
+			return writeInspect(a.stdout, report.Style{Color: a.color(a.stdout)}, args[0], r.GetDocument())
+		},
+	}
+}
+
+// writeInspect writes a document of the schema optimize.inspect/v1 for people.
+func writeInspect(w io.Writer, s report.Style, name string, document []byte) error {
+	type port struct {
+		Name  string `json:"name"`
+		DType string `json:"dtype"`
+		Shape []any  `json:"shape"`
+	}
+	var d struct {
+		Format     string           `json:"format"`
+		Size       int64            `json:"size"`
+		Parameters float64          `json:"parameters"`
+		MACs       float64          `json:"macs"`
+		Opset      int64            `json:"opset"`
+		IRVersion  int64            `json:"ir_version"`
+		Producer   string           `json:"producer"`
+		Quantized  bool             `json:"quantized"`
+		Inputs     []port           `json:"inputs"`
+		Outputs    []port           `json:"outputs"`
+		Ops        map[string]int   `json:"ops"`
+		Weights    map[string]int64 `json:"weights"`
+	}
+	if err := json.Unmarshal(document, &d); err != nil {
+		return fmt.Errorf("the plugin's document cannot be read: %w", err)
+	}
+	fmt.Fprintln(w, s.Bold(name))
+	line := func(k, v string) { fmt.Fprintf(w, "  %-11s %s\n", k, v) }
+	line("format", fmt.Sprintf("%s, opset %d, IR %d", d.Format, d.Opset, d.IRVersion))
+	if d.Producer != "" {
+		line("producer", d.Producer)
+	}
+	line("size", report.Bytes(d.Size))
+	line("parameters", report.Count(d.Parameters))
+	line("MACs", report.Count(d.MACs)+" for one sample")
+	if d.Quantized {
+		line("quantized", "yes")
+	}
+	for _, x := range d.Inputs {
+		line("input", fmt.Sprintf("%s %s %v", x.Name, x.DType, x.Shape))
+	}
+	for _, x := range d.Outputs {
+		line("output", fmt.Sprintf("%s %s %v", x.Name, x.DType, x.Shape))
+	}
+	var weights, ops []string
+	for _, k := range slices.Sorted(maps.Keys(d.Weights)) {
+		weights = append(weights, k+" "+report.Bytes(d.Weights[k]))
+	}
+	names := slices.SortedFunc(maps.Keys(d.Ops), func(a, b string) int {
+		return cmp.Or(cmp.Compare(d.Ops[b], d.Ops[a]), cmp.Compare(a, b))
+	})
+	for _, k := range names {
+		ops = append(ops, fmt.Sprintf("%d %s", d.Ops[k], k))
+	}
+	line("weights", strings.Join(weights, ", "))
+	line("ops", strings.Join(ops, ", "))
+	return nil
+}

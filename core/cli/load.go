@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/optimize-hcl/optimize/core/cache"
+	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/host"
+	"github.com/optimize-hcl/optimize/core/plan"
+	"github.com/optimize-hcl/optimize/core/recipe"
+	"github.com/optimize-hcl/optimize/core/telemetry"
+)
+
+// work is a recipe with everything that a command needs to work on it.
+type work struct {
+	app      *app
+	recipe   *recipe.Recipe
+	store    *cache.Store
+	manager  *host.Manager
+	registry *plan.Registry
+	session  *plan.Session
+	tracing  *telemetry.Provider
+	runDir   string
+	runID    string
+}
+
+// recipeFlags are the flags of every command that reads a recipe.
+type recipeFlags struct {
+	vars            []string
+	reuseBenchmarks bool
+	parallelism     int
+	publishFailed   bool
+}
+
+func (f *recipeFlags) register(c *cobra.Command) {
+	c.Flags().StringArrayVar(&f.vars, "var", nil, "set a variable: --var max_drop=0.01 (also: OPTIMIZE_VAR_max_drop)")
+}
+
+// values gives the variables of the flags and the environment; flags win.
+func (f *recipeFlags) values() (recipe.Values, error) {
+	v := recipe.Values{}
+	for _, e := range os.Environ() {
+		if k, val, ok := strings.Cut(e, "="); ok {
+			if name, ok := strings.CutPrefix(k, "OPTIMIZE_VAR_"); ok && name != "" {
+				v[name] = recipe.Value{Text: val, From: k}
+			}
+		}
+	}
+	for _, s := range f.vars {
+		name, val, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			return nil, usagef("--var %q is not NAME=VALUE", s)
+		}
+		v[name] = recipe.Value{Text: val, From: "--var " + name}
+	}
+	return v, nil
+}
+
+// recipePath is the argument, or the only recipe of the working folder.
+func recipePath(args []string) (string, error) {
+	if len(args) == 1 {
+		return args[0], nil
+	}
+	if _, err := os.Stat("recipe.hcl"); err == nil {
+		return "recipe.hcl", nil
+	}
+	return "", usagef("name the recipe: there is no recipe.hcl in this folder")
+}
+
+// open parses the recipe and checks it against the plugins' schemas. Diagnostics are printed; with errors the result
+// is nil and the error errPrinted. The caller closes what it gets.
+func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun bool) (*work, error) {
+	values, err := f.values()
+	if err != nil {
+		return nil, err
+	}
+	rec, ds := recipe.Load(path)
+	if rec == nil || ds.HasErrors() {
+		a.printDiags(ds, files(rec))
+		return nil, errPrinted
+	}
+	w := &work{app: a, recipe: rec}
+	if err := w.prepare(withRun); err != nil {
+		w.close(ctx)
+		return nil, err
+	}
+	types, err := w.registry.StepTypes(ctx)
+	if err != nil {
+		w.close(ctx)
+		return nil, err
+	}
+	ds = ds.Append(w.registry.CheckRequired(rec, a.Version)...)
+	prog, cds := rec.Check(values, types, w.registry.Names())
+	ds = ds.Append(cds...)
+	if ds.HasErrors() || prog == nil {
+		w.close(ctx)
+		a.printDiags(ds, rec.Files)
+		return nil, errPrinted
+	}
+	if len(ds) > 0 {
+		a.printDiags(ds, rec.Files)
+	}
+	w.session = &plan.Session{
+		Recipe: rec, Program: prog, Registry: w.registry, Store: w.store, Version: a.Version, Platform: platform(),
+		Threads: int64(runtime.GOMAXPROCS(0)), ReuseBenchmarks: f.reuseBenchmarks,
+	}
+	return w, nil
+}
+
+func files(r *recipe.Recipe) map[string]*hcl.File {
+	if r == nil {
+		return nil
+	}
+	return r.Files
+}
+
+// prepare opens the store and knows the plugins; withRun makes a folder for the run and starts tracing.
+func (w *work) prepare(withRun bool) error {
+	dir, err := cache.DefaultDir(os.Getenv)
+	if err != nil {
+		return err
+	}
+	if w.store, err = cache.Open(dir); err != nil {
+		return err
+	}
+	logs := ""
+	if withRun {
+		if err := w.makeRunDir(); err != nil {
+			return err
+		}
+		if w.tracing, err = telemetry.Start(context.Background(), telemetry.Options{
+			TraceFile: filepath.Join(w.runDir, "trace.jsonl"), ServiceVersion: w.app.Version,
+		}); err != nil {
+			return err
+		}
+		logs = w.runDir
+	}
+	refs, err := w.app.refs(w.store)
+	if err != nil {
+		return err
+	}
+	w.manager = host.NewManager(host.Options{
+		RunDir: logs, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), MemoDir: filepath.Join(w.store.Dir(), "plugins"),
+	})
+	w.registry = plan.NewRegistry(w.manager, refs)
+	return nil
+}
+
+// refs are the plugins at hand: the bundled ones.
+func (a *app) refs(store *cache.Store) ([]host.Ref, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	digest, _, err := store.HashFile(exe)
+	if err != nil {
+		return nil, err
+	}
+	var refs []host.Ref
+	for name := range a.Bundled {
+		refs = append(refs, host.Ref{Name: name, Command: []string{exe, "plugin", "serve", name}, Version: a.Version, Digest: digest, Bundled: true})
+	}
+	slices.SortFunc(refs, func(a, b host.Ref) int { return strings.Compare(a.Name, b.Name) })
+	return refs, nil
+}
+
+func (w *work) makeRunDir() error {
+	base := filepath.Join(w.recipe.Dir, ".optimize", "runs")
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return diag.Errorf("run/folder", "The folder of this run cannot be made", "%s. The record, trace and logs of a run lie beside the recipe: make %s writable, or copy the recipe to a folder of yours.", err, w.recipe.Dir)
+	}
+	now := time.Now().UTC()
+	for i := 0; ; i++ {
+		w.runID = now.Format("20060102T150405.000")
+		if i > 0 {
+			w.runID += fmt.Sprintf("-%d", i)
+		}
+		w.runDir = filepath.Join(base, w.runID)
+		err := os.Mkdir(w.runDir, 0o755)
+		switch {
+		case err == nil:
+			return nil
+		case !os.IsExist(err) || i > 100:
+			return diag.Errorf("run/folder", "The folder of this run cannot be made", "%s", err)
+		}
+	}
+}
+
+// close ends plugins, exports spans and releases the store.
+func (w *work) close(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	if w.manager != nil {
+		w.manager.Close(ctx)
+	}
+	if w.tracing != nil {
+		_ = w.tracing.Shutdown(ctx) // a collector that is away is no fault of the run
+	}
+	if w.store != nil {
+		_ = w.store.Close()
+	}
+}
+
+// printDiags writes diagnostics to stderr, or with --json as a document to stdout.
+func (a *app) printDiags(ds diag.Diags, files map[string]*hcl.File) {
+	ds = ds.Sorted()
+	r := &diag.Renderer{Files: files, Width: 100, Color: a.color(a.stderr)}
+	if a.json {
+		_ = r.JSON(a.stdout, ds)
+		return
+	}
+	_ = r.Text(a.stderr, ds)
+}

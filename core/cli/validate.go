@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/optimize-hcl/optimize/core/diag"
+)
+
+func (a *app) validateCommand() *cobra.Command {
+	var f recipeFlags
+	c := &cobra.Command{
+		Use:   "validate [RECIPE]",
+		Short: "Check a recipe without running anything",
+		Long: `Check a recipe: its syntax, every argument against the plugins' schemas, every
+reference and every variable. All mistakes are shown in one run. Nothing is read
+but the recipe, and nothing is run.`,
+		Example: "  optimize validate recipe.hcl\n  optimize validate recipe.hcl --json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := recipePath(args)
+			if err != nil {
+				return err
+			}
+			w, err := a.open(cmd.Context(), path, &f, false)
+			if err != nil {
+				return err
+			}
+			defer w.close(cmd.Context())
+			if a.json {
+				return (&diag.Renderer{Files: w.recipe.Files}).JSON(a.stdout, nil)
+			}
+			counts := map[string]int{}
+			for _, n := range w.session.Program.Nodes() {
+				counts[n.Kind]++
+			}
+			_, err = fmt.Fprintf(a.stdout, "%s is valid: %d models, %d datasets, %d steps, %d evaluations, %d outputs.\n",
+				path, counts["model"], counts["dataset"], counts["step"], counts["evaluate"], counts["output"])
+			return err
+		},
+	}
+	f.register(c)
+	return c
+}
