@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -20,6 +21,17 @@ func sameFile(f *os.File) bool {
 	return err == nil && os.SameFile(open, named)
 }
 
+// LockFile waits for the exclusive lock at path, a file that comes and goes with its holders. Other packages guard their
+// own folders with it. It returns ctx.Err() when ctx ends first, and the system's error otherwise.
+func LockFile(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := lockFile(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	var once sync.Once
+	return func() { once.Do(func() { releaseAndRemove(f) }) }, nil
+}
+
 // lockFile takes the exclusive lock at path, asking again until ctx ends: a blocking flock could not be cancelled.
 func lockFile(ctx context.Context, path string) (*os.File, error) {
 	wait := time.Millisecond
@@ -29,12 +41,12 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 		}
 		f, err := openLock(path)
 		if err != nil {
-			return nil, failure("lock", path, err)
+			return nil, err
 		}
 		ok, err := tryLock(f)
 		if err != nil {
 			f.Close()
-			return nil, failure("lock", path, err)
+			return nil, err
 		}
 		if ok && sameFile(f) {
 			return f, nil

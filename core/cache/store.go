@@ -289,12 +289,12 @@ func (s *Store) Lock(ctx context.Context, sum string) (unlock func(), err error)
 	if !isName(sum) {
 		return nil, fmt.Errorf("cannot lock %q: not a sum", sum)
 	}
-	f, err := lockFile(ctx, filepath.Join(s.dir, "locks", sum))
-	if err != nil {
-		return nil, err
+	path := filepath.Join(s.dir, "locks", sum)
+	unlock, err = LockFile(ctx, path)
+	if err != nil && ctx.Err() == nil {
+		return nil, failure("lock", path, err)
 	}
-	var once sync.Once
-	return func() { once.Do(func() { releaseAndRemove(f) }) }, nil
+	return unlock, err
 }
 
 // isName guards paths: sums and digests come from records, which anyone may have edited.
