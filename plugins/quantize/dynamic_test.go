@@ -89,6 +89,9 @@ func TestDynamic(t *testing.T) {
 			if db := sqnr(float, runModel(t, m, in)["out"]); !(db >= c.minDB) {
 				t.Errorf("%.1f dB, want %.0f", db, c.minDB)
 			}
+			if n := counts(m)["DynamicQuantizeLinear"]; n != int(c.nodes)-2 {
+				t.Errorf("%d activations are quantized for %d products, three of which read the same one", n, c.nodes)
+			}
 			if facts.NodesQuantized != c.nodes || !slices.EqualFunc(facts.NodesFloat, c.float, strings.HasPrefix) {
 				t.Errorf("facts are %+v", facts)
 			}

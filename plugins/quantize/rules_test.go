@@ -292,6 +292,26 @@ var rules = []rule{
 		engine: map[string]int{"QuantizeLinear": 1, "QLinearConv": 2, "DequantizeLinear": 1},
 	},
 	{
+		name: "R6: Relu whose input is a graph output stays",
+		build: func(b *builder) {
+			x := b.input("x", 4, 8, 8)
+			c := b.conv("c1", x, 4, 4)
+			b.output(c)
+			b.output(b.conv("c2", b.relu("r", c), 4, 4))
+		},
+		// Two outputs, and from one scale to the other.
+		engine: map[string]int{"QuantizeLinear": 2, "QLinearConv": 2, "DequantizeLinear": 3},
+	},
+	{
+		name: "an addition in front of the first convolution stays in float",
+		build: func(b *builder) {
+			x := b.input("x", 4, 8, 8)
+			b.output(b.conv("c1", b.node("Add", "a", []string{b.node("Exp", "e", []string{x}), x}), 4, 4))
+		},
+		engine: map[string]int{"Exp": 1, "Add": 1, "QuantizeLinear": 1, "QLinearConv": 1, "DequantizeLinear": 1},
+		float:  []string{"a (Add): it does not lie between two quantized nodes"},
+	},
+	{
 		name: "a float value keeps its float readers",
 		build: func(b *builder) {
 			x := b.input("x", 4, 8, 8)
