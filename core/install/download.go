@@ -164,30 +164,40 @@ func isAbsent(output string) bool {
 // address is a web address: it may hold a password, and is the user's own setting anyway.
 var address = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://\S+`)
 
-// summary is the last error line of a tool in one line without addresses.
+// summary is what a tool said went wrong, in one line without addresses: its last error, and the deepest cause that it
+// gives for that.
 func summary(output string, err error) string {
-	var last, marked string
+	var last, failed, cause string
 	for line := range strings.Lines(output) {
 		line = oneLine(line)
-		if line == "" || strings.HasPrefix(line, "WARNING: You are using pip") || strings.HasPrefix(line, "[notice]") {
+		lower := strings.ToLower(line)
+		switch {
+		case line == "" || strings.HasPrefix(lower, "warning: you are using pip") || strings.HasPrefix(line, "[notice]"):
 			continue
+		case strings.HasPrefix(lower, "error"):
+			failed, cause = line, ""
+		case strings.HasPrefix(lower, "cause: "):
+			cause = line[len("cause: "):]
+		case strings.HasPrefix(lower, "caused by: "):
+			cause = line[len("caused by: "):]
 		}
 		last = line
-		if lower := strings.ToLower(line); strings.HasPrefix(lower, "error") || strings.Contains(lower, "cause:") || strings.Contains(lower, "caused by:") {
-			marked = line
-		}
 	}
-	if marked == "" {
-		marked = last
+	text := failed
+	if text == "" {
+		text = last
 	}
-	if marked == "" {
+	if text == "" {
 		return err.Error()
 	}
-	marked = address.ReplaceAllString(marked, "(address)")
-	if r := []rune(marked); len(r) > 300 {
-		marked = string(r[:299]) + "…"
+	if cause != "" {
+		text += ": " + cause
 	}
-	return marked
+	text = address.ReplaceAllString(text, "(address)")
+	if r := []rune(text); len(r) > 300 {
+		text = string(r[:299]) + "…"
+	}
+	return text
 }
 
 // limited keeps the end of what a tool says.

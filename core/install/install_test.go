@@ -277,6 +277,20 @@ func TestInstallFrom(t *testing.T) {
 	}
 }
 
+func TestSummary(t *testing.T) {
+	for output, want := range map[string]string{
+		"": "exit status 1",
+		"Looking in links\nERROR: Could not find fake\nERROR: No matching distribution found for fake\n[notice] new pip": "ERROR: No matching distribution found for fake",
+		"error: Failed to download `fake`\n  cause: Request failed\n  cause: Connection   refused\n":                     "error: Failed to download `fake`: Connection refused",
+		"error: Failed at https://u:p@host.example/simple/fake/\n":                                                       "error: Failed at (address)",
+		"Traceback\nKeyError: 'x'": "KeyError: 'x'",
+	} {
+		if got := summary(output, errors.New("exit status 1")); got != want {
+			t.Errorf("%q gives %q, want %q", output, got, want)
+		}
+	}
+}
+
 // A bare copy of the library has no licence beside it; the rest is installed.
 func TestInstallFromBareLibrary(t *testing.T) {
 	spec, _ := fakeSpec()
