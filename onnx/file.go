@@ -190,6 +190,7 @@ const externalAlign = 4096
 // models over 2 GiB; the model in memory keeps its data.
 func (m *Model) WriteFileExternal(path string, minBytes int) error {
 	dataPath := path + ".data"
+	m.completeInputs()
 	var data [][]byte
 	var offset int64
 	outside := *m

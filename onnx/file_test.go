@@ -1,0 +1,156 @@
+package onnx
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// external is a model with one tensor of three floats in another file.
+func external(location, offset, length string) *Model {
+	m := chain()
+	w := &Tensor{name: "w", DataType: Float, Dims: []int64{3}, location: 1}
+	for _, p := range [][2]string{{"location", location}, {"offset", offset}, {"length", length}} {
+		if p[1] != "" {
+			w.External = append(w.External, StringPair{Key: p[0], Value: p[1]})
+		}
+	}
+	m.Graph.AddInitializer(w)
+	return m
+}
+
+func TestReadExternalData(t *testing.T) {
+	dir := t.TempDir()
+	model := filepath.Join(dir, "in", "model.onnx")
+	if err := os.MkdirAll(filepath.Join(dir, "in", "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	data := []byte{0, 0, 0, 0, 0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 0, 0, 0x40, 0x40}
+	for _, f := range []string{"in/data", "in/sub/data", "secret"} {
+		if err := os.WriteFile(filepath.Join(dir, f), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(dir, "secret"), filepath.Join(dir, "in", "link")); err != nil && runtime.GOOS != "windows" {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ location, offset, length, want string }{
+		{"data", "4", "12", ""},
+		{"sub/data", "4", "12", ""},
+		{"data", "4", "", ""}, // as long as the shape says
+		{"", "4", "12", "name no file"},
+		{"../secret", "4", "12", "outside the model's folder"},
+		{"sub/../../secret", "4", "12", "outside the model's folder"},
+		{filepath.Join(dir, "secret"), "4", "12", "outside the model's folder"},
+		{"link", "4", "12", "cannot be read"},
+		{"sub", "4", "12", "cannot be read"},
+		{"none", "4", "12", "missing"},
+		{"data", "8", "12", "which has 16"},
+		{"data", "99", "12", "which has 16"},
+		{"data", "4", "9223372036854775807", "which has 16"},
+		{"data", "-4", "12", "not a number of bytes"},
+		{"data", "x", "12", "not a number of bytes"},
+		{"data", "4", "-12", "not a number of bytes"},
+	} {
+		if test.location == "link" && runtime.GOOS == "windows" {
+			continue
+		}
+		if err := os.WriteFile(model, marshal(t, external(test.location, test.offset, test.length)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := ReadFile(model)
+		if test.want != "" {
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), `tensor "w"`) {
+				t.Errorf("%v: %v", test, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%v: %v", test, err)
+			continue
+		}
+		v, err := m.Graph.Initializer("w").Float32s()
+		if err != nil || !slices.Equal(v, []float32{1, 2, 3}) {
+			t.Errorf("%v: %v, %v", test, v, err)
+		}
+		if again, err := reparse(t, m).Graph.Initializer("w").Float32s(); err != nil || !slices.Equal(again, v) {
+			t.Errorf("%v: the data are not in the model: %v", test, err)
+		}
+	}
+}
+
+func TestReadFileErrors(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty.onnx")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none.onnx"): "none.onnx",
+		dir:                             "not a file",
+		empty:                           "it is empty",
+	} {
+		if _, err := ReadFile(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestWriteFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "model.onnx")
+	m, b := readDigits(t)
+	for range 2 { // the second over the first
+		if err := m.WriteFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, b) {
+		t.Error("an untouched model is written as it was read", err)
+	}
+	m.ProducerName = "changed"
+	if err := m.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, marshal(t, m)) {
+		t.Error("WriteFile and Marshal agree", err)
+	}
+	if err := m.WriteFile(filepath.Join(dir, "none", "model.onnx")); err == nil {
+		t.Error("a folder that is not there")
+	}
+	entries, _ := os.ReadDir(dir)
+	if len(entries) != 1 {
+		t.Errorf("%d files are left", len(entries))
+	}
+}
+
+func TestWriteFileExternal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "model.onnx")
+	m, _ := readDigits(t)
+	before := marshal(t, m)
+	if err := m.WriteFileExternal(path, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(marshal(t, m), before) {
+		t.Error("the model in memory changed")
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Size() > int64(len(before))/4 {
+		t.Errorf("the weights are still in the model: %v, %v", info, err)
+	}
+	got, err := ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for w := range m.Graph.Initializers() {
+		want, _ := w.Tensor()
+		have, err := got.Graph.Initializer(w.Name()).Tensor()
+		if err != nil || !bytes.Equal(have.Data, want.Data) {
+			t.Errorf("%s differs: %v", w.Name(), err)
+		}
+	}
+}
