@@ -1,0 +1,282 @@
+// Package recipe is the language: it parses a recipe, checks it against the plugins' schemas and evaluates it. One
+// evaluator serves validate, plan and apply; what is not known yet is an unknown value.
+package recipe
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclparse"
+
+	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+)
+
+// Recipe is a parsed recipe, before its expressions are evaluated.
+type Recipe struct {
+	// Path is as the user named it; Dir is the folder that its paths are relative to, absolute.
+	Path, Dir       string
+	Files           map[string]*hcl.File
+	Description     string
+	RequiredVersion Constraint
+	RequiredPlugins []RequiredPlugin
+
+	blocks []*block
+}
+
+// Constraint is a version constraint and its place; Text is empty when there is none.
+type Constraint struct {
+	Text  string
+	Range hcl.Range
+}
+
+// RequiredPlugin is one entry of required_plugins.
+type RequiredPlugin struct {
+	Name, Version, Source string
+	Range                 hcl.Range
+}
+
+// block is one top-level block that makes a value: variable, locals, model, dataset, step, evaluate, output.
+type block struct {
+	kind     string
+	typeName string // a step's type
+	name     string
+	body     hcl.Body
+	rng      hcl.Range
+}
+
+// Kinds of nodes.
+const (
+	KindModel    = "model"
+	KindDataset  = "dataset"
+	KindStep     = "step"
+	KindEvaluate = "evaluate"
+	KindOutput   = "output"
+)
+
+// Node is one node of the graph.
+type Node struct {
+	// Addr is "step.int8"; Name is "int8"; Type is a step's type.
+	Addr, Kind, Type, Name string
+	// Deps are the addresses that it refers to, sorted.
+	Deps  []string
+	Body  hcl.Body
+	Range hcl.Range
+	// Schema is a step's.
+	Schema *pluginv1.StepType
+	// Timeout bounds a step's work; 0 is no bound.
+	Timeout time.Duration
+	Seed    uint64
+
+	block *block
+	spec  *stepBody
+}
+
+var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
+	{Type: "recipe"},
+	{Type: "variable", LabelNames: []string{"name"}},
+	{Type: "locals"},
+	{Type: KindModel, LabelNames: []string{"name"}},
+	{Type: KindDataset, LabelNames: []string{"name"}},
+	{Type: KindStep, LabelNames: []string{"type", "name"}},
+	{Type: KindEvaluate, LabelNames: []string{"name"}},
+	{Type: KindOutput, LabelNames: []string{"name"}},
+}}
+
+// Load parses a file, or all *.hcl and *.hcl.json files of a folder but *.lock.hcl, *.vars.hcl and *.test.hcl. The
+// recipe is nil when nothing could be read.
+func Load(path string) (*Recipe, diag.Diags) {
+	names, dir, ds := sources(path)
+	if ds.HasErrors() {
+		return nil, ds
+	}
+	r := &Recipe{Path: path, Dir: dir}
+	p := hclparse.NewParser()
+	for _, n := range names {
+		src, err := os.ReadFile(n)
+		if err != nil {
+			ds = ds.Append(readError(n, err))
+			continue
+		}
+		var f *hcl.File
+		var hd hcl.Diagnostics
+		if strings.HasSuffix(n, ".json") {
+			f, hd = p.ParseJSON(src, n)
+		} else {
+			f, hd = p.ParseHCL(src, n)
+		}
+		ds = ds.Extend(hd)
+		if f == nil || f.Body == nil || hd.HasErrors() {
+			continue // what such a file holds cannot be told from what it was meant to hold
+		}
+		content, hd := f.Body.Content(rootSchema)
+		ds = ds.Extend(hd)
+		ds = ds.Append(r.add(content.Blocks)...)
+	}
+	r.Files = p.Files()
+	return r, ds
+}
+
+func sources(path string) (names []string, dir string, ds diag.Diags) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, "", diag.Diags{readError(path, err)}
+	}
+	dir = filepath.Dir(path)
+	if !st.IsDir() {
+		names = []string{path}
+	} else {
+		dir = path
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, "", diag.Diags{readError(path, err)}
+		}
+		for _, e := range entries {
+			n := e.Name()
+			base, isHCL := strings.CutSuffix(strings.TrimSuffix(n, ".json"), ".hcl")
+			if !isHCL || e.IsDir() || slices.ContainsFunc([]string{".lock", ".vars", ".test"}, func(s string) bool { return strings.HasSuffix(base, s) }) {
+				continue
+			}
+			names = append(names, filepath.Join(path, n))
+		}
+		if len(names) == 0 {
+			return nil, "", diag.Diags{diag.Errorf("recipe/empty", "There is no recipe in "+path, "A recipe is a file that ends in .hcl, or a folder with such files.")}
+		}
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, "", diag.Diags{readError(path, err)}
+	}
+	return names, dir, nil
+}
+
+func readError(path string, err error) diag.Diagnostic {
+	if errors.Is(err, fs.ErrNotExist) {
+		return diag.Errorf("recipe/not-found", "There is no recipe "+path, "Name a file that ends in .hcl, or a folder with such files.")
+	}
+	return diag.Errorf("recipe/unreadable", "The recipe "+path+" cannot be read", "%s", err)
+}
+
+// add sorts the blocks of one file into the recipe.
+func (r *Recipe) add(blocks hcl.Blocks) (ds diag.Diags) {
+	for _, b := range blocks {
+		if b.Type == "recipe" {
+			ds = ds.Append(r.header(b)...)
+			continue
+		}
+		n := &block{kind: b.Type, body: b.Body, rng: b.DefRange}
+		switch len(b.Labels) {
+		case 2:
+			n.typeName, n.name = b.Labels[0], b.Labels[1]
+		case 1:
+			n.name = b.Labels[0]
+		}
+		for i, l := range b.Labels {
+			if !validName(l) {
+				ds = ds.Append(diag.At(b.LabelRanges[i], "recipe/name", fmt.Sprintf("%q is not a name", l),
+					"A name starts with a letter or an underscore, then letters, digits, underscores and dashes, so that it can stand in a reference."))
+			}
+		}
+		for _, o := range r.blocks {
+			if o.kind == n.kind && o.name == n.name && n.kind != "locals" {
+				ds = ds.Append(diag.At(n.rng, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.kind, n.name), "The first is at %s. Names are unique in a recipe.", o.rng))
+			}
+		}
+		r.blocks = append(r.blocks, n)
+	}
+	return ds
+}
+
+func validName(s string) bool {
+	for i, c := range s {
+		letter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !letter && (i == 0 || c != '-' && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// header decodes the recipe block; it is static, since it is needed before anything else.
+func (r *Recipe) header(b *hcl.Block) diag.Diags {
+	content, hd := b.Body.Content(&hcl.BodySchema{
+		Attributes: []hcl.AttributeSchema{{Name: "description"}, {Name: "required_version"}},
+		Blocks:     []hcl.BlockHeaderSchema{{Type: "required_plugins"}},
+	})
+	ds := diag.FromHCL(hd)
+	str := func(name string) (string, hcl.Range) {
+		a, ok := content.Attributes[name]
+		if !ok {
+			return "", hcl.Range{}
+		}
+		s, more := staticString(a.Expr)
+		ds = ds.Append(more...)
+		return s, a.Expr.Range()
+	}
+	r.Description, _ = str("description")
+	r.RequiredVersion.Text, r.RequiredVersion.Range = str("required_version")
+	for _, p := range content.Blocks {
+		attrs, hd := p.Body.JustAttributes()
+		ds = ds.Extend(hd)
+		for _, a := range sortedAttrs(attrs) {
+			req := RequiredPlugin{Name: a.Name, Range: a.Range}
+			pairs, hd := hcl.ExprMap(a.Expr)
+			if hd.HasErrors() {
+				ds = ds.Append(diag.At(a.Expr.Range(), "recipe/required-plugins", "A required plugin is an object",
+					"Write it as %s = { version = \">= 0.1\" }.", a.Name))
+				continue
+			}
+			for _, kv := range pairs {
+				k, more := staticString(kv.Key)
+				v, more2 := staticString(kv.Value)
+				ds = ds.Append(more...).Append(more2...)
+				switch k {
+				case "version":
+					req.Version = v
+				case "source":
+					req.Source = v
+				default:
+					ds = ds.Append(diag.At(kv.Key.Range(), "recipe/required-plugins", fmt.Sprintf("A required plugin has no %q", k), "It has version and source."))
+				}
+			}
+			r.RequiredPlugins = append(r.RequiredPlugins, req)
+		}
+	}
+	return ds
+}
+
+// staticString evaluates an expression that may not refer to anything.
+func staticString(e hcl.Expression) (string, diag.Diags) {
+	if k := hcl.ExprAsKeyword(e); k != "" {
+		return k, nil // a bare key of an object
+	}
+	v, hd := e.Value(nil)
+	if hd.HasErrors() {
+		return "", diag.FromHCL(hd)
+	}
+	s, ok := asString(v)
+	if !ok {
+		return "", diag.Diags{diag.At(e.Range(), "recipe/type", "A string is needed here", "Write it in quotes.")}
+	}
+	return s, nil
+}
+
+func sortedAttrs(attrs hcl.Attributes) []*hcl.Attribute {
+	out := make([]*hcl.Attribute, 0, len(attrs))
+	for _, a := range attrs {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, func(a, b *hcl.Attribute) int {
+		if a.Range.Filename != b.Range.Filename {
+			return strings.Compare(a.Range.Filename, b.Range.Filename)
+		}
+		return a.Range.Start.Byte - b.Range.Start.Byte
+	})
+	return out
+}
