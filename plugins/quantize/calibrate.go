@@ -222,11 +222,14 @@ func (c *calibration) tapped() ([]byte, error) {
 	return c.model.Marshal()
 }
 
-// Activations of one run, all of them together, stay under this many bytes, if one sample allows it.
-const batchBytes = 24 << 20
+const (
+	// batchMost is the number of samples at a time beyond which the time per sample does not fall.
+	batchMost = 8
+	// batchBytes bounds the activations of one run, all of them together, if one sample allows it.
+	batchBytes = 16 << 20
+)
 
-// chooseBatch takes as many samples at a time as keep the activations small: beyond a few the time per sample does
-// not fall, and memory grows.
+// chooseBatch takes a few samples at a time, fewer when their activations are large.
 func (c *calibration) chooseBatch() int64 {
 	var bytes float64
 	for n := range c.model.Graph.Nodes() {
@@ -247,7 +250,7 @@ func (c *calibration) chooseBatch() int64 {
 			bytes += size
 		}
 	}
-	return int64(min(max(batchBytes/max(bytes, 1), 1), 32))
+	return int64(min(max(batchBytes/max(bytes, 1), 1), batchMost))
 }
 
 // matchInputs checks that the dataset has what the model takes, field by field, and returns the names of the inputs

@@ -63,7 +63,7 @@ type StaticConfig struct {
 	Method      string      `opt:"method" default:"minmax" oneof:"minmax" doc:"How a range is chosen from what calibration saw: \"minmax\" takes the smallest and largest value."`
 	PerChannel  bool        `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
 	KeepFloat   []string    `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
-	Batch       *int64      `opt:"batch" doc:"Samples that calibration runs at a time. Without it, as many as keep the activations within a few dozen megabytes, at most 32."`
+	Batch       *int64      `opt:"batch" doc:"Samples that calibration runs at a time. Without it at most 8, and fewer when their activations are large."`
 }
 
 // DynamicConfig is the configuration of quantize_dynamic.
