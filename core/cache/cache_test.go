@@ -177,7 +177,7 @@ func TestTree(t *testing.T) {
 		write(t, filepath.Join(txn.OutDir, "ir", "model.xml"), "<net/>")
 		write(t, filepath.Join(txn.OutDir, "ir", "sub", "model.bin"), "weights")
 		write(t, filepath.Join(txn.OutDir, "left-over"), "dropped")
-		rec, err := txn.Commit(ctx, key, "x", map[string]Output{"model": {Kind: "model", Format: "ir", Path: "ir"}, "weights": {Path: "ir/sub/model.bin"}}, nil, Meta{})
+		rec, err := txn.Commit(ctx, key, "x", map[string]Output{"model": {Kind: "model", Format: "ir", Path: "ir"}, "weights": {Path: "ir/sub/model.bin"}, "all": {Path: "."}}, nil, Meta{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,6 +190,9 @@ func TestTree(t *testing.T) {
 	}
 	if w := rec.Outputs["weights"]; w.Tree || read(t, w.Path) != "weights" {
 		t.Fatalf("artifact %+v", w)
+	}
+	if all := rec.Outputs["all"]; !all.Tree || read(t, filepath.Join(all.Path, "left-over")) != "dropped" || read(t, filepath.Join(all.Path, "ir", "model.xml")) != "<net/>" {
+		t.Fatalf("artifact %+v", all)
 	}
 	if info, _ := os.Stat(filepath.Join(a.Path, "sub")); info.Mode().Perm() != 0o555 {
 		t.Fatalf("folder mode %v", info.Mode())
@@ -220,13 +223,13 @@ func TestCommitRefuses(t *testing.T) {
 		make func(t *testing.T, out string)
 		want string
 	}{
-		"missing":     {"m", func(t *testing.T, out string) {}, "was declared but not written"},
-		"empty path":  {"", func(t *testing.T, out string) {}, "not a path below"},
-		"the folder":  {".", func(t *testing.T, out string) {}, "not a path below"},
-		"escape":      {"../m", func(t *testing.T, out string) { write(t, filepath.Join(out, "..", "m"), "x") }, "not a path below"},
-		"absolute":    {"/etc/passwd", func(t *testing.T, out string) {}, "not a path below"},
-		"link":        {"m", func(t *testing.T, out string) { os.Symlink("/etc/passwd", filepath.Join(out, "m")) }, "is a link"},
-		"link on way": {"d/passwd", func(t *testing.T, out string) { os.Symlink("/etc", filepath.Join(out, "d")) }, "is a link"},
+		"missing":           {"m", func(t *testing.T, out string) {}, "was declared but not written"},
+		"empty path":        {"", func(t *testing.T, out string) {}, "not a path in"},
+		"the folder, empty": {".", func(t *testing.T, out string) {}, "empty folder"},
+		"escape":            {"../m", func(t *testing.T, out string) { write(t, filepath.Join(out, "..", "m"), "x") }, "not a path in"},
+		"absolute":          {"/etc/passwd", func(t *testing.T, out string) {}, "not a path in"},
+		"link":              {"m", func(t *testing.T, out string) { os.Symlink("/etc/passwd", filepath.Join(out, "m")) }, "is a link"},
+		"link on way":       {"d/passwd", func(t *testing.T, out string) { os.Symlink("/etc", filepath.Join(out, "d")) }, "is a link"},
 		"link in tree": {"d", func(t *testing.T, out string) {
 			os.Mkdir(filepath.Join(out, "d"), 0o755)
 			os.Symlink("/etc", filepath.Join(out, "d", "l"))

@@ -31,7 +31,7 @@ type Txn struct {
 // Output says where a step put one of its outputs.
 type Output struct {
 	Kind, Format string
-	// Path is relative to OutDir: a file or a folder.
+	// Path is relative to OutDir: a file or a folder; "." is all of OutDir.
 	Path   string
 	Labels map[string]string
 }
@@ -139,8 +139,8 @@ func (t *Txn) collect(output, rel string) (files []*outputFile, tree bool, err e
 		return fmt.Errorf("output %q: %s %s: this is a bug in the plugin", output, filepath.ToSlash(path), why)
 	}
 	local := filepath.Clean(filepath.FromSlash(rel))
-	if rel == "" || local == "." || !filepath.IsLocal(local) {
-		return nil, false, refuse(fmt.Sprintf("%q", rel), "is not a path below the output folder")
+	if rel == "" || !filepath.IsLocal(local) {
+		return nil, false, refuse(fmt.Sprintf("%q", rel), "is not a path in the output folder")
 	}
 	// Each folder on the way must be a folder, not a link to elsewhere.
 	at := t.OutDir
