@@ -252,9 +252,6 @@ func (c *converter) whole(dst []byte, v []float64) *valueError {
 			return &valueError{i, fmt.Sprint(x), "does not fit into " + numpyNames[c.to]}
 		}
 		ints[i] = int64(r)
-		if c.to.Bits() < 64 && ints[i] > hi {
-			return &valueError{i, fmt.Sprint(x), "does not fit into " + numpyNames[c.to]}
-		}
 	}
 	store(dst, c.to, ints)
 	return nil

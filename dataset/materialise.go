@@ -19,6 +19,9 @@ const (
 	// maxShards bounds the files that are open at once: a dataset over 16 GiB gets
 	// larger shards instead of more of them.
 	maxShards = 256
+	// maxShuffle bounds the memory that an order takes, 16 bytes a sample: the number
+	// of samples is only what a file claims until it has been read.
+	maxShuffle = 1 << 26
 )
 
 // column is a field on its way from the source into a tensor of the shards.
@@ -58,6 +61,9 @@ func Materialise(ctx context.Context, s Spec, dir string, progress func(done, to
 	}
 	var dest []int64
 	if s.Shuffle {
+		if all > maxShuffle {
+			return Info{}, &Error{Path: []string{"shuffle"}, Summary: "There are too many samples to shuffle", Detail: fmt.Sprintf("%s has %d; up to %d can be shuffled. Shuffle them when you write the file.", s.Source, all, maxShuffle)}
+		}
 		dest = destinations(all, kept, s.Seed)
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -111,8 +117,12 @@ func plan(s Spec, src *source) ([]*column, error) {
 	}
 	var cols []*column
 	for _, in := range inputs {
-		c, err := planInput(in, src, len(s.Inputs) == 0)
+		implied := len(s.Inputs) == 0
+		c, err := planInput(in, src, implied)
 		if err != nil {
+			if e := (*Error)(nil); implied && errors.As(err, &e) {
+				e.Detail += ` Without input blocks every field is an input; name the ones that are with input "NAME" blocks.`
+			}
 			return nil, err
 		}
 		if slices.ContainsFunc(cols, func(o *column) bool { return o.name == c.name }) {
@@ -144,9 +154,6 @@ func planInput(in Input, src *source, implied bool) (*column, error) {
 	}
 	a, err := usable(field, path, src)
 	if err != nil {
-		if e := (*Error)(nil); implied && errors.As(err, &e) {
-			e.Detail += ` Without input blocks every field is an input; name the ones that are with input "NAME" blocks.`
-		}
 		return nil, err
 	}
 	to := a.dtype
