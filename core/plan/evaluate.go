@@ -12,14 +12,13 @@ import (
 	"github.com/optimize-hcl/optimize/core/evaluate"
 	"github.com/optimize-hcl/optimize/core/host"
 	"github.com/optimize-hcl/optimize/core/recipe"
+	"github.com/optimize-hcl/optimize/core/report"
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
 
 // evaluate plans an evaluation: what must exist first, and whether the engines can work here.
 func (s *Session) evaluate(ctx context.Context, n *recipe.Node, a *Action) diag.Diags {
-	s.mu.Lock()
-	c, ds := s.Program.DecodeEvaluate(n)
-	s.mu.Unlock()
+	c, ds := s.Evaluation(n)
 	if ds.HasErrors() {
 		return ds
 	}
@@ -183,4 +182,46 @@ func (e *engine) Inspect(ctx context.Context, a *pluginv1.Artifact) (*pluginv1.I
 		return nil, err
 	}
 	return p.Inspect(ctx, &pluginv1.InspectRequest{Artifact: a})
+}
+
+// CheckEnsures puts an evaluation's figures into the scope and checks its budgets.
+func (s *Session) CheckEnsures(n *recipe.Node, res *evaluate.Result) ([]report.Ensure, diag.Diags) {
+	subjects := map[string]recipe.Figures{}
+	for _, m := range res.Measurements {
+		f := recipe.Figures{Point: map[string]float64{}, Low: map[string]float64{}, High: map[string]float64{}}
+		for k, v := range m.Metrics {
+			f.Point[k], f.Low[k], f.High[k] = v.Point, v.Low, v.High
+		}
+		subjects[m.Name] = f
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Program.SetMeasured(n, subjects)
+	found, ds := s.Program.Ensures(n)
+	var out []report.Ensure
+	for _, e := range found {
+		out = append(out, report.Ensure{Name: e.Name, OK: e.OK, Condition: e.Condition, Message: e.Message})
+	}
+	return out, ds
+}
+
+// Dataset decodes a dataset node.
+func (s *Session) Dataset(n *recipe.Node) (*recipe.DatasetConfig, diag.Diags) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Program.DecodeDataset(n)
+}
+
+// Evaluation decodes an evaluation.
+func (s *Session) Evaluation(n *recipe.Node) (*recipe.EvaluateConfig, diag.Diags) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Program.DecodeEvaluate(n)
+}
+
+// Output decodes an output.
+func (s *Session) Output(n *recipe.Node) (*recipe.OutputConfig, diag.Diags) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Program.DecodeOutput(n)
 }

@@ -6,11 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
-	"github.com/zclconf/go-cty/cty"
 	ctymsgpack "github.com/zclconf/go-cty/cty/msgpack"
 	"google.golang.org/protobuf/proto"
 
@@ -118,9 +116,7 @@ func (s *Session) model(ctx context.Context, n *recipe.Node, a *Action) diag.Dia
 }
 
 func (s *Session) dataset(n *recipe.Node, a *Action) diag.Diags {
-	s.mu.Lock()
-	c, ds := s.Program.DecodeDataset(n)
-	s.mu.Unlock()
+	c, ds := s.Dataset(n)
 	if ds.HasErrors() {
 		return ds
 	}
@@ -191,7 +187,8 @@ func (s *Session) step(ctx context.Context, n *recipe.Node, a *Action) diag.Diag
 	name := PluginOf(c.Type)
 	ref, _ := s.Registry.Ref(name)
 	a.Type, a.Plugin, a.PluginVersion = c.Type, name, ref.Version
-	packed, err := ctymsgpack.Marshal(c.Config, c.ConfigType)
+	plain, _ := c.Config.UnmarkDeep()
+	packed, err := ctymsgpack.Marshal(plain, c.ConfigType)
 	if err != nil {
 		return fail(n, "The configuration cannot be sent to the plugin", err)
 	}
@@ -220,14 +217,14 @@ func (s *Session) step(ctx context.Context, n *recipe.Node, a *Action) diag.Diag
 	}
 	a.Fingerprint = resp.GetFingerprint()
 	a.Request = &pluginv1.ApplyRequest{StepType: c.Type, Config: req.Config, Inputs: req.Inputs, Seed: c.Seed, Threads: s.Threads}
-	if len(a.After) > 0 || len(a.Missing) > 0 || !c.Config.IsWhollyKnown() {
+	if len(a.After) > 0 || len(a.Missing) > 0 || !plain.IsWhollyKnown() {
 		a.Status = Pending
 		if len(a.After) == 0 {
 			a.Status = Run
 		}
 		return ds
 	}
-	config, err := s.Store.CanonicalConfig(withoutArtifacts(c.Config, c.Inputs))
+	config, err := s.Store.CanonicalConfig(c.Config)
 	if err != nil {
 		return fail(n, "The configuration has no cache key", err)
 	}
@@ -237,21 +234,6 @@ func (s *Session) step(ctx context.Context, n *recipe.Node, a *Action) diag.Diag
 	}
 	s.lookup(n, a)
 	return ds
-}
-
-// withoutArtifacts drops the attributes that hold artifacts: their digests are in the key.
-func withoutArtifacts(config cty.Value, inputs map[string]recipe.Input) cty.Value {
-	if config.IsNull() || !config.Type().IsObjectType() {
-		return config
-	}
-	m := maps.Clone(config.AsValueMap())
-	for attr := range inputs {
-		delete(m, attr)
-	}
-	if len(m) == 0 {
-		return cty.EmptyObjectVal
-	}
-	return cty.ObjectVal(m)
 }
 
 // ask has a plugin plan a step, once for each request.
@@ -278,9 +260,7 @@ func (s *Session) ask(ctx context.Context, n *recipe.Node, plugin string, req *p
 }
 
 func (s *Session) output(n *recipe.Node, a *Action) diag.Diags {
-	s.mu.Lock()
-	c, ds := s.Program.DecodeOutput(n)
-	s.mu.Unlock()
+	c, ds := s.Output(n)
 	a.Status, a.Path = Publish, c.Path
 	if c.Artifact != nil {
 		a.Inputs = map[string]cache.Artifact{"value": {Kind: c.Artifact.Kind, Format: c.Artifact.Format, Path: c.Artifact.Path, Digest: c.Artifact.Digest, Size: c.Artifact.Size}}

@@ -17,7 +17,7 @@ type outputValue struct {
 
 // output notes the value of an output; Run publishes all of them together.
 func (r *Runner) output(n *recipe.Node) error {
-	c, ds := r.Session.Program.DecodeOutput(n)
+	c, ds := r.Session.Output(n)
 	if err := r.report(ds); err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (r *Runner) progress(addr, phase string, current, total int64, unit string)
 // dataset materialises a dataset into canonical shards.
 func (r *Runner) dataset(ctx context.Context, n *recipe.Node, a *plan.Action, act *report.Action) error {
 	return r.produce(ctx, n, a, act, func(txn *cache.Txn) (*cache.Record, error) {
-		c, ds := r.Session.Program.DecodeDataset(n)
+		c, ds := r.Session.Dataset(n)
 		if ds.HasErrors() {
 			return nil, r.report(ds)
 		}
@@ -208,7 +208,7 @@ func stepOutputs(n *recipe.Node, done *pluginv1.Done) (map[string]cache.Output, 
 // evaluate measures the candidates and checks the budgets.
 func (r *Runner) evaluate(ctx context.Context, n *recipe.Node, act *report.Action) error {
 	s := r.Session
-	c, ds := s.Program.DecodeEvaluate(n)
+	c, ds := s.Evaluation(n)
 	if ds.HasErrors() {
 		return r.report(ds)
 	}
@@ -237,7 +237,7 @@ func (r *Runner) evaluate(ctx context.Context, n *recipe.Node, act *report.Actio
 	if spec.Benchmark != nil {
 		e.Batch, e.Threads = spec.Benchmark.Batch, spec.Benchmark.Threads
 	}
-	ensures, ds := s.CheckEnsures(n, c, res)
+	ensures, ds := s.CheckEnsures(n, res)
 	if err := r.report(ds); err != nil {
 		return err
 	}
