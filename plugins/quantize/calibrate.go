@@ -171,7 +171,7 @@ func nonFiniteConstant(g *onnx.Graph) error {
 			}
 			// The bound of a Clip or the filling of a mask may well be infinite; a NaN never is meant.
 			for i, x := range v {
-				if x != x || math.IsInf(float64(x), 0) && t.Elements() > 1 {
+				if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) && t.Elements() > 1 {
 					return sdk.AttrError("model", "the model holds a weight that is no number",
 						fmt.Sprintf("Element %d of %q, which node %q (%s) reads, is %v.", i, in, nodeName(n), n.OpType, x))
 				}

@@ -112,7 +112,7 @@ func TestStaticErrors(t *testing.T) {
 		{"NaN in the data", func(_ *testing.T, _ *builder, data map[string]tensor.Tensor, _ *StaticConfig) {
 			v, _ := tensor.View[float32](data["x"])
 			v[5*32+3] = nan
-		}, "calibration", []string{`Model input "x" holds NaN`, "samples 0 to 9"}},
+		}, "calibration", []string{`Model input "x" holds NaN`, "samples 0 to 7"}},
 		{"infinity in the data", func(_ *testing.T, _ *builder, data map[string]tensor.Tensor, _ *StaticConfig) {
 			v, _ := tensor.View[float32](data["x"])
 			v[7] = float32(math.Inf(-1))

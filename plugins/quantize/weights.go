@@ -8,12 +8,6 @@ import (
 	"sync/atomic"
 )
 
-// weight is a constant operand as integers.
-type weight struct {
-	q      []int8
-	scales []float32 // one per channel, or one in all
-}
-
 // layout is a row-major tensor seen as [outer, channels, inner]. Per tensor there is one channel.
 type layout struct{ outer, channels, inner int }
 
