@@ -142,17 +142,20 @@ func (s *Session) dataset(n *recipe.Node, a *Action) diag.Diags {
 	return ds
 }
 
+// RecordName is the name under which a node's runs are compared: its address in this recipe.
+func (s *Session) RecordName(n *recipe.Node) string { return s.Recipe.Dir + ":" + n.Addr }
+
 // lookup fills in key and status, and the scope when the store holds the result.
 func (s *Session) lookup(n *recipe.Node, a *Action) {
 	a.Sum = a.Key.Sum()
 	if rec, ok := s.Store.Lookup(a.Sum); ok {
-		s.Store.Used(n.Addr, a.Sum)
+		s.Store.Used(s.RecordName(n), a.Sum)
 		a.Status = Cached
 		s.Complete(n, a, rec)
 		return
 	}
 	a.Status = Run
-	a.Reasons = s.Store.Explain(n.Addr, a.Key)
+	a.Reasons = s.Store.Explain(s.RecordName(n), a.Key)
 	a.FirstRun = a.Reasons == nil
 }
 

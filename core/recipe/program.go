@@ -135,8 +135,12 @@ func (p *Program) check(n *Node) diag.Diags {
 			deps[a] = true
 		}
 	}
-	// The ensures of an evaluation may refer to anything; what they refer to must exist before they are checked.
-	if n.Kind == KindEvaluate {
+	// The ensures of an evaluation may refer to anything; what they refer to must exist before they are checked. When
+	// the evaluation itself is wrong, complaints about what it does not give would be follow-ups.
+	if n.Kind == KindEvaluate && !ds.HasErrors() {
+		if _, more := p.DecodeEvaluate(n); more.HasErrors() {
+			return more
+		}
 		_, conds, more := p.ensureExprs(n)
 		ds = ds.Append(more...)
 		p.shape, p.subjectNames = p.shapes[n.Name], p.shapes[n.Name].subjects

@@ -78,7 +78,7 @@ func (r *Runner) dataset(ctx context.Context, n *recipe.Node, a *plan.Action, ac
 		if err != nil {
 			return nil, err
 		}
-		rec, err := txn.Commit(ctx, a.Key, n.Addr, map[string]cache.Output{"": {Kind: "dataset", Format: "safetensors", Path: "."}}, result,
+		rec, err := txn.Commit(ctx, a.Key, r.Session.RecordName(n), map[string]cache.Output{"": {Kind: "dataset", Format: "safetensors", Path: "."}}, result,
 			cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: r.Session.Version})
 		if err != nil {
 			return nil, r.report(asDiags(n, "The dataset cannot be stored", err))
@@ -142,7 +142,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		if err != nil {
 			return nil, r.report(asDiags(n, fmt.Sprintf("Plugin %s did not write what it declares", a.Plugin), err))
 		}
-		rec, err := txn.Commit(ctx, a.Key, n.Addr, outputs, result, cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: a.PluginVersion})
+		rec, err := txn.Commit(ctx, a.Key, r.Session.RecordName(n), outputs, result, cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: a.PluginVersion})
 		if err != nil {
 			return nil, r.report(asDiags(n, "The result of "+n.Addr+" cannot be stored", err))
 		}
