@@ -39,7 +39,7 @@ type affine struct{ scale, shift []float64 }
 func (m *Model) foldNext(n *Node) (bool, error) {
 	g, mid := n.graph, n.Output(0)
 	next := g.Consumers(mid)
-	if mid == "" || len(next) != 1 || g.IsOutput(mid) {
+	if mid == "" || len(next) != 1 || g.IsOutput(mid) || next[0].Output(0) == "" {
 		return false, nil
 	}
 	weights, ok := readChannels(n)

@@ -244,7 +244,7 @@ func TestTensorFields(t *testing.T) {
 		"int4":             {message(nil).varint(1, 3).varint(2, uint64(Int4)).bytes(5, packed(0x21, 0x03)), []byte{0x21, 3}},
 	} {
 		var w Tensor
-		if !reread(test.in, func(r *reader) error { return r.tensor(&w) }) {
+		if !new(writer).reread(test.in, func(r *reader) error { return r.tensor(&w) }) {
 			t.Errorf("%s: not parsed", name)
 			continue
 		}
@@ -269,7 +269,7 @@ func TestTensorFields(t *testing.T) {
 		"cut off varint": message(nil).varint(1, 1).varint(2, uint64(Int64)).bytes(7, []byte{0x80}),
 	} {
 		var w Tensor
-		if !reread(in, func(r *reader) error { return r.tensor(&w) }) {
+		if !new(writer).reread(in, func(r *reader) error { return r.tensor(&w) }) {
 			t.Errorf("%s: not parsed", name)
 		} else if _, err := w.Tensor(); err == nil {
 			t.Errorf("%s: no error", name)

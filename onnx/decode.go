@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"math"
 	"unsafe"
 )
 
@@ -23,7 +22,7 @@ func Parse(b []byte) (*Model, error) {
 }
 
 func parseModel(b []byte) (*Model, error) {
-	r := reader{b: b, budget: &budget{budgetBase + budgetPerByte*min(len(b), math.MaxInt/budgetPerByte/2)}}
+	r := reader{b: b, session: newSession(len(b))}
 	m := &Model{raw: b}
 	for r.next() {
 		var err error
@@ -189,10 +188,10 @@ func (r *reader) graph(field string, index int) (*Graph, error) {
 
 // sparseName returns the name that a SparseTensorProto defines: its values'.
 func sparseName(b []byte) string {
-	r := reader{b: b, budget: &budget{}}
+	r := reader{b: b, session: &session{}}
 	for r.next() {
 		if r.key == 1<<3|wireBytes {
-			v := reader{b: r.data, budget: r.budget}
+			v := reader{b: r.data, session: r.session}
 			for v.next() {
 				if v.key == 8<<3|wireBytes {
 					return v.str()

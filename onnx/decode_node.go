@@ -18,13 +18,9 @@ func (r *reader) node(n *Node) error {
 	if !s.spend(in+out, unsafe.Sizeof("")) || !s.spend(attrs, unsafe.Sizeof(Attribute{})+8) {
 		return s.err
 	}
-	names := make([]string, in+out)
-	n.inputs, n.outputs = names[:0:in], names[in:in:in+out]
-	var slab []Attribute
-	if attrs > 0 {
-		slab = make([]Attribute, attrs)
-		n.attrs = make([]*Attribute, 0, attrs)
-	}
+	n.inputs, n.outputs = s.session.names.take(in)[:0], s.session.names.take(out)[:0]
+	slab := s.session.attrs.take(attrs)
+	n.attrs = s.session.attrPtrs.take(attrs)[:0]
 	for s.next() {
 		var err error
 		switch s.key {
@@ -95,9 +91,7 @@ func (r *reader) attribute(a *Attribute) error {
 			err = s.packedFloats(a)
 			guess = AttrFloats
 		case 8<<3 | wireVarint:
-			if s.spend(1, 8) {
-				a.Ints, guess = append(a.Ints, int64(s.v)), AttrInts
-			}
+			a.Ints, guess = s.ints(a.Ints), AttrInts
 		case 8<<3 | wireBytes:
 			a.Ints, err = s.packedInts(a.Ints)
 			guess = AttrInts
@@ -154,6 +148,32 @@ func (r *reader) packedFloats(a *Attribute) error {
 	return nil
 }
 
+// ints appends the number just read and those that follow it in the same field, as
+// they do when a list is not packed.
+func (r *reader) ints(to []int64) []int64 {
+	run := append(r.session.run[:0], int64(r.v))
+	key := byte(r.key) // the lists of integers have fields 1 and 8: one byte
+	for r.pos+1 < len(r.b) && r.b[r.pos] == key {
+		r.start = r.pos
+		r.pos++
+		v, ok := r.varint()
+		if !ok {
+			break
+		}
+		run = append(run, int64(v))
+	}
+	r.session.run = run
+	if !r.spend(len(run), 8) {
+		return nil
+	}
+	if to != nil {
+		return append(to, run...)
+	}
+	out := r.session.ints.take(len(run))
+	copy(out, run)
+	return out
+}
+
 func (r *reader) packedInts(to []int64) ([]int64, error) {
 	if !r.spend(len(r.data), 8) {
 		return nil, r.err
@@ -188,9 +208,7 @@ func (r *reader) tensor(t *Tensor) error {
 		var err error
 		switch s.key {
 		case 1<<3 | wireVarint:
-			if s.spend(1, 8) {
-				t.Dims = append(t.Dims, int64(s.v))
-			}
+			t.Dims = s.ints(t.Dims)
 		case 1<<3 | wireBytes:
 			t.Dims, err = s.packedInts(t.Dims)
 		case 2<<3 | wireVarint:

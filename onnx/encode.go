@@ -130,7 +130,7 @@ func (w *writer) graph(g *Graph) {
 }
 
 func (w *writer) node(n *Node) {
-	if n.unchanged() {
+	if w.sameNode(n) {
 		w.bytes(n.raw)
 		return
 	}
@@ -151,7 +151,7 @@ func (w *writer) node(n *Node) {
 }
 
 func (w *writer) attribute(a *Attribute) {
-	if a.unchanged() {
+	if w.sameAttribute(a) {
 		w.bytes(a.raw)
 		return
 	}
@@ -205,7 +205,7 @@ func (w *writer) tensorField(num int, t *Tensor) {
 }
 
 func (w *writer) tensor(t *Tensor) {
-	if t.unchanged() {
+	if w.sameTensor(t) {
 		w.bytes(t.raw)
 		return
 	}
@@ -229,7 +229,7 @@ func (w *writer) tensor(t *Tensor) {
 }
 
 func (w *writer) valueInfo(v *ValueInfo) {
-	if v.unchanged() {
+	if w.sameValue(v) {
 		w.bytes(v.raw)
 		return
 	}

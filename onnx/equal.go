@@ -26,30 +26,32 @@ func (m *Model) unchanged() bool {
 		bytes.Equal(m.unknown, was.unknown) && equalGraphs(m.Graph, was.Graph)
 }
 
-// unchanged for parts: they are parsed anew on their own.
-func (n *Node) unchanged() bool {
+// The parts of a changed model are compared one by one, with what is parsed anew
+// from their own bytes and forgotten again.
+
+func (w *writer) sameNode(n *Node) bool {
 	var was Node
-	return n.raw != nil && reread(n.raw, func(r *reader) error { return r.node(&was) }) && equalNodes(n, &was)
+	return n.raw != nil && w.reread(n.raw, func(r *reader) error { return r.node(&was) }) && equalNodes(n, &was)
 }
 
-func (t *Tensor) unchanged() bool {
+func (w *writer) sameTensor(t *Tensor) bool {
 	var was Tensor
-	return t.raw != nil && reread(t.raw, func(r *reader) error { return r.tensor(&was) }) && equalTensors(t, &was)
+	return t.raw != nil && w.reread(t.raw, func(r *reader) error { return r.tensor(&was) }) && equalTensors(t, &was)
 }
 
-func (a *Attribute) unchanged() bool {
+func (w *writer) sameAttribute(a *Attribute) bool {
 	var was Attribute
-	return a.raw != nil && reread(a.raw, func(r *reader) error { return r.attribute(&was) }) && equalAttributes(a, &was)
+	return a.raw != nil && w.reread(a.raw, func(r *reader) error { return r.attribute(&was) }) && equalAttributes(a, &was)
 }
 
-func (v *ValueInfo) unchanged() bool {
+func (w *writer) sameValue(v *ValueInfo) bool {
 	var was ValueInfo
-	return v.raw != nil && reread(v.raw, func(r *reader) error { return r.valueInfo(&was) }) && equalValues(v, &was)
+	return v.raw != nil && w.reread(v.raw, func(r *reader) error { return r.valueInfo(&was) }) && equalValues(v, &was)
 }
 
-func reread(raw []byte, parse func(*reader) error) bool {
-	// The bytes were parsed once, within a budget; a part needs no more than that.
-	r := reader{b: raw, data: raw, pos: len(raw), budget: &budget{math.MaxInt}}
+func (w *writer) reread(raw []byte, parse func(*reader) error) bool {
+	w.scratch.reset()
+	r := reader{b: raw, data: raw, pos: len(raw), session: &w.scratch}
 	return parse(&r) == nil
 }
 

@@ -3,6 +3,7 @@ package onnx
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 	"unsafe"
 
@@ -57,18 +58,64 @@ const (
 	budgetBase, budgetPerByte = 16 << 20, 32
 )
 
-// budget is what the rest of a parse may allocate.
-type budget struct{ left int }
+// session is what the readers of one parse share: what it may still allocate, and
+// the memory that the many small parts of a graph come from. Twenty thousand nodes
+// of their own slices would keep the garbage collector busy.
+type session struct {
+	budget   int
+	names    arena[string]
+	attrs    arena[Attribute]
+	attrPtrs arena[*Attribute]
+	ints     arena[int64]
+	run      []int64 // being collected
+}
+
+func newSession(size int) *session {
+	return &session{budget: budgetBase + budgetPerByte*min(size, math.MaxInt/budgetPerByte/2)}
+}
+
+// reset lets a session be used again for a part whose result is not kept.
+func (s *session) reset() {
+	s.budget = math.MaxInt // it was parsed once, within a budget
+	s.names.reset()
+	s.attrs.reset()
+	s.attrPtrs.reset()
+	s.ints.reset()
+}
+
+// arena hands out slices of larger allocations.
+type arena[T any] struct {
+	chunk []T
+	used  int
+}
+
+const minChunk, maxChunk = 16, 2048
+
+func (a *arena[T]) take(n int) []T {
+	if n == 0 {
+		return nil
+	}
+	if n > len(a.chunk)-a.used {
+		a.chunk, a.used = make([]T, max(n, minChunk, min(2*len(a.chunk), maxChunk))), 0
+	}
+	a.used += n
+	return a.chunk[a.used-n : a.used : a.used]
+}
+
+func (a *arena[T]) reset() {
+	clear(a.chunk[:a.used])
+	a.used = 0
+}
 
 // reader walks the fields of one message. next decodes a whole field; key is the
 // field number and wire type together, so that a known field of another wire type
 // falls through to the unknown ones, as protobuf wants it.
 type reader struct {
-	b      []byte
-	pos    int
-	base   int // offset of b in the model
-	depth  int
-	budget *budget
+	b       []byte
+	pos     int
+	base    int // offset of b in the model
+	depth   int
+	session *session
 
 	key   uint64
 	start int    // of the field
@@ -87,8 +134,8 @@ func (r *reader) spend(n int, size uintptr) bool {
 	if r.err != nil {
 		return false
 	}
-	r.budget.left -= n * int(size)
-	if r.budget.left < 0 {
+	r.session.budget -= n * int(size)
+	if r.session.budget < 0 {
 		return r.fail("it has more empty messages than a model could use")
 	}
 	return true
@@ -163,7 +210,7 @@ func (r *reader) next() bool {
 
 // sub opens the length-delimited field just read as a message.
 func (r *reader) sub() (reader, error) {
-	s := reader{b: r.data, base: r.base + r.pos - len(r.data), depth: r.depth + 1, budget: r.budget}
+	s := reader{b: r.data, base: r.base + r.pos - len(r.data), depth: r.depth + 1, session: r.session}
 	if s.depth > maxDepth {
 		r.fail(fmt.Sprintf("messages are nested more than %d deep", maxDepth))
 	}
@@ -191,7 +238,7 @@ func (r *reader) unknown(to []byte) []byte {
 // length-delimited field; it stops quietly where the message is broken, since the
 // real pass reports that.
 func (r *reader) counts() (n [32]int) {
-	c := reader{b: r.b, budget: r.budget}
+	c := reader{b: r.b, session: r.session}
 	for c.next() {
 		if num := c.key >> 3; c.key&7 == wireBytes && num < 32 {
 			n[num]++
@@ -208,6 +255,8 @@ type writer struct {
 	buf    []byte   // being filled from its end
 	pos    int      // start of what is filled in buf
 	size   int
+
+	scratch session // for comparing messages with their bytes
 }
 
 const (
