@@ -110,9 +110,33 @@ func (d Diags) Error() string {
 // Sorted gives the list in reading order (errors without a place first, then by file and position, warnings after the
 // errors of the same place) and without repetitions. The receiver is left as it is.
 func (d Diags) Sorted() Diags {
-	out := slices.Clone(d)
+	seen := make(map[identity]bool, len(d))
+	out := make(Diags, 0, len(d))
+	for _, x := range d {
+		if id := identify(x); !seen[id] {
+			seen[id] = true
+			out = append(out, x)
+		}
+	}
 	slices.SortStableFunc(out, compare)
-	return slices.CompactFunc(out, same)
+	return out
+}
+
+// identity is what makes two diagnostics the same one: with a place, plugin and step do not tell them apart.
+type identity struct {
+	severity                            Severity
+	summary, detail, code, plugin, step string
+	place                               hcl.Range
+}
+
+func identify(d Diagnostic) identity {
+	id := identity{severity: d.Severity, summary: d.Summary, detail: d.Detail, code: d.Code}
+	if d.Subject != nil {
+		id.place = *d.Subject
+	} else {
+		id.plugin, id.step = d.Plugin, d.Step
+	}
+	return id
 }
 
 func compare(a, b Diagnostic) int {
@@ -131,17 +155,6 @@ func compare(a, b Diagnostic) int {
 		cmp.Compare(a.Summary, b.Summary),
 		cmp.Compare(a.Detail, b.Detail),
 	)
-}
-
-func same(a, b Diagnostic) bool {
-	if a.Severity != b.Severity || a.Summary != b.Summary || a.Detail != b.Detail || a.Code != b.Code {
-		return false
-	}
-	if a.Subject == nil || b.Subject == nil {
-		// The same words about two steps are two diagnostics when no place tells them apart.
-		return a.Subject == b.Subject && a.Plugin == b.Plugin && a.Step == b.Step
-	}
-	return *a.Subject == *b.Subject
 }
 
 // Errorf gives an error without a place.

@@ -31,6 +31,8 @@ const (
 
 	// maxSnippetLines bounds a snippet: a subject that spans a whole block shows its first lines.
 	maxSnippetLines = 8
+	// maxMarkedLines bounds the marks: of a longer subject, such as a block, only the first line is marked.
+	maxMarkedLines = 3
 	// tabWidth is how a tab is drawn, so that marks stay under what they mark.
 	tabWidth = 4
 )
@@ -87,19 +89,30 @@ func (r *Renderer) snippet(b *bytes.Buffer, d *Diagnostic) {
 		fmt.Fprintf(b, "  (the source is not at hand)\n")
 		return
 	}
+	marked := 0
 	for _, l := range lines {
+		if l.from < l.to {
+			marked++
+		}
+	}
+	first := true
+	for _, l := range lines {
+		if l.from < l.to && !first && marked > maxMarkedLines {
+			l.from, l.to = 0, 0
+		}
+		first = first && l.from == l.to
 		number := fmt.Sprintf("%5d │ ", l.number)
 		if l.from == l.to {
 			fmt.Fprintf(b, "%s%s\n", r.paint(dim, number), l.draw(0, len(l.text)))
 			continue
 		}
-		before, marked, after := l.draw(0, l.from), l.draw(l.from, l.to), l.draw(l.to, len(l.text))
+		before, part, after := l.draw(0, l.from), l.draw(l.from, l.to), l.draw(l.to, len(l.text))
 		if r.Color {
-			fmt.Fprintf(b, "%s%s%s%s\n", r.paint(dim, number), before, r.paint(underline, marked), after)
+			fmt.Fprintf(b, "%s%s%s%s\n", r.paint(dim, number), before, r.paint(underline, part), after)
 			continue
 		}
-		fmt.Fprintf(b, "%s%s%s%s\n", number, before, marked, after)
-		fmt.Fprintf(b, "%s%s\n", "      │ ", strings.Repeat(" ", columns(before))+strings.Repeat("^", max(1, columns(marked))))
+		fmt.Fprintf(b, "%s\n", strings.TrimRight(number+before+part+after, " "))
+		fmt.Fprintf(b, "%s%s\n", "      │ ", strings.Repeat(" ", columns(before))+strings.Repeat("^", max(1, columns(part))))
 	}
 	if more > 0 {
 		fmt.Fprintf(b, "%s\n", r.paint(dim, fmt.Sprintf("      │ … %d more lines", more)))
