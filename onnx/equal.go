@@ -12,7 +12,7 @@ import (
 
 // unchanged tells whether the whole model says what the bytes it was read from say.
 func (m *Model) unchanged() bool {
-	if m.raw == nil {
+	if m.raw == nil || m.Graph == nil || !m.Graph.sameSize(m.raw) {
 		return false
 	}
 	was, err := parseModel(m.raw)
@@ -24,6 +24,19 @@ func (m *Model) unchanged() bool {
 		}) &&
 		slices.EqualFunc(m.Functions, was.Functions, bytes.Equal) && equalPairs(m.Metadata, was.Metadata) &&
 		bytes.Equal(m.unknown, was.unknown) && equalGraphs(m.Graph, was.Graph)
+}
+
+// sameSize compares the graph with a model's bytes by the number of its nodes and
+// initializers alone, which most changes change: it spares the whole parse.
+func (g *Graph) sameSize(model []byte) bool {
+	r := reader{b: model, session: &session{}}
+	for r.next() {
+		if r.key == 7<<3|wireBytes {
+			count := (&reader{b: r.data, session: r.session}).counts()
+			return count[1] == g.count && count[5] == g.NumInitializers()
+		}
+	}
+	return false
 }
 
 // The parts of a changed model are compared one by one, with what is parsed anew

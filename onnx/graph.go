@@ -25,7 +25,7 @@ type Graph struct {
 
 	owner   *Node // the node whose attribute this graph is; nil: not a subgraph
 	idx     *graphIndex
-	names   map[string]struct{} // of a root graph: every name in it and below
+	names   map[string]int // of a root graph: every name in and below it, and which number UniqueName tries next
 	unknown []byte
 }
 
@@ -379,38 +379,42 @@ func findValue(vs []*ValueInfo, name string) *ValueInfo {
 func (g *Graph) UniqueName(prefix string) string {
 	root := g.root()
 	if root.names == nil {
-		root.names = make(map[string]struct{}, 4*root.count)
+		root.names = make(map[string]int, 4*root.count)
 		root.collectNames(root.names)
 	}
-	name := prefix
-	for i := 1; ; i++ {
-		if _, used := root.names[name]; !used && name != "" {
-			root.names[name] = struct{}{}
+	next, used := root.names[prefix]
+	if !used && prefix != "" {
+		root.names[prefix] = 1
+		return prefix
+	}
+	for i := max(next, 1); ; i++ {
+		name := prefix + "_" + strconv.Itoa(i)
+		if _, used := root.names[name]; !used {
+			root.names[name], root.names[prefix] = 1, i+1
 			return name
 		}
-		name = prefix + "_" + strconv.Itoa(i)
 	}
 }
 
-func (g *Graph) collectNames(into map[string]struct{}) {
+func (g *Graph) collectNames(into map[string]int) {
 	for _, vs := range [][]*ValueInfo{g.inputs, g.outputs, g.values} {
 		for _, v := range vs {
-			into[v.name] = struct{}{}
+			into[v.name] = 1
 		}
 	}
 	for t := range g.Initializers() {
-		into[t.name] = struct{}{}
+		into[t.name] = 1
 	}
 	for _, s := range g.sparseNames {
-		into[s] = struct{}{}
+		into[s] = 1
 	}
 	for n := range g.Nodes() {
-		into[n.Name] = struct{}{}
+		into[n.Name] = 1
 		for _, s := range n.inputs {
-			into[s] = struct{}{}
+			into[s] = 1
 		}
 		for _, s := range n.outputs {
-			into[s] = struct{}{}
+			into[s] = 1
 		}
 		for _, s := range n.Subgraphs() {
 			s.collectNames(into)
@@ -425,6 +429,8 @@ func (g *Graph) reserve(names ...string) {
 		return
 	}
 	for _, s := range names {
-		root.names[s] = struct{}{}
+		if _, used := root.names[s]; !used {
+			root.names[s] = 1
+		}
 	}
 }
