@@ -76,7 +76,9 @@ func (ds Diagnostics) Err() error {
 }
 
 // AttrError is an error about one argument: "calibration", or "input.field" for one within a block.
-func AttrError(attr, summary, detail string) error { return attrDiagnostic(SeverityError, attr, summary, detail) }
+func AttrError(attr, summary, detail string) error {
+	return attrDiagnostic(SeverityError, attr, summary, detail)
+}
 
 // AttrWarning is a warning about one argument, for Run.Warn, Validate and PlanResult.
 func AttrWarning(attr, summary, detail string) Diagnostic {

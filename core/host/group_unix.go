@@ -7,12 +7,15 @@ import (
 	"syscall"
 )
 
-// ownGroup gives the process a group of its own: what it starts ends with it, and Ctrl-C in the terminal reaches the
-// host alone, which decides.
-func ownGroup(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+// group is a plugin and its children.
+type group struct{}
 
-func killGroup(c *exec.Cmd) {
-	if c.Process != nil {
-		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) // mostly gone already
+func (*group) prepare(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+func (*group) started(*exec.Cmd) {}
+
+func (*group) kill(cmd *exec.Cmd) {
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
 }

@@ -1,15 +1,15 @@
-// Package host runs plugins as processes: it starts them lazily, once a run, speaks the protocol with them, winds them
-// down and says in words what happened when one dies.
+// Package host runs plugin processes: it starts one when it is first needed, speaks the plugin protocol with it, stops
+// steps, tells crashes and hangs in words, and leaves no process, socket or folder behind.
 package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
+	"regexp"
 	"sync"
 	"time"
 
@@ -19,181 +19,193 @@ import (
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
 
-// Ref says which plugin and how it is started.
+// Ref says which plugin is meant and how it is started.
 type Ref struct {
 	Name string
-	// Command is the executable and its arguments.
+	// Command is the executable's path and its arguments.
 	Command []string
 	Version string
-	// Digest is the executable's SHA-256.
-	Digest  string
+	// Digest is the executable's SHA-256 in hex; without it nothing is remembered.
+	Digest string
+	// Bundled plugins are this program itself.
 	Bundled bool
 }
 
-// Options are shared by the plugins of a run.
+// Options of a Manager. The zero value works.
 type Options struct {
-	// RunDir takes the plugins' logs as logs/NAME.log; without it they are kept in memory for a crash report only.
-	RunDir    string
+	// RunDir is the run's folder: plugins log into RunDir/logs/NAME.log. Empty means no log files.
+	RunDir string
+	// Telemetry takes the spans of plugins; nil takes none.
 	Telemetry *telemetry.Provider
-	// Env are further variables that plugins see.
-	Env    []string
+	// Env are names of further variables that plugins may see (LC_* style patterns too), or NAME=value to set one.
+	Env []string
+	// Logger takes what the host itself has to say about plugins; nil drops it.
 	Logger *slog.Logger
-	// MemoDir is where what Describe answered is remembered.
+	// MemoDir is where Describe answers are remembered; empty means nowhere.
 	MemoDir string
-	// Grace is how long a stopped step may wind down; 0 means ten seconds.
-	Grace time.Duration
-	// Silence is how long an Apply may send nothing before it counts as hung; 0 means thirty seconds.
-	Silence time.Duration
+	// Version is that of this program, for messages.
+	Version string
+	// Redact, when set, removes sensitive values from a line before it is logged or reported.
+	Redact func(string) string
+
+	// StartTimeout bounds a plugin's start, StopGrace what a step gets to wind down, HangTimeout the silence during
+	// Apply, and CallTimeout the other calls of a plugin that is asked while planning. Zero means 30 s, 10 s, 30 s, 2 min.
+	StartTimeout, StopGrace, HangTimeout, CallTimeout time.Duration
 }
 
-// Manager owns the plugin processes of a run.
+// Manager owns the plugin processes of one run. It may be used from several goroutines.
 type Manager struct {
-	o       Options
+	opts   Options
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+
 	mu      sync.Mutex
+	entries map[string]*entry
 	closed  bool
-	plugins map[string]*starting
-	dir     string // working folder of the plugins
 }
 
-type starting struct {
-	once   sync.Once
+// entry is one start of a plugin.
+type entry struct {
+	ready  chan struct{}
 	plugin *Plugin
 	err    error
 }
 
-// NewManager gives a manager without processes.
+// NewManager starts nothing.
 func NewManager(o Options) *Manager {
-	if o.Grace == 0 {
-		o.Grace = 10 * time.Second
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
 	}
-	if o.Silence == 0 {
-		o.Silence = 30 * time.Second
+	def(&o.StartTimeout, 30*time.Second)
+	def(&o.StopGrace, 10*time.Second)
+	def(&o.HangTimeout, 30*time.Second)
+	def(&o.CallTimeout, 2*time.Minute)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{o: o, plugins: map[string]*starting{}}
+	m := &Manager{opts: o, entries: map[string]*entry{}}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	return m
 }
 
-// Plugin gives the running plugin, starting it when this is the first call for its name.
-func (m *Manager) Plugin(ctx context.Context, ref Ref) (*Plugin, error) {
+var errClosed = errors.New("the run is over: no plugin is started any more")
+
+// pluginName keeps names out of paths that are none.
+var pluginName = regexp.MustCompile(`^[a-z][a-z0-9]{0,31}$`)
+
+// Describe tells what a plugin offers, from memory when the same executable was asked before.
+func (m *Manager) Describe(ctx context.Context, r Ref) (*pluginv1.DescribeResponse, error) {
+	if !pluginName.MatchString(r.Name) {
+		return nil, fmt.Errorf("%q is no plugin name: write lower-case letters and digits, a letter first", r.Name)
+	}
+	if d, ok := m.remembered(r); ok {
+		return d, nil
+	}
+	p, err := m.Plugin(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	d, err := bounded(ctx, p, "Describe", func(ctx context.Context) (*pluginv1.DescribeResponse, error) {
+		return p.plugin.Describe(ctx, &pluginv1.DescribeRequest{})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n := proto.Size(d); n > pluginv1.MaxMessage {
+		return nil, p.callError("Describe", fmt.Sprintf("its description has %d bytes; at most %d are allowed. Its author must shorten its documentation", n, pluginv1.MaxMessage))
+	}
+	if d.GetName() != r.Name {
+		return nil, p.callError("Describe", fmt.Sprintf("it calls itself %q; check its entry in required_plugins", d.GetName()))
+	}
+	if err := m.remember(r, d); err != nil {
+		m.opts.Logger.Debug("a plugin's description was not remembered", "plugin", r.Name, "error", err)
+	}
+	return d, nil
+}
+
+// Plugin gives the running plugin, starting it when this is the first call for it in this run, or when it crashed since.
+// A failed start is not tried again. Cancelling ctx ends the waiting, not the start, which others may wait for.
+func (m *Manager) Plugin(ctx context.Context, r Ref) (*Plugin, error) {
+	if !pluginName.MatchString(r.Name) || len(r.Command) == 0 {
+		return nil, fmt.Errorf("plugin %q has no usable name or command", r.Name)
+	}
+	key := r.Name + "\x00" + fmt.Sprint(r.Command)
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
-		return nil, fmt.Errorf("plugin %s is not started: the run is over", ref.Name)
+		return nil, errClosed
 	}
-	s, ok := m.plugins[ref.Name]
-	if !ok {
-		s = &starting{}
-		m.plugins[ref.Name] = s
+	e := m.entries[key]
+	if e != nil && e.crashed() {
+		e.plugin.release()
+		e = nil
+	}
+	if e == nil {
+		e = &entry{ready: make(chan struct{})}
+		m.entries[key] = e
+		go func() {
+			defer close(e.ready)
+			e.plugin, e.err = m.start(context.WithoutCancel(ctx), r)
+		}()
 	}
 	m.mu.Unlock()
-	s.once.Do(func() { s.plugin, s.err = m.start(ctx, ref) })
-	return s.plugin, s.err
-}
-
-// workDir is a temporary folder that plugins work in, so that nothing is read by a relative path.
-func (m *Manager) workDir() (string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.dir == "" {
-		d, err := os.MkdirTemp("", "optimize-plugins-")
-		if err != nil {
-			return "", fmt.Errorf("no working folder for plugins: %w", err)
-		}
-		m.dir = d
-	}
-	return m.dir, nil
-}
-
-// Describe gives what a plugin declares: from the memo when this very executable was asked before.
-func (m *Manager) Describe(ctx context.Context, ref Ref) (*pluginv1.DescribeResponse, error) {
-	memo := ""
-	if m.o.MemoDir != "" && ref.Digest != "" {
-		memo = filepath.Join(m.o.MemoDir, ref.Name+"-"+ref.Version+"-"+ref.Digest+".pb")
-		if b, err := os.ReadFile(memo); err == nil {
-			r := &pluginv1.DescribeResponse{}
-			if proto.Unmarshal(b, r) == nil && r.GetName() == ref.Name {
-				return r, nil
-			}
-		}
-	}
-	p, err := m.Plugin(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	r, err := p.client.Describe(ctx, &pluginv1.DescribeRequest{})
-	if err != nil {
-		return nil, err
-	}
-	b, err := proto.Marshal(r)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(b) > pluginv1.MaxMessage:
-		return nil, fmt.Errorf("plugin %s %s describes itself in %d bytes; the protocol allows %d", ref.Name, ref.Version, len(b), pluginv1.MaxMessage)
-	case r.GetName() != ref.Name:
-		return nil, fmt.Errorf("the plugin started as %s calls itself %q", ref.Name, r.GetName())
-	}
-	if memo != "" {
-		remember(memo, b) // a convenience: failing, the plugin is asked again
-	}
-	return r, nil
-}
-
-func remember(path string, b []byte) {
-	if os.MkdirAll(filepath.Dir(path), 0o755) != nil {
-		return
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".memo-*")
-	if err != nil {
-		return
-	}
-	_, werr := f.Write(b)
-	if f.Close() != nil || werr != nil || os.Rename(f.Name(), path) != nil {
-		_ = os.Remove(f.Name())
+	select {
+	case <-e.ready:
+		return e.plugin, e.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 }
 
-// Close flushes and ends all plugins. Nothing of them is left running.
+func (e *entry) crashed() bool {
+	select {
+	case <-e.ready:
+		return e.plugin != nil && e.plugin.proc.hasExited()
+	default:
+		return false
+	}
+}
+
+// Close exports the spans of plugins, then ends them and their children, and removes their sockets and scratch folders.
+// It waits for spans no longer than ctx. It may be called more than once.
 func (m *Manager) Close(ctx context.Context) {
 	m.mu.Lock()
 	m.closed = true
-	all := make([]*starting, 0, len(m.plugins))
-	for _, s := range m.plugins {
-		all = append(all, s)
-	}
+	entries := m.entries
+	m.entries = map[string]*entry{}
 	m.mu.Unlock()
+	m.cancel() // ends starts in progress
 	var wg sync.WaitGroup
-	for _, s := range all {
+	for _, e := range entries {
 		wg.Go(func() {
-			s.once.Do(func() { s.err = fmt.Errorf("the run is over") }) // waits for one that is starting
-			if s.plugin != nil {
-				s.plugin.close(ctx)
+			<-e.ready
+			if e.plugin != nil {
+				e.plugin.close(ctx)
 			}
 		})
 	}
 	wg.Wait()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.dir != "" {
-		_ = os.RemoveAll(m.dir)
-		m.dir = ""
-	}
 }
 
-// allowed are the variables of the host that plugins see; the rest, secrets among it, stays here.
-var allowed = []string{
-	"PATH", "HOME", "TMPDIR", "TEMP", "TMP", "LANG", "TZ", "LD_LIBRARY_PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
-	"http_proxy", "https_proxy", "no_proxy", "OPTIMIZE_DATA", "OPTIMIZE_CACHE", "OPTIMIZE_ONNXRUNTIME", "XDG_DATA_HOME", "XDG_CACHE_HOME",
-	"GOCOVERDIR", "GOMEMLIMIT", "GOTRACEBACK", "SYSTEMROOT", "SystemRoot", "LOCALAPPDATA", "LocalAppData", "USERPROFILE", "APPDATA",
+func (m *Manager) logPath(name string) string {
+	if m.opts.RunDir == "" {
+		return ""
+	}
+	return filepath.Join(m.opts.RunDir, "logs", name+".log")
 }
 
-func (m *Manager) env(ctx context.Context) []string {
-	var env []string
-	for _, kv := range os.Environ() {
-		k, _, _ := strings.Cut(kv, "=")
-		if slices.Contains(allowed, k) || strings.HasPrefix(k, "LC_") || strings.HasPrefix(k, "DYLD_") {
-			env = append(env, kv)
-		}
+// workDir makes the folder that a plugin's process runs in, with its sockets. Its path is short: a socket's may have
+// about a hundred bytes.
+func workDir() (string, error) {
+	dir, err := telemetry.SocketDir("optimize-plugin-")
+	if err != nil {
+		return "", err
 	}
-	env = append(env, m.o.Env...)
-	return append(env, m.o.Telemetry.PluginEnv(ctx)...)
+	if err := os.Mkdir(filepath.Join(dir, "work"), 0o700); err != nil {
+		_ = os.RemoveAll(dir)
+		return "", err
+	}
+	return dir, nil
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,256 +13,259 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	"go.opentelemetry.io/otel/propagation"
+	"github.com/hashicorp/go-plugin/runner"
+	"github.com/zclconf/go-cty/cty"
+	ctymsgpack "github.com/zclconf/go-cty/cty/msgpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
 
-// startWithin bounds the time from starting a process to its handshake.
-const startWithin = 30 * time.Second
-
-// Plugin is a running plugin process.
+// Plugin is a running plugin. It may be used from several goroutines.
 type Plugin struct {
+	manager *Manager
 	ref     Ref
-	o       *Options
-	process *goplugin.Client
-	cmd     *exec.Cmd
-	log     *logFile
-	client  pluginv1.PluginClient
+	client  *goplugin.Client
+	proc    *process
+	out     *output
+	dir     string
+	plugin  pluginv1.PluginClient
 	runtime pluginv1.RuntimeClient
-	ending  sync.Once
-	stopped bool // by us: its end is no crash
-	mu      sync.Mutex
+	release func() // ends what is left of the process and removes dir; once
 }
 
-// grpcClient hands out the bare connection.
-type grpcClient struct {
-	goplugin.NetRPCUnsupportedPlugin
-}
-
-func (grpcClient) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error {
-	return errors.New("the host serves no plugin")
-}
-
-func (grpcClient) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, c *grpc.ClientConn) (any, error) {
-	return c, nil
-}
-
-func (m *Manager) start(ctx context.Context, ref Ref) (*Plugin, error) {
-	dir, err := m.workDir()
-	if err != nil {
-		return nil, err
+func (m *Manager) start(ctx context.Context, r Ref) (*Plugin, error) {
+	p := &Plugin{manager: m, ref: r, out: &output{path: m.logPath(r.Name), redact: m.opts.Redact}}
+	var err error
+	if p.dir, err = workDir(); err != nil {
+		return nil, &StartError{Plugin: r.Name, Version: r.Version, Command: r.Command[0], Err: err,
+			Reason: fmt.Sprintf("no temporary folder: %s. Point TMPDIR to a writable one", err)}
 	}
-	logPath := ""
-	if m.o.RunDir != "" {
-		logPath = filepath.Join(m.o.RunDir, "logs", ref.Name+".log")
-	}
-	log, err := openLog(logPath)
-	if err != nil {
-		return nil, err
-	}
-	p := &Plugin{ref: ref, o: &m.o, log: log}
-	p.cmd = exec.Command(ref.Command[0], ref.Command[1:]...)
-	p.cmd.Env = m.env(ctx)
-	p.cmd.Dir = dir
-	ownGroup(p.cmd)
-	p.process = goplugin.NewClient(&goplugin.ClientConfig{
+	env := append(m.pluginEnv(), m.opts.Telemetry.PluginEnv(ctx)...)
+	var mu sync.Mutex
+	p.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  goplugin.HandshakeConfig{MagicCookieKey: pluginv1.MagicCookieKey, MagicCookieValue: pluginv1.MagicCookieVal},
-		VersionedPlugins: map[int]goplugin.PluginSet{pluginv1.ProtocolVersion: {pluginv1.SetName: grpcClient{}}},
-		Cmd:              p.cmd,
+		VersionedPlugins: map[int]goplugin.PluginSet{pluginv1.ProtocolVersion: {pluginv1.SetName: grpcPlugin{}}},
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
 		AutoMTLS:         true,
 		SkipHostEnv:      true,
-		StartTimeout:     startWithin,
-		Logger:           hclog.NewNullLogger(),
-		Stderr:           log,
-		SyncStdout:       io.Discard,
-		SyncStderr:       io.Discard,
-		GRPCDialOptions: []grpc.DialOption{
-			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(pluginv1.MaxWireMessage), grpc.MaxCallSendMsgSize(pluginv1.MaxWireMessage)),
-			grpc.WithChainUnaryInterceptor(p.explainUnary),
-			grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithFilter(ours),
-				otelgrpc.WithTracerProvider(m.o.Telemetry.TracerProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}))),
+		StartTimeout:     m.opts.StartTimeout,
+		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: p.dir},
+		Logger:           hclog.NewNullLogger(), // its messages are for programmers of go-plugin
+		SyncStdout:       &lineWriter{out: p.out},
+		SyncStderr:       &lineWriter{out: p.out},
+		GRPCDialOptions:  p.dialOptions(),
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			p.proc = newProcess(r.Command, append(env, cmd.Env...), filepath.Join(p.dir, "work"), p.out)
+			return p.proc, nil
 		},
 	})
-	c, err := p.process.Client()
-	if err != nil {
-		return nil, p.startError(err)
+	p.release = sync.OnceFunc(func() {
+		p.client.Kill()
+		if p.proc != nil && p.proc.cmd.Process != nil {
+			p.proc.end("ended by optimize")
+			<-p.proc.exited
+		}
+		p.out.close()
+		_ = os.RemoveAll(p.dir)
+	})
+	// go-plugin's start cannot be cancelled, so the end of the run ends the process that it waits for.
+	stop := context.AfterFunc(m.ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if p.proc != nil {
+			p.proc.end("ended by optimize: the run is over")
+		}
+	})
+	rpc, err := p.client.Client()
+	ended := !stop()
+	if err == nil && !ended {
+		raw, derr := rpc.Dispense(pluginv1.SetName)
+		if derr == nil {
+			conn := raw.(grpc.ClientConnInterface)
+			p.plugin, p.runtime = pluginv1.NewPluginClient(conn), pluginv1.NewRuntimeClient(conn)
+			m.opts.Logger.Debug("started a plugin", "plugin", r.Name, "version", r.Version, "pid", p.proc.ID())
+			return p, nil
+		}
+		err = derr
 	}
-	raw, err := c.Dispense(pluginv1.SetName)
-	if err != nil {
-		return nil, p.startError(err)
-	}
-	conn := raw.(*grpc.ClientConn)
-	p.client, p.runtime = pluginv1.NewPluginClient(conn), pluginv1.NewRuntimeClient(conn)
-	return p, nil
+	err = p.startError(err, ended)
+	p.release()
+	return nil, err
 }
 
-// ours keeps go-plugin's own calls and our bookkeeping out of the trace.
-func ours(i *stats.RPCTagInfo) bool {
-	service, method, _ := strings.Cut(strings.TrimPrefix(i.FullMethodName, "/"), "/")
-	switch service {
-	case pluginv1.Plugin_ServiceDesc.ServiceName:
-		return method != "Flush" && method != "Stop" && method != "Describe"
-	case pluginv1.Runtime_ServiceDesc.ServiceName:
+// startError puts a failed start into words.
+func (p *Plugin) startError(err error, ended bool) error {
+	if ended {
+		return errClosed
+	}
+	r := p.ref
+	if p.proc == nil || p.proc.cmd.Process == nil {
+		return &StartError{Plugin: r.Name, Version: r.Version, Command: r.Command[0], Reason: startReason(r.Command[0], err), Err: err}
+	}
+	if v := p.proc.offered(); v != 0 && v != pluginv1.ProtocolVersion {
+		return p.manager.protocolError(r, v)
+	}
+	// A process that ended is the better story, and its last lines tell it.
+	waitFor(p.proc.exited, time.Second, nil)
+	p.proc.mu.Lock()
+	died := p.proc.state != nil && p.proc.reason == ""
+	p.proc.mu.Unlock()
+	if died {
+		return p.crash("")
+	}
+	_, last, path := p.out.report()
+	reason := err.Error()
+	if strings.Contains(reason, "timeout while waiting") {
+		reason = fmt.Sprintf("it did not answer within %s; is %s a plugin of Optimize?", p.manager.opts.StartTimeout, r.Command[0])
+	}
+	return &StartError{Plugin: r.Name, Version: r.Version, Command: r.Command[0], Reason: reason, LastLines: last, LogPath: path, Err: err}
+}
+
+// grpcPlugin hands out the connection.
+type grpcPlugin struct{ goplugin.NetRPCUnsupportedPlugin }
+
+func (grpcPlugin) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("the host is no plugin")
+}
+
+func (grpcPlugin) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, c *grpc.ClientConn) (any, error) {
+	return c, nil
+}
+
+func (p *Plugin) dialOptions() []grpc.DialOption {
+	o := p.manager.opts.Telemetry.DialOptions(func(method string) bool { return ours(method) })
+	return append(o,
+		grpc.WithIdleTimeout(0), // the connection is the plugin's lease on life
+		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			err := invoke(ctx, method, req, reply, cc, opts...)
+			if err == nil || !ours(method) {
+				return err
+			}
+			return p.explain(ctx, err, method[strings.LastIndexByte(method, '/')+1:], "")
+		}))
+}
+
+// ours tells the plugin protocol's methods from go-plugin's own.
+func ours(method string) bool {
+	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	return service == pluginv1.Plugin_ServiceDesc.ServiceName && name != "Flush" || service == pluginv1.Runtime_ServiceDesc.ServiceName
+}
+
+// explain turns what gRPC says into what happened.
+func (p *Plugin) explain(ctx context.Context, err error, call, step string) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	st, ok := status.FromError(err)
+	if !ok {
+		return err
+	}
+	switch st.Code() {
+	case codes.Unavailable, codes.Canceled, codes.Internal, codes.Unknown:
+		// The connection breaks before the process is known to be gone.
+		if waitFor(p.proc.exited, 2*time.Second, ctx) || st.Code() == codes.Unavailable {
+			return p.crash(step)
+		}
+	case codes.Unimplemented:
+		return p.callError(call, "it does not offer this call")
+	}
+	return p.callError(call, st.Message())
+}
+
+// waitFor tells whether c was closed in time. ctx may be nil.
+func waitFor(c <-chan struct{}, d time.Duration, ctx context.Context) bool {
+	var done <-chan struct{}
+	if ctx != nil {
+		done = ctx.Done()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c:
 		return true
+	case <-t.C:
+	case <-done:
 	}
 	return false
 }
 
-// startError says why a process did not become a plugin.
-func (p *Plugin) startError(err error) error {
-	p.kill()
-	what := fmt.Sprintf("plugin %s %s (%s) did not start", p.ref.Name, p.ref.Version, strings.Join(p.ref.Command, " "))
-	msg := err.Error()
-	switch {
-	case strings.Contains(msg, "ncompatible API version"), strings.Contains(msg, "ncompatible core API version"):
-		return fmt.Errorf("%s: it speaks another protocol than this version of optimize, which speaks version %d; install a version of the plugin that is made for it", what, pluginv1.ProtocolVersion)
-	case strings.Contains(msg, "Unrecognized remote plugin message"), strings.Contains(msg, "plugin exited before we could connect"):
-		e := p.crash("start")
-		return fmt.Errorf("%s: its first line was no handshake, so it is no plugin, or it ended first\n%w", what, e)
-	}
-	msg, _, _ = strings.Cut(msg, "\n")
-	return fmt.Errorf("%s: %s", what, msg)
+func (p *Plugin) crash(step string) error {
+	panics, last, path := p.out.report()
+	return &CrashError{Plugin: p.ref.Name, Version: p.ref.Version, Step: step, ExitStatus: p.proc.status(), Panic: panics, LastLines: last, LogPath: path}
 }
 
-// explainUnary turns the end of the process during a call into a report of what happened.
-func (p *Plugin) explainUnary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	return p.explain(ctx, filepath.Base(method), invoke(ctx, method, req, reply, cc, opts...))
+func (p *Plugin) callError(call, reason string) error {
+	return &CallError{Plugin: p.ref.Name, Version: p.ref.Version, Call: call, Reason: reason}
 }
 
-func (p *Plugin) explain(ctx context.Context, doing string, err error) error {
-	if err == nil {
-		return nil
+// in names the step in a crash report.
+func in(step string, err error) error {
+	var c *CrashError
+	if errors.As(err, &c) && c.Step == "" {
+		c.Step = step
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	s, _ := status.FromError(err)
-	switch s.Code() {
-	case codes.Unavailable, codes.Canceled:
-		// The connection breaks a moment before the process is known to be gone.
-		for range 50 {
-			if p.process.Exited() {
-				return p.crash(doing)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	case codes.Unimplemented:
-		return fmt.Errorf("plugin %s %s does not know the call %s", p.ref.Name, p.ref.Version, doing)
-	}
-	return fmt.Errorf("plugin %s %s: %s: %s", p.ref.Name, p.ref.Version, doing, s.Message())
+	return err
 }
 
-// Validate asks the plugin about a configuration.
-func (p *Plugin) Validate(ctx context.Context, r *pluginv1.ValidateRequest) (*pluginv1.ValidateResponse, error) {
-	return p.client.Validate(ctx, r)
+// bounded makes a call that must not take forever; one that does is a hang, and ends the process.
+func bounded[T any](ctx context.Context, p *Plugin, call string, f func(context.Context) (T, error)) (T, error) {
+	limit := p.manager.opts.CallTimeout
+	hung := errors.New("hung")
+	c, cancel := context.WithTimeoutCause(ctx, limit, hung)
+	defer cancel()
+	v, err := f(c)
+	if err != nil && errors.Is(err, hung) {
+		_, last, path := p.out.report()
+		p.proc.end(fmt.Sprintf("ended by optimize: %s took more than %s", call, limit))
+		err = &HangError{Plugin: p.ref.Name, Version: p.ref.Version, Step: call, Silence: limit, LastLines: last, LogPath: path}
+	}
+	return v, err
 }
 
-// Plan asks the plugin what a step depends on.
+// Ref is what the plugin was started from.
+func (p *Plugin) Ref() Ref { return p.ref }
+
+// Validate asks the plugin about a step's configuration, of the type that its schema implies. It may hold unknown values.
+func (p *Plugin) Validate(ctx context.Context, step string, config cty.Value, ty cty.Type) ([]*pluginv1.Diagnostic, error) {
+	b, err := ctymsgpack.Marshal(config, ty)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration of step %s cannot be sent to plugin %s: %w", step, p.ref.Name, err)
+	}
+	r, err := bounded(ctx, p, "Validate", func(ctx context.Context) (*pluginv1.ValidateResponse, error) {
+		return p.plugin.Validate(ctx, &pluginv1.ValidateRequest{StepType: step, Config: &pluginv1.Value{Msgpack: b}})
+	})
+	return r.GetDiagnostics(), in(step, err)
+}
+
+// Plan asks what a step's bytes will depend on and what the machine lacks.
 func (p *Plugin) Plan(ctx context.Context, r *pluginv1.PlanRequest) (*pluginv1.PlanResponse, error) {
-	return p.client.Plan(ctx, r)
+	a, err := bounded(ctx, p, "Plan", func(ctx context.Context) (*pluginv1.PlanResponse, error) { return p.plugin.Plan(ctx, r) })
+	return a, in(r.GetStepType(), err)
 }
 
-// Inspect asks the plugin what is in an artifact.
+// Inspect asks what is in an artifact.
 func (p *Plugin) Inspect(ctx context.Context, r *pluginv1.InspectRequest) (*pluginv1.InspectResponse, error) {
-	return p.client.Inspect(ctx, r)
+	return bounded(ctx, p, "Inspect", func(ctx context.Context) (*pluginv1.InspectResponse, error) { return p.plugin.Inspect(ctx, r) })
 }
 
-// Runtime gives the plugin as something that runs artifacts.
+// Runtime is the plugin's runtime. Its calls return *CrashError and *CallError as the others do; they have no time
+// limit but that of their context.
 func (p *Plugin) Runtime() pluginv1.RuntimeClient { return p.runtime }
 
-// Apply has the plugin work and tells events as they come. When ctx ends, the plugin is asked to stop and has the
-// grace to wind down and answer; after it the process is ended. Diagnostics are what the plugin said about the step.
-func (p *Plugin) Apply(ctx context.Context, r *pluginv1.ApplyRequest, event func(*pluginv1.ApplyEvent)) (*pluginv1.Done, []*pluginv1.Diagnostic, error) {
-	// A cancelled stream would cut the plugin's last words off.
-	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	stream, err := p.client.Apply(sctx, r)
-	if err != nil {
-		return nil, nil, p.explain(ctx, r.GetStepType(), err)
-	}
-	type item struct {
-		event *pluginv1.ApplyEvent
-		err   error
-	}
-	items := make(chan item)
-	go func() {
-		for {
-			e, err := stream.Recv()
-			select {
-			case items <- item{e, err}:
-			case <-sctx.Done():
-				return
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	var (
-		ds      []*pluginv1.Diagnostic
-		done    *pluginv1.Done
-		stop    = ctx.Done()
-		grace   <-chan time.Time
-		silence = time.NewTimer(p.o.Silence)
-	)
-	defer silence.Stop()
-	for {
-		select {
-		case <-stop:
-			stop = nil
-			grace = time.After(p.o.Grace)
-			go func() { _, _ = p.client.Stop(sctx, &pluginv1.StopRequest{RunId: r.GetRunId()}) }()
-		case <-grace:
-			p.kill()
-			return nil, ds, ctx.Err()
-		case <-silence.C:
-			p.kill()
-			return nil, ds, &HangError{Plugin: p.ref.Name, Version: p.ref.Version, Step: r.GetStepType(), Silence: p.o.Silence, LastLines: p.log.tail(), LogPath: p.log.path}
-		case i := <-items:
-			silence.Reset(p.o.Silence)
-			switch {
-			case errors.Is(i.err, io.EOF) && done != nil:
-				return done, ds, nil
-			case errors.Is(i.err, io.EOF):
-				return nil, ds, fmt.Errorf("plugin %s %s ended %s without an answer; this is a fault of the plugin", p.ref.Name, p.ref.Version, r.GetStepType())
-			case i.err != nil:
-				return nil, ds, p.explain(ctx, r.GetStepType(), i.err)
-			case i.event.GetDone() != nil:
-				done = i.event.GetDone()
-			case i.event.GetDiagnostic() != nil:
-				ds = append(ds, i.event.GetDiagnostic())
-			case i.event.GetHeartbeat() == nil && event != nil:
-				event(i.event)
-			}
-		}
-	}
-}
-
-// close flushes and ends the process.
+// close exports the plugin's spans and ends it.
 func (p *Plugin) close(ctx context.Context) {
-	if !p.process.Exited() {
-		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-		_, _ = p.client.Flush(ctx, &pluginv1.FlushRequest{}) // spans of a plugin that cannot answer are lost with it
+	if p.manager.opts.Telemetry != nil && !p.proc.hasExited() {
+		// Before Kill: afterwards the plugin's spans are lost.
+		c, cancel := context.WithTimeout(ctx, 2*time.Second)
+		if _, err := p.plugin.Flush(c, &pluginv1.FlushRequest{}); err != nil {
+			p.manager.opts.Logger.Debug("a plugin's spans were not exported", "plugin", p.ref.Name, "error", err)
+		}
 		cancel()
 	}
-	p.kill()
-	p.log.close()
-}
-
-// kill ends the process and what it started.
-func (p *Plugin) kill() {
-	p.ending.Do(func() {
-		p.mu.Lock()
-		p.stopped = true
-		p.mu.Unlock()
-		p.process.Kill()
-		killGroup(p.cmd)
-	})
+	p.release()
 }

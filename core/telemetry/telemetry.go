@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/contrib/propagators/envcar"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -23,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
 )
 
 // flushBound is how long the end of a run waits for a collector.
@@ -75,7 +77,7 @@ func (p *Provider) listen() error {
 	if runtime.GOOS == "windows" {
 		network, addr = "tcp", "127.0.0.1:0"
 	} else {
-		dir, err := os.MkdirTemp("", "optimize-otlp-") // mode 0700
+		dir, err := SocketDir("optimize-otlp-")
 		if err != nil {
 			return fmt.Errorf("no socket for the plugins' traces: %w", err)
 		}
@@ -173,4 +175,26 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 		_ = os.RemoveAll(p.dir)
 	})
 	return p.closed
+}
+
+// DialOptions make a gRPC client carry the trace to a plugin; only calls for which traced is true get spans.
+func (p *Provider) DialOptions(traced func(method string) bool) []grpc.DialOption {
+	if p == nil {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(
+		otelgrpc.WithTracerProvider(p.provider), otelgrpc.WithPropagators(propagation.TraceContext{}),
+		otelgrpc.WithFilter(func(i *stats.RPCTagInfo) bool { return traced(i.FullMethodName) })))}
+}
+
+// SocketDir makes a folder for unix sockets that only its owner may enter. A socket's path has at most 103 bytes on
+// macOS, and the temporary folder's own may use up most of them.
+func SocketDir(prefix string) (string, error) {
+	base := os.TempDir()
+	if st, err := os.Stat("/tmp"); len(base) > 40 && err == nil && st.IsDir() && runtime.GOOS != "windows" {
+		if dir, err := os.MkdirTemp("/tmp", prefix); err == nil {
+			return dir, nil
+		}
+	}
+	return os.MkdirTemp(base, prefix) // mode 0700
 }

@@ -1,0 +1,155 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+)
+
+// CrashError says that a plugin's process ended while it was needed.
+type CrashError struct {
+	Plugin, Version string
+	// Step is the step type at work; empty when none was.
+	Step string
+	// ExitStatus is "exit status 2", "killed (SIGKILL): ...", or why this program ended it.
+	ExitStatus string
+	// Panic are the lines from "panic:" or the like on; empty when there are none.
+	Panic []string
+	// LastLines are the last lines that the plugin wrote.
+	LastLines []string
+	// LogPath is the file with all of them; empty when there is none.
+	LogPath string
+}
+
+// Error is one line; the fields have the rest.
+func (e *CrashError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "plugin %s ended unexpectedly", label(e.Plugin, e.Version))
+	if e.Step != "" {
+		fmt.Fprintf(&b, " in step %s", e.Step)
+	}
+	fmt.Fprintf(&b, ": %s", e.ExitStatus)
+	if len(e.Panic) > 0 {
+		fmt.Fprintf(&b, " after %q", e.Panic[0])
+	}
+	return b.String() + logged(e.LogPath)
+}
+
+// HangError says that a plugin was silent for too long. Its process has been ended.
+type HangError struct {
+	Plugin, Version string
+	// Step is the step type at work, or the call: "Validate".
+	Step      string
+	Silence   time.Duration
+	LastLines []string
+	LogPath   string
+}
+
+func (e *HangError) Error() string {
+	return fmt.Sprintf("plugin %s hangs in %s: it gave no sign of life for %s and was ended", label(e.Plugin, e.Version), e.Step, e.Silence) + logged(e.LogPath)
+}
+
+// StopError says that a step did not wind down in time when it was asked to. Its process has been ended.
+type StopError struct {
+	Plugin, Version, Step string
+	Grace                 time.Duration
+	// Cause is why it was asked to stop.
+	Cause error
+}
+
+func (e *StopError) Error() string {
+	return fmt.Sprintf("step %s of plugin %s did not stop within %s and was ended", e.Step, label(e.Plugin, e.Version), e.Grace)
+}
+
+// Unwrap makes errors.Is(err, context.Canceled) true for a stop by the user.
+func (e *StopError) Unwrap() error { return e.Cause }
+
+// StartError says that a plugin's process could not be started, or said nothing that a plugin would say.
+type StartError struct {
+	Plugin, Version string
+	// Command is the executable.
+	Command string
+	// Reason says what is wrong and what to do.
+	Reason    string
+	LastLines []string
+	LogPath   string
+	Err       error
+}
+
+func (e *StartError) Error() string {
+	return fmt.Sprintf("plugin %s cannot be started: %s", label(e.Plugin, e.Version), e.Reason) + logged(e.LogPath)
+}
+
+func (e *StartError) Unwrap() error { return e.Err }
+
+// ProtocolError says that plugin and host have no protocol version in common.
+type ProtocolError struct {
+	Plugin, Version, HostVersion string
+	// PluginProtocol is what the plugin offers, HostProtocol what we speak.
+	PluginProtocol, HostProtocol int
+}
+
+func (e *ProtocolError) Error() string {
+	host := "this optimize"
+	if e.HostVersion != "" {
+		host = "optimize " + e.HostVersion
+	}
+	do := "install a newer version of the plugin: raise its version in required_plugins and run `optimize init`"
+	if e.PluginProtocol > e.HostProtocol {
+		do = "use a newer optimize, or an older version of the plugin in required_plugins"
+	}
+	return fmt.Sprintf("plugin %s speaks plugin protocol %d, but %s speaks %d: %s",
+		label(e.Plugin, e.Version), e.PluginProtocol, host, e.HostProtocol, do)
+}
+
+// CallError is an answer by which a plugin breaks the protocol, or says that the host did.
+type CallError struct {
+	Plugin, Version string
+	// Call is the method: "Apply".
+	Call   string
+	Reason string
+}
+
+func (e *CallError) Error() string {
+	return fmt.Sprintf("plugin %s, %s: %s", label(e.Plugin, e.Version), e.Call, e.Reason)
+}
+
+func label(name, version string) string {
+	if version == "" {
+		return name
+	}
+	return name + " " + version
+}
+
+func logged(path string) string {
+	if path == "" {
+		return ""
+	}
+	return "; its log is " + path
+}
+
+// startReason puts the system's refusal to start a program into words.
+func startReason(command string, err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, serr := os.Stat(command); serr == nil { // the interpreter or the loader is what is missing
+			return fmt.Sprintf("%s needs a loader or interpreter that this system lacks: it was built for another one", command)
+		}
+		return fmt.Sprintf("%s does not exist: run `optimize init`", command)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("%s may not be executed: its mode, or the mount option noexec of its file system, forbids it", command)
+	case strings.Contains(err.Error(), "exec format error"), strings.Contains(err.Error(), "not a valid Win32"):
+		return fmt.Sprintf("%s is no program for this kind of machine: install the plugin's build for it", command)
+	}
+	return err.Error()
+}
+
+func (m *Manager) protocolError(r Ref, offered int) error {
+	return &ProtocolError{Plugin: r.Name, Version: r.Version, HostVersion: m.opts.Version,
+		PluginProtocol: offered, HostProtocol: pluginv1.ProtocolVersion}
+}
