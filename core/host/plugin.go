@@ -127,7 +127,9 @@ func (p *Plugin) startError(err error, ended bool) error {
 }
 
 // grpcPlugin hands out the connection.
-type grpcPlugin struct{ goplugin.NetRPCUnsupportedPlugin }
+type grpcPlugin struct {
+	goplugin.NetRPCUnsupportedPlugin
+}
 
 func (grpcPlugin) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error {
 	return errors.New("the host is no plugin")
