@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/recipe"
 	"github.com/optimize-hcl/optimize/core/report"
 	"github.com/optimize-hcl/optimize/core/run"
 	"github.com/optimize-hcl/optimize/core/telemetry"
@@ -57,7 +59,7 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 	defer closed()
 
 	ctx, span := w.tracing.StartRun(ctx, filepath.Base(path), w.runID)
-	w.registry.Warm(ctx, w.session.Program.Plugins()...)
+	w.registry.Warm(ctx, w.plugins()...)
 	// The whole plan is made first, so that a mistake in the last step shows before the first one runs.
 	p, ds := w.session.Build(ctx)
 	if ds.HasErrors() && ctx.Err() == nil {
@@ -99,6 +101,21 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 		return errPrinted
 	}
 	return nil
+}
+
+// plugins are those that this run will need: of the steps, and when something is measured, all that the recipe names.
+func (w *work) plugins() []string {
+	names := w.session.Program.Plugins()
+	for _, n := range w.session.Program.Nodes() {
+		if n.Kind == recipe.KindEvaluate {
+			for _, p := range w.recipe.RequiredPlugins {
+				names = append(names, p.Name)
+			}
+			break
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func endRun(span trace.Span, result string) {

@@ -1,0 +1,113 @@
+package cli_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/optimize-hcl/optimize/core/install"
+)
+
+// binary is the real command, built once; the tests run it as a user would.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "optimize-cli-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "optimize")
+		build := exec.Command("go", "build", "-o", binary, "../..")
+		build.Stdout, build.Stderr = os.Stderr, os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "the command does not build:", err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// needRuntime skips a test when ONNX Runtime is not installed, unless CI requires it.
+func needRuntime(t *testing.T) string {
+	t.Helper()
+	data, err := install.DataDir(os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := install.Installed(data, "onnxruntime"); !ok && os.Getenv("OPTIMIZE_ONNXRUNTIME") == "" {
+		if os.Getenv("OPTIMIZE_REQUIRE_RUNTIME") == "1" {
+			t.Fatal("ONNX Runtime is not installed: run `make runtime`")
+		}
+		t.Skip("ONNX Runtime is not installed: run `make runtime`")
+	}
+	return data
+}
+
+func TestScripts(t *testing.T) {
+	data := needRuntime(t)
+	digits, err := filepath.Abs("../../recipes/digits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("OPTIMIZE_CACHE", filepath.Join(e.WorkDir, ".cache"))
+			e.Setenv("OPTIMIZE_DATA", data)
+			e.Setenv("OPTIMIZE_ONNXRUNTIME", os.Getenv("OPTIMIZE_ONNXRUNTIME"))
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			// fixture DIR puts the digit recipe's files there.
+			"fixture": func(ts *testscript.TestScript, _ bool, args []string) {
+				dir := ts.MkAbs(args[0])
+				ts.Check(os.MkdirAll(dir, 0o755))
+				for _, f := range []string{"recipe.hcl", "digits.onnx", "mnist-train.npz", "mnist-test.npz"} {
+					to := filepath.Join(dir, f)
+					if _, err := os.Stat(to); err == nil {
+						continue // the script brings its own
+					}
+					b, err := os.ReadFile(filepath.Join(digits, f))
+					ts.Check(err)
+					ts.Check(os.WriteFile(to, b, 0o644))
+				}
+			},
+			// exits CODE COMMAND... runs a command that must end with that code, and without a stack trace.
+			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+				want, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				got := 0
+				if err := ts.Exec(args[1], args[2:]...); err != nil {
+					var ee *exec.ExitError
+					if !asExit(err, &ee) {
+						ts.Fatalf("%v", err)
+					}
+					got = ee.ExitCode()
+				}
+				if got != want {
+					ts.Fatalf("exit code %d, want %d", got, want)
+				}
+			},
+			// edit FILE OLD NEW replaces text that must be there.
+			"edit": func(ts *testscript.TestScript, _ bool, args []string) {
+				edit(ts, ts.MkAbs(args[0]), args[1], args[2])
+			},
+			// cut FILE N keeps the first N bytes.
+			"cut": func(ts *testscript.TestScript, _ bool, args []string) {
+				n, err := strconv.ParseInt(args[1], 10, 64)
+				ts.Check(err)
+				ts.Check(os.Truncate(ts.MkAbs(args[0]), n))
+			},
+		},
+	})
+}
