@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -10,43 +11,53 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
 // queued is how many batches wait for the collector; what does not fit is dropped from the export, not from the file.
 const queued = 256
 
+var errSlow = errors.New("the collector is too slow: spans were dropped")
+
 // hub takes the spans of host and plugins alike, as OTLP: they go to the trace file at once, and to the collector from
 // a queue, so that a slow collector slows nothing.
 type hub struct {
 	coltrace.UnimplementedTraceServiceServer
-	mu       sync.Mutex
-	file     *os.File
-	upstream otlptrace.Client
+	upstream otlptrace.Client // nil: nobody wants them
 	queue    chan []*tracepb.ResourceSpans
+	ctx      context.Context // of uploads
+	cancel   context.CancelFunc
 	done     chan struct{}
-	stopped  bool
+
+	mu      sync.Mutex
+	file    *os.File
+	local   bool // nothing goes upstream
+	stopped bool
+	err     error // the first
 }
 
 func newHub(path string, upstream otlptrace.Client) (*hub, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("the trace cannot be written: %w", err)
+	h := &hub{upstream: upstream, queue: make(chan []*tracepb.ResourceSpans, queued), done: make(chan struct{})}
+	if path != "" {
+		var err error
+		if h.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+			return nil, fmt.Errorf("the trace cannot be written: %w", err)
+		}
 	}
-	h := &hub{file: f, upstream: upstream, queue: make(chan []*tracepb.ResourceSpans, queued), done: make(chan struct{})}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
 	go h.forward()
 	return h, nil
 }
 
-// forward sends the queue to the collector. An error is the collector's: the file has the spans.
+// forward sends the queue to the collector until it is closed.
 func (h *hub) forward() {
 	defer close(h.done)
 	for batch := range h.queue {
-		if h.upstream != nil {
-			ctx, cancel := context.WithTimeout(context.Background(), flushBound)
-			_ = h.upstream.UploadTraces(ctx, batch)
-			cancel()
-		}
+		ctx, cancel := context.WithTimeout(h.ctx, flushBound)
+		h.failed(h.upstream.UploadTraces(ctx, batch))
+		cancel()
 	}
 }
 
@@ -55,16 +66,7 @@ func (h *hub) take(spans []*tracepb.ResourceSpans) error {
 	if len(spans) == 0 {
 		return nil
 	}
-	// The proto's own JSON is not OTLP/JSON (ids would be base64), so the batch takes the way over pdata.
-	b, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
-	if err != nil {
-		return err
-	}
-	td, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(b)
-	if err != nil {
-		return err
-	}
-	line, err := (&ptrace.JSONMarshaler{}).MarshalTraces(td)
+	line, err := jsonLine(spans)
 	if err != nil {
 		return err
 	}
@@ -73,19 +75,41 @@ func (h *hub) take(spans []*tracepb.ResourceSpans) error {
 	if h.stopped {
 		return nil
 	}
-	if _, err := h.file.Write(append(line, '\n')); err != nil {
-		return err
+	if h.upstream != nil && !h.local {
+		select {
+		case h.queue <- spans:
+		default:
+			h.failedLocked(errSlow)
+		}
 	}
-	select {
-	case h.queue <- spans:
-	default: // the collector is too slow
+	if h.file == nil {
+		return nil
 	}
-	return nil
+	_, err = h.file.Write(line)
+	return err
+}
+
+// jsonLine is one line of an OTLP/JSON file. The protobuf library's JSON is not OTLP/JSON, its ids would be base64, so
+// the batch takes the way over pdata.
+func jsonLine(spans []*tracepb.ResourceSpans) ([]byte, error) {
+	b, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
+	if err != nil {
+		return nil, err
+	}
+	td, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(b)
+	if err != nil {
+		return nil, err
+	}
+	line, err := (&ptrace.JSONMarshaler{}).MarshalTraces(td)
+	return append(line, '\n'), err
 }
 
 // Export takes the spans of a plugin.
 func (h *hub) Export(_ context.Context, r *coltrace.ExportTraceServiceRequest) (*coltrace.ExportTraceServiceResponse, error) {
-	return &coltrace.ExportTraceServiceResponse{}, h.take(r.GetResourceSpans())
+	if err := h.take(r.GetResourceSpans()); err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	return &coltrace.ExportTraceServiceResponse{}, nil
 }
 
 // Start does nothing: the hub is open.
@@ -99,6 +123,31 @@ func (h *hub) UploadTraces(_ context.Context, spans []*tracepb.ResourceSpans) er
 	return h.take(spans)
 }
 
+// keep keeps what comes from now on in the file.
+func (h *hub) keep() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.local = true
+}
+
+func (h *hub) failed(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failedLocked(err)
+}
+
+func (h *hub) failedLocked(err error) {
+	if h.err == nil {
+		h.err = err
+	}
+}
+
+func (h *hub) uploadError() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
 // close waits for the queue as long as ctx lasts, and closes the file.
 func (h *hub) close(ctx context.Context) error {
 	h.mu.Lock()
@@ -108,13 +157,22 @@ func (h *hub) close(ctx context.Context) error {
 	}
 	h.stopped = true
 	close(h.queue)
+	file := h.file
 	h.mu.Unlock()
 	select {
 	case <-h.done:
-		if h.upstream != nil {
-			_ = h.upstream.Stop(ctx)
-		}
 	case <-ctx.Done():
+		h.failed(fmt.Errorf("the collector did not take all spans within %s", flushBound))
 	}
-	return h.file.Close()
+	h.cancel()
+	if h.upstream != nil {
+		_ = h.upstream.Stop(ctx)
+	}
+	if file == nil {
+		return nil
+	}
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("the trace cannot be written: %w", err)
+	}
+	return nil
 }

@@ -15,6 +15,13 @@ const (
 	AttrPipelineName = "cicd.pipeline.name"
 	AttrRunID        = "cicd.pipeline.run.id"
 	AttrRunResult    = "cicd.pipeline.result"
+	// AttrPipelineAction is what is done with the recipe: RUN.
+	AttrPipelineAction = "cicd.pipeline.action.name"
+	// AttrTaskName is a step's name, AttrTaskRunID names it within the run, AttrTaskResult is success, failure, error,
+	// timeout, cancellation or skip.
+	AttrTaskName   = "cicd.pipeline.task.name"
+	AttrTaskRunID  = "cicd.pipeline.task.run.id"
+	AttrTaskResult = "cicd.pipeline.task.run.result"
 
 	// AttrAddr is an action's address in the recipe: "step.int8".
 	AttrAddr = "optimize.addr"

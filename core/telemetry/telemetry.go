@@ -3,16 +3,16 @@ package telemetry
 import (
 	"context"
 	"fmt"
-	"net"
+	"io"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/contrib/propagators/envcar"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
@@ -22,17 +22,17 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
-	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/grpclog"
 	"google.golang.org/grpc/stats"
 )
 
-// flushBound is how long the end of a run waits for a collector.
+// flushBound is how long the end of a run waits for a collector, and one batch for its answer.
 const flushBound = 2 * time.Second
 
 // Options say where a run's trace goes.
 type Options struct {
-	// TraceFile takes all spans as OTLP/JSON lines.
+	// TraceFile takes all spans as OTLP/JSON lines; empty means no file.
 	TraceFile string
 	// ServiceVersion is the host's service.version.
 	ServiceVersion string
@@ -42,76 +42,85 @@ type Options struct {
 type Provider struct {
 	provider *sdktrace.TracerProvider
 	hub      *hub
-	server   *grpc.Server
-	dir      string // of the socket
-	endpoint string
-	closing  sync.Once
-	closed   error
+
+	mu     sync.Mutex
+	relay  *relay // nil until the first plugin needs it
+	down   bool
+	closed func() error
 }
 
-// Start begins tracing. It listens for the spans of plugins and opens the trace file; a collector that is away is no
-// error. OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none stop the export, not the trace file.
+// quiet keeps raw lines of libraries off the user's terminal. gRPC's logger may only be set before gRPC is used.
+var quiet = sync.OnceFunc(func() {
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {})) // UploadError has the one that matters
+	otel.SetLogger(logr.Discard())
+})
+
+func init() {
+	if os.Getenv("GRPC_GO_LOG_SEVERITY_LEVEL") == "" {
+		grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	}
+}
+
+// Start begins tracing: it opens the trace file. A collector that is away is no error; it is not even asked here. The
+// receiver for the spans of plugins is opened by the first PluginEnv.
+//
+// OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT name a collector, by gRPC or HTTP, with the standard
+// variables for protocol, headers, timeouts and certificates. OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none stop
+// the export, not the trace file.
 func Start(ctx context.Context, o Options) (*Provider, error) {
-	h, err := newHub(o.TraceFile, upstream(ctx))
+	quiet()
+	h, err := newHub(o.TraceFile, upstream(ctx, os.Getenv))
 	if err != nil {
 		return nil, err
 	}
-	p := &Provider{hub: h}
-	if err := p.listen(); err != nil {
-		h.close(ctx)
-		return nil, err
-	}
-	res := resource.NewSchemaless(attribute.String("service.name", ServiceName), attribute.String("service.version", o.ServiceVersion))
 	exp, err := otlptrace.New(ctx, h)
 	if err != nil {
-		return nil, err
+		_ = h.close(ctx)
+		return nil, fmt.Errorf("tracing cannot start: %w", err)
 	}
-	p.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithBatcher(exp))
+	// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come last and win. What the user's variables get wrong costs them
+	// their attributes, not the run.
+	res, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", ServiceName),
+		attribute.String("service.version", o.ServiceVersion)), resource.WithFromEnv())
+	if err != nil && res == nil {
+		res = resource.Empty()
+	}
+	p := &Provider{hub: h}
+	// Every span, whatever the sampler of the environment says: the trace file is whole. StartRun keeps a trace that its
+	// parent did not sample away from the collector.
+	p.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithSampler(sdktrace.AlwaysSample()),
+		sdktrace.WithBatcher(exp, sdktrace.WithBatchTimeout(time.Second)))
+	p.closed = sync.OnceValue(p.shutdown)
 	return p, nil
 }
 
-// listen serves the standard OTLP TraceService to plugins: on a unix socket in a folder of ours alone, on Windows on a
-// loopback port.
-func (p *Provider) listen() error {
-	network, addr := "unix", ""
-	if runtime.GOOS == "windows" {
-		network, addr = "tcp", "127.0.0.1:0"
-	} else {
-		dir, err := SocketDir("optimize-otlp-")
-		if err != nil {
-			return fmt.Errorf("no socket for the plugins' traces: %w", err)
-		}
-		p.dir, addr = dir, filepath.Join(dir, "s")
-	}
-	l, err := net.Listen(network, addr)
-	if err != nil {
-		_ = os.RemoveAll(p.dir)
-		return fmt.Errorf("no socket for the plugins' traces: %w", err)
-	}
-	p.endpoint = "unix://" + addr
-	if network == "tcp" {
-		p.endpoint = "http://" + l.Addr().String()
-	}
-	p.server = grpc.NewServer()
-	coltrace.RegisterTraceServiceServer(p.server, p.hub)
-	go func() { _ = p.server.Serve(l) }() // ends with Stop
-	return nil
-}
-
 // upstream is the exporter that the standard variables ask for, or nil.
-func upstream(ctx context.Context) otlptrace.Client {
-	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || strings.EqualFold(os.Getenv("OTEL_TRACES_EXPORTER"), "none") {
+func upstream(ctx context.Context, getenv func(string) string) otlptrace.Client {
+	if strings.EqualFold(strings.TrimSpace(getenv("OTEL_SDK_DISABLED")), "true") {
 		return nil
 	}
-	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
+	first := func(names ...string) string {
+		for _, n := range names {
+			if v := strings.TrimSpace(getenv(n)); v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	endpoint := first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+	wanted := endpoint != "" // by default nothing leaves the machine, not even for the default endpoint
+	if e := first("OTEL_TRACES_EXPORTER"); e != "" {
+		wanted = false
+		for _, name := range strings.Split(e, ",") {
+			wanted = wanted || strings.EqualFold(strings.TrimSpace(name), "otlp")
+		}
+	}
+	if sampler := first("OTEL_TRACES_SAMPLER"); !wanted || sampler == "always_off" {
 		return nil
 	}
-	protocol := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-	if protocol == "" {
-		protocol = os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")
-	}
+	protocol := first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 	var c otlptrace.Client
-	if protocol == "grpc" {
+	if protocol == "grpc" || protocol == "" && strings.HasPrefix(endpoint, "unix:") {
 		c = otlptracegrpc.NewClient()
 	} else { // http/protobuf is the specification's default
 		c = otlptracehttp.NewClient()
@@ -123,19 +132,7 @@ func upstream(ctx context.Context) otlptrace.Client {
 }
 
 // Tracer gives the host's tracer.
-func (p *Provider) Tracer() trace.Tracer {
-	if p == nil {
-		return noop.NewTracerProvider().Tracer(Scope)
-	}
-	return p.provider.Tracer(Scope)
-}
-
-// StartRun begins the root span of a run, under an outer TRACEPARENT when there is one.
-func (p *Provider) StartRun(ctx context.Context, recipe, id string) (context.Context, trace.Span) {
-	ctx = propagation.TraceContext{}.Extract(ctx, &envcar.Carrier{})
-	return p.Tracer().Start(ctx, SpanRun+recipe, trace.WithSpanKind(trace.SpanKindServer),
-		trace.WithAttributes(attribute.String(AttrPipelineName, recipe), attribute.String(AttrRunID, id)))
-}
+func (p *Provider) Tracer() trace.Tracer { return p.TracerProvider().Tracer(Scope) }
 
 // TracerProvider is for instrumentation libraries.
 func (p *Provider) TracerProvider() trace.TracerProvider {
@@ -145,36 +142,16 @@ func (p *Provider) TracerProvider() trace.TracerProvider {
 	return p.provider
 }
 
-// PluginEnv gives the variables by which any language's stock exporter sends its spans to the host, and the parent of
-// spans outside of a call.
-func (p *Provider) PluginEnv(ctx context.Context) []string {
-	if p == nil {
-		return nil
+// StartRun begins the root span of a run, under an outer TRACEPARENT when there is one. A parent that is not sampled
+// keeps the trace in the file.
+func (p *Provider) StartRun(ctx context.Context, recipe, id string) (context.Context, trace.Span) {
+	ctx = propagation.TraceContext{}.Extract(ctx, &envcar.Carrier{})
+	if parent := trace.SpanContextFromContext(ctx); p != nil && parent.IsRemote() && !parent.IsSampled() {
+		p.hub.keep()
 	}
-	env := []string{
-		"OTEL_EXPORTER_OTLP_ENDPOINT=" + p.endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_INSECURE=true",
-	}
-	propagation.TraceContext{}.Inject(ctx, &envcar.Carrier{SetEnvFunc: func(k, v string) { env = append(env, k+"="+v) }})
-	return env
-}
-
-// Shutdown exports what is left, waiting for a collector at most two seconds, and closes the trace file. It may be
-// called more than once.
-func (p *Provider) Shutdown(ctx context.Context) error {
-	if p == nil {
-		return nil
-	}
-	p.closing.Do(func() {
-		ctx, cancel := context.WithTimeout(ctx, flushBound)
-		defer cancel()
-		p.closed = p.provider.Shutdown(ctx)
-		p.server.Stop()
-		if err := p.hub.close(ctx); p.closed == nil {
-			p.closed = err
-		}
-		_ = os.RemoveAll(p.dir)
-	})
-	return p.closed
+	return p.Tracer().Start(ctx, SpanRun+recipe, trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(attribute.String(AttrPipelineName, recipe), attribute.String(AttrRunID, id),
+			attribute.String(AttrPipelineAction, "RUN")))
 }
 
 // DialOptions make a gRPC client carry the trace to a plugin; only calls for which traced is true get spans.
@@ -187,14 +164,63 @@ func (p *Provider) DialOptions(traced func(method string) bool) []grpc.DialOptio
 		otelgrpc.WithFilter(func(i *stats.RPCTagInfo) bool { return traced(i.FullMethodName) })))}
 }
 
-// SocketDir makes a folder for unix sockets that only its owner may enter. A socket's path has at most 103 bytes on
-// macOS, and the temporary folder's own may use up most of them.
-func SocketDir(prefix string) (string, error) {
-	base := os.TempDir()
-	if st, err := os.Stat("/tmp"); len(base) > 40 && err == nil && st.IsDir() && runtime.GOOS != "windows" {
-		if dir, err := os.MkdirTemp("/tmp", prefix); err == nil {
-			return dir, nil
-		}
+// PluginEnv gives the variables by which any language's stock exporter sends its spans to the host, and the parent of
+// spans outside of a call. It is empty when no receiver could be opened: the plugin then works untraced.
+func (p *Provider) PluginEnv(ctx context.Context) []string {
+	if p == nil {
+		return nil
 	}
-	return os.MkdirTemp(base, prefix) // mode 0700
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		return nil
+	}
+	if p.relay == nil {
+		r, err := listen(p.hub)
+		if err != nil {
+			p.hub.failed(err)
+			return nil
+		}
+		p.relay = r
+	}
+	env := []string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT=" + p.relay.endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_INSECURE=true",
+		"OTEL_EXPORTER_OTLP_HEADERS=" + tokenHeader + "=" + p.relay.token,
+		"OTEL_TRACES_EXPORTER=otlp", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none",
+	}
+	propagation.TraceContext{}.Inject(ctx, &envcar.Carrier{SetEnvFunc: func(k, v string) { env = append(env, k+"="+v) }})
+	return env
+}
+
+// UploadError is why spans did not reach the collector, or nil. It says most after Shutdown.
+func (p *Provider) UploadError() error {
+	if p == nil {
+		return nil
+	}
+	return p.hub.uploadError()
+}
+
+// Shutdown exports what is left, waiting for a collector at most two seconds, and closes the trace file. It may be
+// called more than once. The error is the trace file's.
+func (p *Provider) Shutdown(context.Context) error {
+	if p == nil {
+		return nil
+	}
+	return p.closed()
+}
+
+// shutdown has its own time limit: the run's context is often cancelled by now.
+func (p *Provider) shutdown() error {
+	ctx, cancel := context.WithTimeout(context.Background(), flushBound)
+	defer cancel()
+	err := p.provider.Shutdown(ctx)
+	p.mu.Lock()
+	p.down = true
+	relay := p.relay
+	p.mu.Unlock()
+	relay.close()
+	if cerr := p.hub.close(ctx); err == nil {
+		err = cerr
+	}
+	return err
 }

@@ -1,0 +1,90 @@
+package telemetry
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// tokenHeader proves that a sender is one of our plugins. The socket's folder does so already, a loopback port does not.
+const tokenHeader = "optimize-token"
+
+// relay is the host as an OTLP receiver: the standard TraceService, so that the stock exporter of any language works.
+type relay struct {
+	server   *grpc.Server
+	dir      string // of the socket
+	endpoint string
+	token    string
+}
+
+// listen opens a unix socket in a folder of ours alone; on Windows, whose gRPC libraries disagree about unix sockets, a
+// loopback port.
+func listen(h *hub) (*relay, error) { return listenOn(h, runtime.GOOS == "windows") }
+
+func listenOn(h *hub, loopback bool) (*relay, error) {
+	r := &relay{token: rand.Text()}
+	network, addr := "tcp", "127.0.0.1:0"
+	if !loopback {
+		dir, err := SocketDir("optimize-otlp-")
+		if err != nil {
+			return nil, fmt.Errorf("no socket for the traces of plugins: %w", err)
+		}
+		network, r.dir, addr = "unix", dir, filepath.Join(dir, "s")
+	}
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		r.close()
+		return nil, fmt.Errorf("no socket for the traces of plugins: %w", err)
+	}
+	r.endpoint = "unix://" + addr
+	if loopback {
+		r.endpoint = "http://" + l.Addr().String()
+	}
+	r.server = grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.UnaryInterceptor(r.check))
+	coltrace.RegisterTraceServiceServer(r.server, h)
+	go func() { _ = r.server.Serve(l) }() // ends with close
+	return r, nil
+}
+
+func (r *relay) check(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	got := metadata.ValueFromIncomingContext(ctx, tokenHeader)
+	if len(got) != 1 || subtle.ConstantTimeCompare([]byte(got[0]), []byte(r.token)) != 1 {
+		return nil, status.Error(codes.Unauthenticated, "this receiver is for the plugins of one run")
+	}
+	return handle(ctx, req)
+}
+
+func (r *relay) close() {
+	if r == nil {
+		return
+	}
+	if r.server != nil {
+		r.server.Stop()
+	}
+	if r.dir != "" {
+		_ = os.RemoveAll(r.dir)
+	}
+}
+
+// SocketDir makes a folder for unix sockets that only its owner may enter. A socket's path has at most 103 bytes on
+// macOS, and the temporary folder's own may use up most of them.
+func SocketDir(prefix string) (string, error) {
+	base := os.TempDir()
+	if st, err := os.Stat("/tmp"); len(base) > 40 && err == nil && st.IsDir() && runtime.GOOS != "windows" {
+		if dir, err := os.MkdirTemp("/tmp", prefix); err == nil {
+			return dir, nil
+		}
+	}
+	return os.MkdirTemp(base, prefix) // mode 0700
+}
