@@ -4,8 +4,11 @@ package sdk
 
 import (
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
 
 // takeStdio returns the real standard output. Afterwards file descriptor 1 is standard error, for C libraries and
@@ -34,4 +37,11 @@ func killGroup() {
 	if unix.Getpgrp() == os.Getpid() {
 		_ = unix.Kill(0, unix.SIGKILL)
 	}
+}
+
+// orphan gives a function that tells whether whoever started this process is gone.
+func orphan() func() bool {
+	first := os.Getppid()
+	adopted := first == 1 && os.Getenv(pluginv1.HostPIDVariable) != "" && os.Getenv(pluginv1.HostPIDVariable) != strconv.Itoa(first)
+	return func() bool { return adopted || os.Getppid() != first }
 }

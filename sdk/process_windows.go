@@ -23,3 +23,6 @@ func takeStdio() (*os.File, error) {
 
 // killGroup: the host's job object ends this process and its children when the host's last handle is gone.
 func killGroup() {}
+
+// orphan: the job object ends this process with its host.
+func orphan() func() bool { return func() bool { return false } }

@@ -65,6 +65,16 @@ func Serve(p *Plugin) {
 			}
 		}
 	}
+	// Until somebody connects there is no lease; a host that dies meanwhile is seen by our parent being another.
+	orphaned := orphan()
+	go func() {
+		for !l.connected.Load() {
+			if orphaned() {
+				os.Exit(1)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
 	time.AfterFunc(connectWithin, func() {
 		if !l.connected.Load() {
 			fmt.Fprintln(stderr, "nobody connected to this plugin: it ends")

@@ -58,7 +58,7 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 	closed := sync.OnceFunc(func() { w.close(ctx) })
 	defer closed()
 
-	ctx, span := w.tracing.StartRun(ctx, filepath.Base(path), w.runID)
+	ctx, span := w.ctx, w.span
 	w.registry.Warm(ctx, w.plugins()...)
 	// The whole plan is made first, so that a mistake in the last step shows before the first one runs.
 	p, ds := w.session.Build(ctx)

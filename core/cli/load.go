@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/optimize-hcl/optimize/core/cache"
 	"github.com/optimize-hcl/optimize/core/diag"
@@ -33,6 +34,8 @@ type work struct {
 	tracing  *telemetry.Provider
 	runDir   string
 	runID    string
+	ctx      context.Context // of the run, with its span
+	span     trace.Span      // nil without a run
 }
 
 // recipeFlags are the flags of every command that reads a recipe.
@@ -80,6 +83,8 @@ func recipePath(args []string) (string, error) {
 
 // open parses the recipe and checks it against the plugins' schemas. Diagnostics are printed; with errors the result
 // is nil and the error errPrinted. The caller closes what it gets.
+//
+// With withRun the work has a run's folder and trace; its ctx carries the run's span.
 func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun bool) (*work, error) {
 	values, err := f.values()
 	if err != nil {
@@ -90,10 +95,14 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 		a.printDiags(ds, files(rec))
 		return nil, errPrinted
 	}
-	w := &work{app: a, recipe: rec}
+	w := &work{app: a, recipe: rec, ctx: ctx}
 	if err := w.prepare(withRun); err != nil {
 		w.close(ctx)
 		return nil, err
+	}
+	if withRun {
+		w.ctx, w.span = w.tracing.StartRun(ctx, filepath.Base(path), w.runID)
+		ctx = w.ctx
 	}
 	types, err := w.registry.StepTypes(ctx)
 	if err != nil {
@@ -200,6 +209,9 @@ func (w *work) makeRunDir() error {
 // close ends plugins, exports spans and releases the store.
 func (w *work) close(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
+	if w.span != nil {
+		w.span.End() // has an effect only when the run ended before it began to work
+	}
 	if w.manager != nil {
 		w.manager.Close(ctx)
 	}

@@ -127,7 +127,7 @@ func Run(ctx context.Context, store *cache.Store, s Spec, progress func(phase st
 		progress = func(string) {}
 	}
 	g := &grader{store: store, spec: s, progress: progress}
-	defer g.close()
+	defer g.close(context.WithoutCancel(ctx))
 	if err := g.probe(ctx); err != nil {
 		return nil, err
 	}

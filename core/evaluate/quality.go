@@ -284,12 +284,12 @@ func (g *grader) dataset() (*tensor.Shards, error) {
 	return g.opened, nil
 }
 
-// close ends the sessions and removes the predictions. It runs also after a stop, so it uses a context of its own.
-func (g *grader) close() {
+// close ends the sessions and removes the predictions. It runs also after a stop, so ctx must not be cancelled with it.
+func (g *grader) close(ctx context.Context) {
 	for _, k := range slices.SortedFunc(maps.Keys(g.sessions), func(a, b sessionKey) int { return a.subject - b.subject }) {
 		s := g.sessions[k]
 		// An engine that has crashed cannot close anything; its process is gone with the sessions.
-		_, _ = s.client.Close(context.Background(), &pluginv1.CloseRequest{Session: s.id})
+		_, _ = s.client.Close(ctx, &pluginv1.CloseRequest{Session: s.id})
 	}
 	for _, f := range g.outputs {
 		f.Close()

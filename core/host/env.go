@@ -4,7 +4,10 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
 
 // passed are the variables that a plugin gets from the host's environment: what it needs to find its files and the
@@ -60,4 +63,6 @@ func matches(pattern, name string, fold bool) bool {
 	return pattern == name
 }
 
-func (m *Manager) pluginEnv() []string { return environ(os.Environ(), m.opts.Env) }
+func (m *Manager) pluginEnv() []string {
+	return append(environ(os.Environ(), m.opts.Env), pluginv1.HostPIDVariable+"="+strconv.Itoa(os.Getpid()))
+}

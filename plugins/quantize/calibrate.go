@@ -40,6 +40,8 @@ type calibration struct {
 // run returns the smallest and largest value of each tensor over the whole dataset. Activations never leave the
 // engine: the graph reduces them, and only the reductions come back.
 func (c *calibration) run(ctx context.Context) (ranges, error) {
+	ctx, span := sdk.StartSpan(ctx, "calibrate")
+	defer span.End()
 	inputs, fixed, err := matchInputs(c.model.Graph.Feeds(), c.data)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,8 @@ const (
 	MagicCookieVal  = "optimize-plugin-protocol"
 	// SetName is the one entry of the go-plugin plugin set: it registers the services Plugin and Runtime.
 	SetName = "plugin"
+	// HostPIDVariable holds the host's process id, by which a plugin sees that its host died before it connected.
+	HostPIDVariable = "OPTIMIZE_HOST_PID"
 	// MaxMessage is the size in bytes that no message should reach: whatever is larger travels as a file.
 	MaxMessage = 1 << 20
 	// MaxWireMessage is what both sides accept in bytes, so that a message that is too large gets a clear error from us.
