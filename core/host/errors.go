@@ -26,18 +26,31 @@ type CrashError struct {
 	LogPath string
 }
 
-// Error is one line; the fields have the rest.
+// Error is a sentence, then the lines that tell most, indented, then the log's path.
 func (e *CrashError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "plugin %s ended unexpectedly", label(e.Plugin, e.Version))
+	s := fmt.Sprintf("plugin %s ended unexpectedly", label(e.Plugin, e.Version))
 	if e.Step != "" {
-		fmt.Fprintf(&b, " in step %s", e.Step)
+		s += " in " + e.Step
 	}
-	fmt.Fprintf(&b, ": %s", e.ExitStatus)
+	lines, what := e.LastLines, "its last lines"
 	if len(e.Panic) > 0 {
-		fmt.Fprintf(&b, " after %q", e.Panic[0])
+		lines, what = e.Panic, "it wrote"
 	}
-	return b.String() + logged(e.LogPath)
+	return s + ": " + e.ExitStatus + quoted(what, lines) + logged(e.LogPath)
+}
+
+// quoted lists the first lines of a death, or the last ones of a life.
+func quoted(what string, lines []string) string {
+	const shown = 8
+	if len(lines) == 0 {
+		return ""
+	}
+	if what == "it wrote" {
+		lines = lines[:min(len(lines), shown)]
+	} else {
+		lines = lines[max(0, len(lines)-shown):]
+	}
+	return "; " + what + ":\n    " + strings.Join(lines, "\n    ")
 }
 
 // HangError says that a plugin was silent for too long. Its process has been ended.
@@ -51,7 +64,8 @@ type HangError struct {
 }
 
 func (e *HangError) Error() string {
-	return fmt.Sprintf("plugin %s hangs in %s: it gave no sign of life for %s and was ended", label(e.Plugin, e.Version), e.Step, e.Silence) + logged(e.LogPath)
+	return fmt.Sprintf("plugin %s hung in %s: it gave no sign of life for %s and was ended", label(e.Plugin, e.Version), e.Step, e.Silence) +
+		quoted("its last lines", e.LastLines) + logged(e.LogPath)
 }
 
 // StopError says that a step did not wind down in time when it was asked to. Its process has been ended.
@@ -82,7 +96,7 @@ type StartError struct {
 }
 
 func (e *StartError) Error() string {
-	return fmt.Sprintf("plugin %s cannot be started: %s", label(e.Plugin, e.Version), e.Reason) + logged(e.LogPath)
+	return fmt.Sprintf("plugin %s cannot be started: %s", label(e.Plugin, e.Version), e.Reason) + quoted("its last lines", e.LastLines) + logged(e.LogPath)
 }
 
 func (e *StartError) Unwrap() error { return e.Err }
@@ -130,7 +144,7 @@ func logged(path string) string {
 	if path == "" {
 		return ""
 	}
-	return "; its log is " + path
+	return "\nIts log: " + path
 }
 
 // startReason puts the system's refusal to start a program into words.
