@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 
 	"github.com/optimize-hcl/optimize/core/diag"
 )
@@ -19,6 +20,9 @@ var (
 	qualityMetrics = []string{"top1", "top1_drop", "agreement", "sqnr", "cosine"}
 	latencyMetrics = []string{"latency_p50", "latency_p90", "latency_p99", "speedup"}
 )
+
+// defaultDuration is how long each subject is timed when the recipe does not say.
+const defaultDuration = time.Second
 
 // EvaluateConfig is an evaluate block.
 type EvaluateConfig struct {
@@ -78,30 +82,46 @@ var (
 	ensureSchema    = attributes("condition!", "error_message")
 )
 
-// evaluateShape tells what an evaluation will give, as far as its text shows.
+// shape is what an evaluation will give: its subjects, and the metrics of each.
+type shape struct {
+	subjects, metrics []string
+	// open says that the candidates could not be told, so that nothing can be said against a reference.
+	open bool
+}
+
+// of gives the metrics of a subject. Of the baseline there is what means something without a comparison.
+func (s *shape) of(subject string) []string {
+	if subject != "baseline" {
+		return s.metrics
+	}
+	return slices.DeleteFunc(slices.Clone(s.metrics), func(m string) bool { return slices.Contains(qualityMetrics, m) && m != "top1" })
+}
+
+// evaluateShape tells what an evaluation will give. Which quality metrics there are without a metrics argument depends
+// on labels and outputs of the models, so all of them may be referred to.
 func (p *Program) evaluateShape(n *Node) *shape {
 	content, _ := n.Body.Content(evaluateSchema)
 	s := &shape{subjects: []string{"baseline"}, metrics: slices.Clone(alwaysMetrics)}
 	if a, ok := content.Attributes["candidates"]; ok {
-		pairs, _ := hcl.ExprMap(a.Expr)
-		for _, kv := range pairs {
-			if k, ds := staticString(kv.Key); !ds.HasErrors() {
-				s.subjects = append(s.subjects, k)
-			}
+		found, ds := p.candidates(a.Expr)
+		s.open = ds.HasErrors()
+		for _, c := range found {
+			s.subjects = append(s.subjects, c.name)
 		}
 	}
-	s.metrics = append(s.metrics, qualityMetrics...)
+	asked := slices.Clone(qualityMetrics)
 	if a, ok := content.Attributes["metrics"]; ok {
-		if v, hd := a.Expr.Value(p.context(nil)); !hd.HasErrors() && v.IsWhollyKnown() && v.CanIterateElements() {
-			s.metrics = slices.Clone(alwaysMetrics)
+		if v, hd := a.Expr.Value(p.static()); !hd.HasErrors() && v.IsWhollyKnown() && !v.IsNull() && v.CanIterateElements() {
+			asked = nil
 			for it := v.ElementIterator(); it.Next(); {
 				_, e := it.Element()
 				if m, ok := asString(e); ok {
-					s.metrics = append(s.metrics, m)
+					asked = append(asked, m)
 				}
 			}
 		}
 	}
+	s.metrics = append(s.metrics, asked...)
 	if len(content.Blocks.OfType("benchmark")) > 0 {
 		s.metrics = append(s.metrics, latencyMetrics...)
 	}
@@ -110,133 +130,214 @@ func (p *Program) evaluateShape(n *Node) *shape {
 
 // unknown is the value of an evaluation that has not run.
 func (s *shape) unknown() cty.Value {
-	figures := map[string]cty.Value{}
-	for _, m := range s.metrics {
-		figures[m] = cty.UnknownVal(cty.Number)
+	if s.open {
+		return cty.DynamicVal
 	}
-	bounds := cty.ObjectVal(figures)
-	one := maps.Clone(figures)
-	one["low"], one["high"] = bounds, bounds
 	all := map[string]cty.Value{}
 	for _, name := range s.subjects {
+		figures := map[string]cty.Value{}
+		for _, m := range s.of(name) {
+			figures[m] = cty.UnknownVal(cty.Number).RefineNotNull()
+		}
+		one := maps.Clone(figures)
+		one["low"], one["high"] = cty.ObjectVal(figures), cty.ObjectVal(figures)
 		all[name] = cty.ObjectVal(one)
 	}
 	return cty.ObjectVal(all)
 }
 
-// DecodeEvaluate evaluates an evaluate block, but for its ensures.
-func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
-	r, content := p.body(n.Body, evaluateSchema)
-	c := &EvaluateConfig{RuntimeRange: n.Range, rng: n.Range, ranges: map[string]hcl.Range{}, runtimes: map[string]string{}}
-	if r.ds.HasErrors() {
-		return c, r.ds
-	}
-	ds := r.ds
-	artifact := func(e hcl.Expression, kind, what string) (string, *Artifact) {
-		v, hd := e.Value(p.context(nil))
-		ds = ds.Extend(hd)
-		if hd.HasErrors() {
-			return "", nil
-		}
-		if declaredKind, _, ok := p.declared(e); ok && declaredKind != kind || v.Type() != cty.DynamicPseudoType && !v.Type().Equals(ArtifactType) {
-			ds = ds.Append(diag.At(e.Range(), "recipe/artifact", fmt.Sprintf("%s is a %s", what, kind), "Refer to one: %s.", exampleOf(kind)))
-			return "", nil
-		}
-		addr := ""
-		if refs := refsOf(e); len(refs) > 0 {
-			addr = refs[0]
-		}
-		return addr, artifactOf(v)
-	}
-	de := content.Attributes["dataset"].Expr
-	c.Dataset.Kind = "dataset"
-	c.Dataset.Addr, c.Dataset.Artifact = artifact(de, "dataset", "dataset")
-	c.ranges[""] = de.Range()
-	be := content.Attributes["baseline"].Expr
-	c.Baseline = Subject{Name: "baseline", Range: be.Range()}
-	c.Baseline.Addr, c.Baseline.Artifact = artifact(be, "model", "baseline")
-	c.ranges["baseline"] = be.Range()
-
-	ce := content.Attributes["candidates"].Expr
-	pairs, hd := hcl.ExprMap(ce)
-	if hd.HasErrors() {
-		return c, ds.Append(diag.At(ce.Range(), "recipe/candidates", "candidates is an object", "Write it as candidates = { int8 = step.int8.model }."))
-	}
-	for _, kv := range pairs {
-		name, more := staticString(kv.Key)
-		ds = ds.Append(more...)
-		if slices.Contains([]string{"baseline", "low", "high"}, name) {
-			ds = ds.Append(diag.At(kv.Key.Range(), "recipe/reserved", fmt.Sprintf("A candidate may not be called %q", name), "baseline, low and high are reserved."))
-			continue
-		}
-		s := Subject{Name: name, Range: kv.Value.Range()}
-		s.Addr, s.Artifact = artifact(kv.Value, "model", "A candidate")
-		c.Candidate = append(c.Candidate, s)
-		c.ranges[name] = kv.Value.Range()
-	}
-	slices.SortFunc(c.Candidate, func(a, b Subject) int { return strings.Compare(a.Name, b.Name) })
-	if len(pairs) == 0 {
-		ds = ds.Append(diag.At(ce.Range(), "recipe/candidates", "There is no candidate to measure", "Name at least one: candidates = { int8 = step.int8.model }."))
-	}
-	ds = ds.Append(p.runtimes(c, content)...)
-	ds = ds.Append(p.metrics(c, content)...)
-	ds = ds.Append(p.benchmark(c, content)...)
-	return c, ds
+// candidate is one entry of candidates: its value, and where it is written.
+type candidate struct {
+	name  string
+	value cty.Value
+	place hcl.Range
+	expr  hcl.Expression // nil when the whole object is computed
 }
 
-func (p *Program) runtimes(c *EvaluateConfig, content *hcl.BodyContent) diag.Diags {
-	a, ok := content.Attributes["runtime"]
+// candidates evaluates the candidates of an evaluation, sorted by name.
+func (p *Program) candidates(e hcl.Expression) (out []candidate, ds diag.Diags) {
+	ctx := p.context(nil, nil)
+	ds = p.checkRefs(e, place{roots: allRoots})
+	if ds.HasErrors() {
+		return nil, ds
+	}
+	v, hd := e.Value(ctx)
+	if hd.HasErrors() {
+		return nil, coded(hd)
+	}
+	v, _ = v.UnmarkDeep()
+	ty := v.Type()
+	if v.IsNull() || ty != cty.DynamicPseudoType && !ty.IsObjectType() && !ty.IsMapType() {
+		return nil, diag.Diags{diag.At(e.Range(), "recipe/candidates", "candidates is an object", "Write it as candidates = { int8 = step.int8.model }.")}
+	}
+	if !v.IsKnown() {
+		return nil, diag.Diags{diag.At(e.Range(), "recipe/candidates", "The names of the candidates are not known", "They are known before any step runs; only their models come from steps.")}
+	}
+	written := map[string]hcl.Expression{}
+	places := map[string]hcl.Range{}
+	if pairs, hd := hcl.ExprMap(e); !hd.HasErrors() {
+		for _, kv := range pairs {
+			k, hd := kv.Key.Value(ctx)
+			if name, ok := asString(k); ok && !hd.HasErrors() {
+				if first, again := places[name]; again {
+					ds = ds.Append(diag.At(kv.Key.Range(), "recipe/duplicate", fmt.Sprintf("A second candidate %q", name), "The first is at %s.", first))
+				}
+				written[name], places[name] = kv.Value, kv.Key.Range()
+			}
+		}
+	}
+	for it := v.ElementIterator(); it.Next(); {
+		k, e2 := it.Element()
+		c := candidate{name: k.AsString(), value: e2, place: e.Range()}
+		if w := written[c.name]; w != nil {
+			c.expr, c.place = w, w.Range()
+		}
+		at := c.place
+		if r, ok := places[c.name]; ok {
+			at = r
+		}
+		switch {
+		case slices.Contains([]string{"baseline", "low", "high"}, c.name):
+			ds = ds.Append(diag.At(at, "recipe/reserved", fmt.Sprintf("A candidate may not be called %q", c.name), "baseline, low and high are reserved."))
+			continue
+		case c.name == "":
+			ds = ds.Append(diag.At(at, "recipe/candidates", "A candidate has no name", "Write it as candidates = { int8 = step.int8.model }."))
+			continue
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 && !ds.HasErrors() {
+		ds = ds.Append(diag.At(e.Range(), "recipe/candidates", "There is no candidate to measure", "Name at least one: candidates = { int8 = step.int8.model }."))
+	}
+	slices.SortFunc(out, func(a, b candidate) int { return strings.Compare(a.name, b.name) })
+	return out, ds
+}
+
+// DecodeEvaluate evaluates an evaluate block, but for its ensures.
+func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
+	ctx := p.context(n, nil)
+	r, content := p.body(n.Body, evaluateSchema, ctx)
+	c := &EvaluateConfig{RuntimeRange: n.Range, rng: n.Range, ranges: map[string]hcl.Range{}, runtimes: map[string]string{}}
+	if r.ds.HasErrors() {
+		return c, p.hide(r.ds)
+	}
+	// artifact reads one artifact; e is nil when it has no expression of its own.
+	artifact := func(v cty.Value, e hcl.Expression, rng hcl.Range, kind, what string) (string, *Artifact) {
+		g, wrong := p.artifactOf(v)
+		if wrong == "" && g.kind != "" && g.kind != kind {
+			wrong = fmt.Sprintf("%s is %s.", g.addr, article(g.kind))
+		}
+		if wrong != "" {
+			r.ds = r.ds.Append(diag.At(rng, "recipe/artifact", fmt.Sprintf("%s is %s", what, article(kind)), "%s Refer to one: %s.", wrong, exampleOf(kind)))
+		}
+		if g.node == "" && e != nil {
+			if nodes := p.nodesOf(e, ctx); len(nodes) > 0 {
+				g.node = nodes[0]
+			}
+		}
+		return g.node, g.artifact
+	}
+	one := func(name, kind string) (string, *Artifact, hcl.Range) {
+		e := content.Attributes[name].Expr
+		v, hd := e.Value(ctx)
+		if hd.HasErrors() {
+			r.ds = r.ds.Append(coded(hd)...)
+			return "", nil, e.Range()
+		}
+		addr, a := artifact(v, e, e.Range(), kind, name)
+		return addr, a, e.Range()
+	}
+	c.Dataset.Kind = "dataset"
+	c.Dataset.Addr, c.Dataset.Artifact, c.ranges[""] = one("dataset", "dataset")
+	c.Baseline.Name = "baseline"
+	c.Baseline.Addr, c.Baseline.Artifact, c.Baseline.Range = one("baseline", "model")
+	c.ranges["baseline"] = c.Baseline.Range
+	found, more := p.candidates(content.Attributes["candidates"].Expr)
+	r.ds = r.ds.Append(more...)
+	for _, f := range found {
+		s := Subject{Name: f.name, Range: f.place}
+		s.Addr, s.Artifact = artifact(f.value, f.expr, f.place, "model", "A candidate")
+		c.Candidate = append(c.Candidate, s)
+		c.ranges[f.name] = f.place
+	}
+	p.runtimes(c, r)
+	p.metrics(c, r)
+	ds := r.ds.Append(p.benchmark(c, content, ctx)...)
+	return c, p.hide(ds)
+}
+
+func (p *Program) runtimes(c *EvaluateConfig, r *reader) {
+	a, ok := r.attrs["runtime"]
 	if !ok {
-		return nil
+		return
 	}
 	c.RuntimeRange = a.Expr.Range()
-	v, hd := a.Expr.Value(p.context(nil))
-	ds := diag.FromHCL(hd)
-	if hd.HasErrors() {
-		return ds
+	bad := func(code, summary, detail string, args ...any) {
+		r.ds = r.ds.Append(diag.At(a.Expr.Range(), code, summary, detail, args...))
 	}
+	v, hd := a.Expr.Value(r.ctx)
+	if hd.HasErrors() {
+		r.ds = r.ds.Append(coded(hd)...)
+		return
+	}
+	v, _ = v.UnmarkDeep()
 	check := func(name string) {
 		if !slices.Contains(p.plugins, name) {
-			ds = ds.Append(diag.At(a.Expr.Range(), "recipe/unknown-plugin", fmt.Sprintf("There is no plugin %q", name), "%s", didYouMean(name, p.plugins, "There is")))
+			bad("recipe/unknown-plugin", fmt.Sprintf("There is no plugin %q", name), "%s", didYouMean(name, p.plugins, "There is"))
 		}
 	}
 	switch {
+	case v.IsNull() || !v.IsWhollyKnown(): // as if it were not written, or a follow-up
 	case v.Type() == cty.String:
-		c.runtime, _ = asString(v)
+		c.runtime = v.AsString()
 		check(c.runtime)
-	case v.CanIterateElements() && v.IsWhollyKnown() && (v.Type().IsObjectType() || v.Type().IsMapType()):
+	case v.Type().IsObjectType() || v.Type().IsMapType():
 		for it := v.ElementIterator(); it.Next(); {
 			k, e := it.Element()
-			c.runtimes[k.AsString()], _ = asString(e)
-			check(c.runtimes[k.AsString()])
-			if _, ok := c.ranges[k.AsString()]; !ok {
-				ds = ds.Append(diag.At(a.Expr.Range(), "recipe/runtime", fmt.Sprintf("There is no candidate %q", k.AsString()), "runtime names a plugin, or maps candidates to plugins."))
+			subject := k.AsString()
+			name, ok := asString(e)
+			if !ok {
+				bad("recipe/runtime", fmt.Sprintf("The runtime of %q is not a plugin's name", subject), "It is %s.", article(e.Type().FriendlyName()))
+				continue
+			}
+			c.runtimes[subject] = name
+			check(name)
+			if _, ok := c.ranges[subject]; !ok || subject == "" {
+				var subjects []string
+				for _, s := range c.Subjects() {
+					subjects = append(subjects, s.Name)
+				}
+				bad("recipe/runtime", fmt.Sprintf("There is no candidate %q", subject), "%s", didYouMean(subject, subjects, "There is"))
 			}
 		}
 	default:
-		ds = ds.Append(diag.At(a.Expr.Range(), "recipe/runtime", "runtime is a plugin's name, or a map from candidates to names", "Write runtime = \"onnxruntime\"."))
+		bad("recipe/runtime", "runtime is a plugin's name, or a map from candidates to names", "Write runtime = \"onnxruntime\".")
 	}
-	return ds
 }
 
-func (p *Program) metrics(c *EvaluateConfig, content *hcl.BodyContent) diag.Diags {
-	r := &reader{p: p, attrs: content.Attributes}
+func (p *Program) metrics(c *EvaluateConfig, r *reader) {
 	v, rng, ok := r.value("metrics", cty.List(cty.String))
 	if !ok {
-		return r.ds
+		return
 	}
 	for _, m := range v.AsValueSlice() {
-		name := m.AsString()
-		if !slices.Contains(qualityMetrics, name) {
+		name, _ := asString(m)
+		switch {
+		case slices.Contains(c.Metrics, name):
+			r.ds = r.ds.Append(diag.At(rng, "recipe/duplicate", fmt.Sprintf("Metric %q is asked for twice", name), "Once is enough."))
+		case slices.Contains(alwaysMetrics, name):
+			r.ds = r.ds.Append(diag.At(rng, "recipe/unknown-metric", fmt.Sprintf("Metric %q need not be asked for", name), "It is always there. Metrics to ask for are %s.", strings.Join(qualityMetrics, ", ")))
+		case slices.Contains(latencyMetrics, name):
+			r.ds = r.ds.Append(diag.At(rng, "recipe/unknown-metric", fmt.Sprintf("Metric %q is not asked for here", name), "Latency is measured when the evaluation has a benchmark block: benchmark {}."))
+		case !slices.Contains(qualityMetrics, name):
 			r.ds = r.ds.Append(diag.At(rng, "recipe/unknown-metric", fmt.Sprintf("There is no metric %q to ask for", name), "%s", didYouMean(name, qualityMetrics, "There is")))
-			continue
+		default:
+			c.Metrics = append(c.Metrics, name)
 		}
-		c.Metrics = append(c.Metrics, name)
 	}
-	return r.ds
 }
 
-func (p *Program) benchmark(c *EvaluateConfig, content *hcl.BodyContent) diag.Diags {
+func (p *Program) benchmark(c *EvaluateConfig, content *hcl.BodyContent, ctx *hcl.EvalContext) diag.Diags {
 	blocks := content.Blocks.OfType("benchmark")
 	if len(blocks) == 0 {
 		return nil
@@ -244,9 +345,9 @@ func (p *Program) benchmark(c *EvaluateConfig, content *hcl.BodyContent) diag.Di
 	if len(blocks) > 1 {
 		return diag.Diags{diag.At(blocks[1].DefRange, "recipe/too-many-blocks", "A second benchmark block", "An evaluation has one.")}
 	}
-	r, _ := p.body(blocks[0].Body, benchmarkSchema)
-	c.Benchmark = &BenchmarkConfig{Batch: r.count("batch", 1, 1), Threads: r.count("threads", 1, 1), Duration: time.Second}
-	if s, rng := r.text("duration"); s != "" {
+	r, _ := p.body(blocks[0].Body, benchmarkSchema, ctx)
+	c.Benchmark = &BenchmarkConfig{Batch: r.count("batch", 1, 1), Threads: r.count("threads", 1, 1), Duration: defaultDuration}
+	if s, rng, ok := r.written("duration"); ok {
 		d, ok := parseDuration(s)
 		if !ok {
 			r.ds = r.ds.Append(diag.At(rng, "recipe/duration", fmt.Sprintf("%q is not a duration", s), "Write it with its unit: \"500ms\", \"2s\"."))
@@ -276,7 +377,7 @@ func (p *Program) ensureExprs(n *Node) (out []ensureExpr, exprs []hcl.Expression
 			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second ensure %q", b.Labels[0]), "Names are unique in an evaluation."))
 		}
 		c, hd := b.Body.Content(ensureSchema)
-		ds = ds.Extend(hd)
+		ds = ds.Append(coded(hd)...)
 		e := ensureExpr{name: b.Labels[0], rng: b.DefRange}
 		if a, ok := c.Attributes["condition"]; ok {
 			e.condition = a.Expr
@@ -297,15 +398,18 @@ func (p *Program) ensureExprs(n *Node) (out []ensureExpr, exprs []hcl.Expression
 func (p *Program) checkEnsures(n *Node) (ds diag.Diags) {
 	ensures, _, _ := p.ensureExprs(n)
 	self := p.shapes[n.Name].unknown()
+	ctx := p.context(n, &self)
 	for _, e := range ensures {
-		v, hd := e.condition.Value(p.context(&self))
-		ds = ds.Extend(hd)
-		if !hd.HasErrors() && v.Type() != cty.Bool && v.Type() != cty.DynamicPseudoType {
-			ds = ds.Append(diag.At(e.condition.Range(), "recipe/condition", "The condition is not true or false", "It is a %s. Compare it with something.", v.Type().FriendlyName()))
+		v, hd := e.condition.Value(ctx)
+		ds = ds.Append(coded(hd)...)
+		if !hd.HasErrors() && v.Type() != cty.DynamicPseudoType {
+			if _, err := convert.Convert(v, cty.Bool); err != nil {
+				ds = ds.Append(diag.At(e.condition.Range(), "recipe/condition", "The condition is not true or false", "It is %s. Compare it with something.", article(v.Type().FriendlyName())))
+			}
 		}
 		if e.message != nil {
-			_, hd := e.message.Value(p.context(&self))
-			ds = ds.Extend(hd)
+			_, hd := e.message.Value(ctx)
+			ds = ds.Append(coded(hd)...)
 		}
 	}
 	return ds
@@ -329,19 +433,19 @@ func (p *Program) SetMeasured(n *Node, subjects map[string]Figures) {
 		one["low"], one["high"] = cty.ObjectVal(object(f.Low)), cty.ObjectVal(object(f.High))
 		all[name] = cty.ObjectVal(one)
 	}
-	p.kinds[KindEvaluate][n.Name] = cty.ObjectVal(all)
+	p.set(KindEvaluate, n.Name, cty.ObjectVal(all))
 }
 
 // Ensures evaluates the budgets of an evaluation that was measured.
 func (p *Program) Ensures(n *Node) (out []Ensure, ds diag.Diags) {
 	exprs, _, _ := p.ensureExprs(n)
 	self := p.kinds[KindEvaluate][n.Name]
-	ctx := p.context(&self)
+	ctx := p.context(n, &self)
 	for _, e := range exprs {
 		c := Ensure{Name: e.name, Condition: p.text(e.condition.Range())}
 		v, hd := e.condition.Value(ctx)
 		if hd.HasErrors() {
-			ds = ds.Extend(hd)
+			ds = ds.Append(coded(hd)...)
 			continue
 		}
 		ok, err := truth(v)
@@ -355,18 +459,14 @@ func (p *Program) Ensures(n *Node) (out []Ensure, ds diag.Diags) {
 		}
 		out = append(out, c)
 	}
-	return out, ds
+	return out, p.hide(ds)
 }
 
 // ensureMessage is the recipe's own message, else the condition with the values in it.
 func (p *Program) ensureMessage(e ensureExpr, ctx *hcl.EvalContext) string {
 	if e.message != nil {
-		v, hd := e.message.Value(ctx)
-		if v.ContainsMarked() {
-			return "(the message holds a sensitive value)"
-		}
-		if s, ok := asString(v); ok && !hd.HasErrors() {
-			return s
+		if v, hd := e.message.Value(ctx); !hd.HasErrors() {
+			return message(v)
 		}
 	}
 	var values []string
@@ -375,17 +475,24 @@ func (p *Program) ensureMessage(e ensureExpr, ctx *hcl.EvalContext) string {
 		if hd.HasErrors() || v.IsNull() {
 			continue
 		}
-		name := p.text(t.SourceRange())
+		s := p.text(t.SourceRange())
 		switch {
 		case v.ContainsMarked():
-			values = append(values, name+" is sensitive")
+			s += " is sensitive"
 		case v.IsKnown() && v.Type() == cty.Number:
-			values = append(values, name+" is "+v.AsBigFloat().Text('g', 6))
+			s += " is " + v.AsBigFloat().Text('g', 6)
+		case v.IsKnown() && v.Type() == cty.String:
+			s += fmt.Sprintf(" is %q", v.AsString())
+		default:
+			continue
+		}
+		if !slices.Contains(values, s) {
+			values = append(values, s)
 		}
 	}
 	s := p.text(e.condition.Range()) + " does not hold"
 	if len(values) > 0 {
-		s += ": " + strings.Join(slices.Compact(values), ", ")
+		s += ": " + strings.Join(values, ", ")
 	}
 	return s + "."
 }

@@ -15,40 +15,6 @@ import (
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
 
-// Artifact is a model, a dataset or a step's output that exists.
-type Artifact struct {
-	Kind, Format, Path, Digest string
-	Size                       int64 // bytes
-}
-
-// ArtifactType is the type of an artifact in expressions.
-var ArtifactType = cty.Object(map[string]cty.Type{
-	"kind": cty.String, "format": cty.String, "path": cty.String, "digest": cty.String, "size": cty.Number,
-})
-
-func (a Artifact) value() cty.Value {
-	return cty.ObjectVal(map[string]cty.Value{
-		"kind": cty.StringVal(a.Kind), "format": cty.StringVal(a.Format), "path": cty.StringVal(a.Path),
-		"digest": cty.StringVal(a.Digest), "size": cty.NumberIntVal(a.Size),
-	})
-}
-
-// artifactOf reads an artifact back; nil when it does not exist yet.
-func artifactOf(v cty.Value) *Artifact {
-	v, _ = v.UnmarkDeep()
-	if v.IsNull() || !v.IsWhollyKnown() {
-		return nil
-	}
-	size, _ := v.GetAttr("size").AsBigFloat().Int64()
-	return &Artifact{
-		Kind: v.GetAttr("kind").AsString(), Format: v.GetAttr("format").AsString(), Path: v.GetAttr("path").AsString(),
-		Digest: v.GetAttr("digest").AsString(), Size: size,
-	}
-}
-
-// shape is what an evaluation will give: its subjects, and the metrics of each.
-type shape struct{ subjects, metrics []string }
-
 // Program is a checked recipe: its graph, and the values known so far. It is not safe for concurrent use.
 type Program struct {
 	recipe    *Recipe
@@ -57,54 +23,85 @@ type Program struct {
 	functions map[string]function.Function
 	nodes     []*Node
 	byAddr    map[string]*Node
+	// steps are the instances of each step block by its name: one, or one for each key of its for_each.
+	steps map[string]*stepGroup
 	// values are the roots of references; kinds holds the members of model, dataset, step and evaluate.
 	values map[string]cty.Value
 	kinds  map[string]map[string]cty.Value
-	shapes map[string]*shape
-	// While an ensure is checked, shape and subjectNames are its evaluation's.
-	shape        *shape
-	subjectNames []string
+	// roots caches the objects made of kinds; setting a member drops its entry.
+	roots map[string]cty.Value
+	// artifacts are all artifact values in the scope by their address: a value that is not among them was made up.
+	artifacts map[string]madeBy
+	shapes    map[string]*shape
+	// localAttrs are the locals by name.
+	localAttrs map[string]*hcl.Attribute
+}
+
+// madeBy is an artifact value and the address of the node that gives it.
+type madeBy struct {
+	value cty.Value
+	node  string
 }
 
 // Check evaluates variables and locals, checks every block against types and every reference, and orders the graph.
 // All mistakes are reported together. The program is nil when the graph cannot be ordered.
 func (r *Recipe) Check(given Values, types map[string]*pluginv1.StepType, plugins []string) (*Program, diag.Diags) {
 	p := &Program{
-		recipe: r, types: types, plugins: plugins, functions: functions(r.Dir), byAddr: map[string]*Node{}, shapes: map[string]*shape{},
+		recipe: r, types: types, plugins: plugins, functions: functions(r.Dir),
+		byAddr: map[string]*Node{}, steps: map[string]*stepGroup{}, shapes: map[string]*shape{},
 		values: map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{"recipe": cty.StringVal(r.Dir)}), "local": cty.EmptyObjectVal},
 		kinds:  map[string]map[string]cty.Value{KindModel: {}, KindDataset: {}, KindStep: {}, KindEvaluate: {}},
+		roots:  map[string]cty.Value{}, artifacts: map[string]madeBy{},
 	}
 	ds := p.variables(given)
 	ds = ds.Append(p.locals()...)
-	for _, b := range r.blocks {
-		if b.kind == "variable" || b.kind == "locals" {
-			continue
-		}
-		n := &Node{Addr: b.kind + "." + b.name, Kind: b.kind, Type: b.typeName, Name: b.name, Body: b.body, Range: b.rng, block: b}
-		if p.byAddr[n.Addr] != nil {
-			continue // a duplicate, reported by Load
-		}
-		p.nodes = append(p.nodes, n)
-		p.byAddr[n.Addr] = n
-		if n.Kind == KindStep {
-			ds = ds.Append(p.stepType(n)...)
-		}
+	ds = ds.Append(p.makeNodes()...)
+	// What evaluations give follows from their candidates, which may be made from steps: those are in the scope now.
+	for _, n := range p.nodes {
 		if n.Kind == KindEvaluate {
 			p.shapes[n.Name] = p.evaluateShape(n)
+			p.set(KindEvaluate, n.Name, p.shapes[n.Name].unknown())
 		}
-		p.unknown(n)
 	}
 	for _, n := range p.nodes {
 		ds = ds.Append(p.check(n)...)
 	}
+	ds = ds.Append(p.outputPaths()...)
 	p.outputsWaitForEvaluations()
 	ordered, more := order(p.nodes, p.byAddr)
-	ds = ds.Append(more...)
+	ds = p.hide(ds.Append(more...))
 	if more.HasErrors() {
 		return nil, ds
 	}
 	p.nodes = ordered
 	return p, ds
+}
+
+// makeNodes makes a node of each block, of a step with for_each one for each key, and puts what they will give into the
+// scope as unknown values.
+func (p *Program) makeNodes() (ds diag.Diags) {
+	seen := map[string]bool{}
+	for _, b := range p.recipe.blocks {
+		addr := b.kind + "." + b.name
+		if b.kind == "variable" || b.kind == "locals" || seen[addr] {
+			continue // Load reported a duplicate
+		}
+		seen[addr] = true
+		n := &Node{Addr: addr, Kind: b.kind, Type: b.typeName, Name: b.name, Body: b.body, Range: b.rng, block: b}
+		nodes := []*Node{n}
+		if n.Kind == KindStep {
+			ds = ds.Append(p.stepType(n)...)
+			var more diag.Diags
+			nodes, more = p.expand(n)
+			ds = ds.Append(more...)
+		}
+		for _, n := range nodes {
+			p.nodes = append(p.nodes, n)
+			p.byAddr[n.Addr] = n
+			p.unknown(n)
+		}
+	}
+	return ds
 }
 
 // Nodes gives the nodes, each after what it depends on.
@@ -125,15 +122,17 @@ func (p *Program) Plugins() []string {
 func (p *Program) check(n *Node) diag.Diags {
 	var ds diag.Diags
 	deps := map[string]bool{}
-	exprs, more := p.expressions(n)
-	ds = ds.Append(more...)
-	for _, e := range exprs {
-		ds = ds.Append(p.checkRefs(e, allRoots, nil)...)
-	}
-	for _, a := range refsOf(exprs...) {
-		if p.byAddr[a] != nil {
-			deps[a] = true
+	ctx := p.context(n, nil)
+	see := func(e hcl.Expression, at place) {
+		ds = ds.Append(p.checkRefs(e, at)...)
+		for _, a := range p.nodesOf(e, ctx) {
+			if a != n.Addr || n.Kind != KindEvaluate { // an evaluation's ensures may name it in full
+				deps[a] = true
+			}
 		}
+	}
+	for _, e := range p.expressions(n) {
+		see(e.Expression, e.place)
 	}
 	// The ensures of an evaluation may refer to anything; what they refer to must exist before they are checked. When
 	// the evaluation itself is wrong, complaints about what it does not give would be follow-ups.
@@ -143,21 +142,15 @@ func (p *Program) check(n *Node) diag.Diags {
 		}
 		_, conds, more := p.ensureExprs(n)
 		ds = ds.Append(more...)
-		p.shape, p.subjectNames = p.shapes[n.Name], p.shapes[n.Name].subjects
 		for _, e := range conds {
-			ds = ds.Append(p.checkRefs(e, append(slices.Clone(allRoots), "self"), nil)...)
-			for _, a := range refsOf(e) {
-				if p.byAddr[a] != nil && a != n.Addr {
-					deps[a] = true
-				}
-			}
+			see(e, ensurePlace(p.shapes[n.Name]))
 		}
-		p.shape, p.subjectNames = nil, nil
 	}
 	n.Deps = slices.Sorted(maps.Keys(deps))
 	if ds.HasErrors() {
 		return ds // decoding would say the same again in the evaluator's words
 	}
+	var more diag.Diags
 	switch n.Kind {
 	case KindModel:
 		_, more = p.DecodeModel(n)
@@ -195,11 +188,17 @@ func (p *Program) outputsWaitForEvaluations() {
 	}
 }
 
-// context is the scope of an expression; self is nil outside of an evaluation.
-func (p *Program) context(self *cty.Value) *hcl.EvalContext {
+// context is the scope of an expression of n: with for_each its each, and self when it is not nil.
+func (p *Program) context(n *Node, self *cty.Value) *hcl.EvalContext {
 	vars := maps.Clone(p.values)
 	for kind, members := range p.kinds {
-		vars[kind] = cty.ObjectVal(members)
+		if _, ok := p.roots[kind]; !ok {
+			p.roots[kind] = cty.ObjectVal(members)
+		}
+		vars[kind] = p.roots[kind]
+	}
+	if n != nil && n.each != cty.NilVal {
+		vars["each"] = n.each
 	}
 	if self != nil {
 		vars["self"] = *self
@@ -207,26 +206,37 @@ func (p *Program) context(self *cty.Value) *hcl.EvalContext {
 	return &hcl.EvalContext{Variables: vars, Functions: p.functions}
 }
 
+// static is the scope of what is known before any step runs.
+func (p *Program) static() *hcl.EvalContext {
+	return &hcl.EvalContext{Variables: maps.Clone(p.values), Functions: p.functions}
+}
+
+// set puts a member of model, dataset, step or evaluate into the scope.
+func (p *Program) set(kind, name string, v cty.Value) {
+	p.kinds[kind][name] = v
+	delete(p.roots, kind)
+}
+
 // unknown puts a node into the scope as something that does not exist yet.
 func (p *Program) unknown(n *Node) {
 	switch n.Kind {
-	case KindModel, KindDataset:
-		p.kinds[n.Kind][n.Name] = cty.UnknownVal(ArtifactType)
+	case KindModel:
+		p.set(n.Kind, n.Name, p.artifact(n, n.Addr, cty.NilVal, "model", p.writtenFormat(n)))
+	case KindDataset:
+		p.set(n.Kind, n.Name, p.artifact(n, n.Addr, cty.NilVal, "dataset", "safetensors"))
 	case KindStep:
-		fields := map[string]cty.Value{"result": cty.DynamicVal}
 		if n.Schema == nil {
-			p.kinds[n.Kind][n.Name] = cty.DynamicVal
+			p.setStep(n, cty.DynamicVal)
 			return
 		}
+		fields := map[string]cty.Value{"result": cty.DynamicVal}
 		if t, err := resultType(n.Schema); err == nil {
 			fields["result"] = cty.UnknownVal(t)
 		}
 		for _, o := range n.Schema.GetOutputs() {
-			fields[o.GetName()] = cty.UnknownVal(ArtifactType)
+			fields[o.GetName()] = p.artifact(n, n.Addr+"."+o.GetName(), cty.NilVal, o.GetKind(), o.GetFormat())
 		}
-		p.kinds[n.Kind][n.Name] = cty.ObjectVal(fields)
-	case KindEvaluate:
-		p.kinds[n.Kind][n.Name] = p.shapes[n.Name].unknown()
+		p.setStep(n, cty.ObjectVal(fields))
 	}
 }
 
@@ -241,19 +251,24 @@ func resultType(s *pluginv1.StepType) (cty.Type, error) {
 // of a step.
 func (p *Program) SetOutputs(n *Node, outputs map[string]Artifact, result json.RawMessage) {
 	if n.Kind != KindStep {
-		p.kinds[n.Kind][n.Name] = outputs[""].value()
+		a := outputs[""]
+		p.set(n.Kind, n.Name, p.artifact(n, n.Addr, a.value(n.Addr), a.Kind, a.Format))
 		return
 	}
 	fields := map[string]cty.Value{"result": cty.EmptyObjectVal}
-	if t, err := resultType(n.Schema); err == nil && len(result) > 0 {
-		if v, err := ctyjson.Unmarshal(result, t); err == nil {
-			fields["result"] = v
+	if t, err := resultType(n.Schema); err == nil {
+		fields["result"] = cty.NullVal(t)
+		if len(result) > 0 {
+			if v, err := ctyjson.Unmarshal(result, t); err == nil {
+				fields["result"] = v
+			}
 		}
 	}
 	for name, a := range outputs {
-		fields[name] = a.value()
+		addr := n.Addr + "." + name
+		fields[name] = p.artifact(n, addr, a.value(addr), a.Kind, a.Format)
 	}
-	p.kinds[n.Kind][n.Name] = cty.ObjectVal(fields)
+	p.setStep(n, cty.ObjectVal(fields))
 }
 
 func parseDuration(s string) (time.Duration, bool) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/optimize-hcl/optimize/core/diag"
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
@@ -29,6 +30,10 @@ type Recipe struct {
 	RequiredPlugins []RequiredPlugin
 
 	blocks []*block
+	// secrets are the texts of sensitive values.
+	secrets []string
+	// headerAt is where the first recipe block is.
+	headerAt *hcl.Range
 }
 
 // Constraint is a version constraint and its place; Text is empty when there is none.
@@ -63,8 +68,8 @@ const (
 
 // Node is one node of the graph.
 type Node struct {
-	// Addr is "step.int8"; Name is "int8"; Type is a step's type.
-	Addr, Kind, Type, Name string
+	// Addr is "step.int8", or with for_each "step.int8[\"a\"]"; Name is "int8", Key "a"; Type is a step's type.
+	Addr, Kind, Type, Name, Key string
 	// Deps are the addresses that it refers to, sorted.
 	Deps  []string
 	Body  hcl.Body
@@ -77,6 +82,8 @@ type Node struct {
 
 	block *block
 	spec  *stepBody
+	// each is the value of "each" in an instance of a step with for_each, else cty.NilVal.
+	each cty.Value
 }
 
 var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
@@ -112,12 +119,12 @@ func Load(path string) (*Recipe, diag.Diags) {
 		} else {
 			f, hd = p.ParseHCL(src, n)
 		}
-		ds = ds.Extend(hd)
+		ds = ds.Append(coded(hd)...)
 		if f == nil || f.Body == nil || hd.HasErrors() {
 			continue // what such a file holds cannot be told from what it was meant to hold
 		}
 		content, hd := f.Body.Content(rootSchema)
-		ds = ds.Extend(hd)
+		ds = ds.Append(coded(hd)...)
 		ds = ds.Append(r.add(content.Blocks)...)
 	}
 	r.Files = p.Files()
@@ -205,11 +212,15 @@ func validName(s string) bool {
 
 // header decodes the recipe block; it is static, since it is needed before anything else.
 func (r *Recipe) header(b *hcl.Block) diag.Diags {
+	if r.headerAt != nil {
+		return diag.Diags{diag.At(b.DefRange, "recipe/duplicate", "A second recipe block", "The first is at %s.", r.headerAt)}
+	}
+	r.headerAt = &b.DefRange
 	content, hd := b.Body.Content(&hcl.BodySchema{
 		Attributes: []hcl.AttributeSchema{{Name: "description"}, {Name: "required_version"}},
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "required_plugins"}},
 	})
-	ds := diag.FromHCL(hd)
+	ds := coded(hd)
 	str := func(name string) (string, hcl.Range) {
 		a, ok := content.Attributes[name]
 		if !ok {
@@ -223,9 +234,14 @@ func (r *Recipe) header(b *hcl.Block) diag.Diags {
 	r.RequiredVersion.Text, r.RequiredVersion.Range = str("required_version")
 	for _, p := range content.Blocks {
 		attrs, hd := p.Body.JustAttributes()
-		ds = ds.Extend(hd)
+		ds = ds.Append(coded(hd)...)
 		for _, a := range sortedAttrs(attrs) {
 			req := RequiredPlugin{Name: a.Name, Range: a.Range}
+			for _, o := range r.RequiredPlugins {
+				if o.Name == a.Name {
+					ds = ds.Append(diag.At(a.NameRange, "recipe/duplicate", fmt.Sprintf("Plugin %q is required twice", a.Name), "The first is at %s.", o.Range))
+				}
+			}
 			pairs, hd := hcl.ExprMap(a.Expr)
 			if hd.HasErrors() {
 				ds = ds.Append(diag.At(a.Expr.Range(), "recipe/required-plugins", "A required plugin is an object",
@@ -258,7 +274,7 @@ func staticString(e hcl.Expression) (string, diag.Diags) {
 	}
 	v, hd := e.Value(nil)
 	if hd.HasErrors() {
-		return "", diag.FromHCL(hd)
+		return "", coded(hd)
 	}
 	s, ok := asString(v)
 	if !ok {

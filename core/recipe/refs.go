@@ -8,6 +8,8 @@ import (
 
 	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/optimize-hcl/optimize/core/diag"
 )
@@ -15,8 +17,38 @@ import (
 // Roots of references, by where they may stand.
 var (
 	localRoots = []string{"var", "local", "path"}
-	allRoots   = []string{"var", "local", "path", KindModel, KindDataset, KindStep, KindEvaluate}
+	nodeRoots  = []string{KindModel, KindDataset, KindStep, KindEvaluate}
+	allRoots   = append(slices.Clone(localRoots), nodeRoots...)
 )
+
+// meant are words that people write for a root.
+var meant = map[string]string{
+	"variable": "var", "variables": "var", "vars": "var", "locals": "local", "models": KindModel, "data": KindDataset,
+	"datasets": KindDataset, "steps": KindStep, "evaluation": KindEvaluate, "evaluations": KindEvaluate,
+}
+
+// place is where an expression stands: what it may refer to, and why not to anything else.
+type place struct {
+	roots []string
+	why   string
+	// self is what the evaluation gives, inside of one.
+	self *shape
+}
+
+// placed is an expression and where it stands.
+type placed struct {
+	hcl.Expression
+	place
+}
+
+// staticPlace is where only what is known before any step runs may stand; what is a clause such as "a local is known".
+func staticPlace(what string) place {
+	return place{roots: localRoots, why: what + " before any step runs"}
+}
+
+func ensurePlace(s *shape) place {
+	return place{roots: append(slices.Clone(allRoots), "self"), self: s}
+}
 
 // didYouMean suggests the nearest of the names, or lists them.
 func didYouMean(name string, names []string, intro string) string {
@@ -35,6 +67,14 @@ func didYouMean(name string, names []string, intro string) string {
 	return intro + " " + strings.Join(names, ", ") + "."
 }
 
+// article puts "a" or "an" before a noun.
+func article(noun string) string {
+	if noun != "" && strings.ContainsRune("aeiou", rune(noun[0])) {
+		return "an " + noun
+	}
+	return "a " + noun
+}
+
 // joinPath shows a cycle: a → b → a, beginning where the circle closes.
 func joinPath(path []string) string {
 	last := path[len(path)-1]
@@ -44,33 +84,97 @@ func joinPath(path []string) string {
 	return strings.Join(path, " → ")
 }
 
+// member is the name that a step of a traversal selects: .name or ["name"].
+func member(t hcl.Traverser) (string, bool) {
+	switch t := t.(type) {
+	case hcl.TraverseAttr:
+		return t.Name, true
+	case hcl.TraverseIndex:
+		return asString(t.Key)
+	}
+	return "", false
+}
+
 // checkRefs checks that every reference of an expression leads somewhere. Follow-ups of a reference that leads nowhere
-// would be the evaluator's words; these are better.
-func (p *Program) checkRefs(e hcl.Expression, roots []string, locals map[string]*hcl.Attribute) (ds diag.Diags) {
+// would be the evaluator's words; these are better. Inside of try and can a reference may lead nowhere.
+func (p *Program) checkRefs(e hcl.Expression, at place) (ds diag.Diags) {
+	tolerant := tolerantRanges(e)
 	for _, t := range e.Variables() {
-		ds = ds.Append(p.checkRef(t, roots, locals)...)
+		r := t.SourceRange()
+		if !slices.ContainsFunc(tolerant, func(o hcl.Range) bool { return o.Start.Byte <= r.Start.Byte && r.End.Byte <= o.End.Byte }) {
+			ds = ds.Append(p.checkRef(t, at)...)
+		}
 	}
 	return ds
 }
 
-func (p *Program) checkRef(t hcl.Traversal, roots []string, locals map[string]*hcl.Attribute) diag.Diags {
+// tolerantRanges are the calls of try and can in an expression.
+func tolerantRanges(e hcl.Expression) (out []hcl.Range) {
+	if n, ok := e.(hclsyntax.Node); ok {
+		_ = hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
+			if c, ok := n.(*hclsyntax.FunctionCallExpr); ok && (c.Name == "try" || c.Name == "can") {
+				out = append(out, c.Range())
+			}
+			return nil
+		})
+	}
+	return out
+}
+
+func (p *Program) checkRef(t hcl.Traversal, at place) diag.Diags {
 	root, rng := t.RootName(), t.SourceRange()
 	bad := func(summary, detail string) diag.Diags {
 		return diag.Diags{diag.At(rng, "recipe/unknown-reference", summary, "%s", detail)}
 	}
-	if !slices.Contains(roots, root) {
-		return bad(fmt.Sprintf("There is no %q to refer to here", root), didYouMean(root, roots, "A reference here starts with"))
+	if !slices.Contains(at.roots, root) {
+		return bad(fmt.Sprintf("There is no %q to refer to here", root), at.instead(root, len(t) == 1))
 	}
 	if len(t) < 2 {
-		if root == "path" || root == "self" {
+		if root == "path" || root == "self" || root == "each" {
 			return nil
 		}
 		return bad(fmt.Sprintf("%q alone is no value", root), fmt.Sprintf("Name one: %s.NAME.", root))
 	}
-	at, ok := t[1].(hcl.TraverseAttr)
+	name, ok := member(t[1])
 	if !ok {
 		return bad(fmt.Sprintf("%q is followed by a name", root), fmt.Sprintf("Write %s.NAME.", root))
 	}
+	names := p.names(root, at)
+	if !slices.Contains(names, name) {
+		return bad(fmt.Sprintf("There is no %s.%s", root, name), didYouMean(name, names, "There is"))
+	}
+	switch root {
+	case KindStep:
+		return p.checkStepRef(name, t, bad)
+	case KindEvaluate:
+		return p.shapes[name].check(t[2:], bad)
+	case "self":
+		return at.self.check(t[1:], bad)
+	}
+	return nil
+}
+
+// instead says what may stand where root does not.
+func (at place) instead(root string, alone bool) string {
+	switch {
+	case meant[root] != "" && slices.Contains(at.roots, meant[root]):
+		return fmt.Sprintf("Did you mean %q?", meant[root])
+	case root == "each":
+		return "each is for the arguments of a step with for_each."
+	case root == "self":
+		return "self is for the ensure blocks of an evaluation."
+	case at.why != "" && slices.Contains(allRoots, root):
+		return fmt.Sprintf("%s, so it refers to %s only.", strings.ToUpper(at.why[:1])+at.why[1:], strings.Join(at.roots, ", "))
+	}
+	s := didYouMean(root, at.roots, "A reference here starts with")
+	if alone && !strings.HasPrefix(s, "Did") {
+		s += fmt.Sprintf(" For a text write it in quotes: %q.", root)
+	}
+	return s
+}
+
+// names are what may follow a root.
+func (p *Program) names(root string, at place) []string {
 	var names []string
 	switch root {
 	case "var", KindModel, KindDataset, KindStep, KindEvaluate:
@@ -84,97 +188,169 @@ func (p *Program) checkRef(t hcl.Traversal, roots []string, locals map[string]*h
 			}
 		}
 	case "local":
-		if locals != nil {
-			names = slices.Sorted(maps.Keys(locals))
-		} else {
-			names = slices.Sorted(maps.Keys(p.values["local"].AsValueMap()))
+		for name := range p.localAttrs {
+			names = append(names, name)
 		}
+		slices.Sort(names)
 	case "path":
 		names = []string{"recipe"}
+	case "each":
+		names = []string{"key", "value"}
 	case "self":
-		names = p.subjectNames
+		if at.self != nil {
+			names = at.self.subjects
+		}
 	}
-	if !slices.Contains(names, at.Name) {
-		return bad(fmt.Sprintf("There is no %s.%s", root, at.Name), didYouMean(at.Name, names, "There is"))
-	}
-	if root == KindStep && len(t) > 2 {
-		return p.checkStepRef(at.Name, t, bad)
-	}
-	if root == "self" || root == KindEvaluate {
-		return p.checkMetricRef(root, at.Name, t, bad)
-	}
-	return nil
+	return names
 }
 
-// checkStepRef checks step.NAME.OUTPUT and step.NAME.result.FACT.
+// checkStepRef checks step.NAME.OUTPUT and step.NAME.result.FACT, with a key after NAME when the step has for_each.
 func (p *Program) checkStepRef(name string, t hcl.Traversal, bad func(string, string) diag.Diags) diag.Diags {
-	n := p.byAddr["step."+name]
-	out, ok := t[2].(hcl.TraverseAttr)
-	if n == nil || n.Schema == nil || !ok {
-		return nil // its own mistake is reported
+	g := p.steps[name]
+	rest := t[2:]
+	if g == nil || g.broken || len(rest) == 0 {
+		return nil // its own mistake is reported, or the whole step is meant
 	}
+	n := g.nodes[""]
+	if g.each {
+		key, ok := member(rest[0])
+		if !ok {
+			return nil // the evaluator knows
+		}
+		if n = g.nodes[key]; n == nil {
+			if _, attr := rest[0].(hcl.TraverseAttr); attr && len(g.keys) > 0 {
+				return bad(fmt.Sprintf("Step %q has for_each, so name one of its instances", name), fmt.Sprintf("Write %s.%s.", instanceAddr("step."+name, g.keys[0]), key))
+			}
+			return bad(fmt.Sprintf("Step %q has no instance %q", name, key), didYouMean(key, g.keys, "It has"))
+		}
+		rest = rest[1:]
+	} else if _, index := rest[0].(hcl.TraverseIndex); index {
+		return bad(fmt.Sprintf("Step %q has no instances", name), fmt.Sprintf("It has no for_each: write step.%s.OUTPUT.", name))
+	}
+	if n.Schema == nil || len(rest) == 0 {
+		return nil
+	}
+	out, _ := member(rest[0])
 	names := []string{"result"}
 	for _, o := range n.Schema.GetOutputs() {
 		names = append(names, o.GetName())
 	}
-	if !slices.Contains(names, out.Name) {
-		return bad(fmt.Sprintf("Step %q has no output %q", name, out.Name), didYouMean(out.Name, names, "It has"))
+	if !slices.Contains(names, out) {
+		return bad(fmt.Sprintf("Step %q has no output %q", name, out), didYouMean(out, names, "It has"))
 	}
-	return nil
-}
-
-// checkMetricRef checks self.CANDIDATE.METRIC and evaluate.NAME.CANDIDATE.METRIC, with low or high before METRIC.
-func (p *Program) checkMetricRef(root, name string, t hcl.Traversal, bad func(string, string) diag.Diags) diag.Diags {
-	rest := t[2:]
-	shape := p.shape
-	if root == KindEvaluate {
-		shape = p.shapes[name]
-		if len(rest) == 0 {
-			return nil
-		}
-		at, ok := rest[0].(hcl.TraverseAttr)
-		if !ok || shape == nil {
-			return nil
-		}
-		if !slices.Contains(shape.subjects, at.Name) {
-			return bad(fmt.Sprintf("Evaluation %q measures no %q", name, at.Name), didYouMean(at.Name, shape.subjects, "It measures"))
-		}
-		rest = rest[1:]
-	}
-	if shape == nil {
+	if out != "result" || len(rest) < 2 {
 		return nil
 	}
-	for i, step := range rest {
-		at, ok := step.(hcl.TraverseAttr)
-		if !ok {
-			return nil
-		}
-		if i == 0 && (at.Name == "low" || at.Name == "high") {
-			continue
-		}
-		if !slices.Contains(shape.metrics, at.Name) {
-			return bad(fmt.Sprintf("There is no metric %q", at.Name), didYouMean(at.Name, shape.metrics, "This evaluation gives"))
-		}
-		break
+	fact, ok := member(rest[1])
+	if ty, err := resultType(n.Schema); err == nil && ok && ty.IsObjectType() && !ty.HasAttribute(fact) {
+		return bad(fmt.Sprintf("The result of step %q has no %q", name, fact), didYouMean(fact, slices.Sorted(maps.Keys(ty.AttributeTypes())), "It has"))
 	}
 	return nil
 }
 
-// refsOf gives the addresses that expressions refer to.
-func refsOf(exprs ...hcl.Expression) []string {
+// check checks CANDIDATE.METRIC, with low or high before METRIC.
+func (s *shape) check(rest hcl.Traversal, bad func(string, string) diag.Diags) diag.Diags {
+	if s == nil || s.open || len(rest) == 0 {
+		return nil
+	}
+	subject, ok := member(rest[0])
+	if !ok {
+		return nil
+	}
+	if !slices.Contains(s.subjects, subject) {
+		return bad(fmt.Sprintf("This evaluation measures no %q", subject), didYouMean(subject, s.subjects, "It measures"))
+	}
+	rest = rest[1:]
+	if len(rest) > 0 {
+		if b, _ := member(rest[0]); b == "low" || b == "high" {
+			rest = rest[1:]
+		}
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	metric, ok := member(rest[0])
+	have := s.of(subject)
+	if !ok || slices.Contains(have, metric) {
+		return nil
+	}
+	detail := didYouMean(metric, have, "It gives")
+	switch {
+	case subject == "baseline" && slices.Contains(s.metrics, metric):
+		detail = metric + " compares a candidate with the baseline. Of the baseline it gives " + strings.Join(have, ", ") + "."
+	case slices.Contains(latencyMetrics, metric):
+		detail = "Latency is measured when the evaluation has a benchmark block: benchmark {}."
+	case slices.Contains(qualityMetrics, metric):
+		detail = fmt.Sprintf("It is measured when it is asked for: metrics = [%q].", metric)
+	}
+	return bad(fmt.Sprintf("There is no metric %q", metric), detail)
+}
+
+// nodesOf gives the addresses of the nodes that an expression refers to. A key that can be worked out in ctx picks one
+// instance of a step with for_each; else it is all of them.
+func (p *Program) nodesOf(e hcl.Expression, ctx *hcl.EvalContext) []string {
 	var out []string
-	for _, e := range exprs {
-		for _, t := range e.Variables() {
-			root := t.RootName()
-			if len(t) < 2 || !slices.Contains([]string{KindModel, KindDataset, KindStep, KindEvaluate}, root) {
-				continue
+	keys := indexKeys(e, ctx)
+	for _, t := range e.Variables() {
+		root := t.RootName()
+		if len(t) < 2 || !slices.Contains(nodeRoots, root) {
+			continue
+		}
+		name, ok := member(t[1])
+		if !ok {
+			continue
+		}
+		g := p.steps[name]
+		if root != KindStep || g == nil || !g.each {
+			if addr := root + "." + name; p.byAddr[addr] != nil {
+				out = append(out, addr)
 			}
-			if at, ok := t[1].(hcl.TraverseAttr); ok {
-				out = append(out, root+"."+at.Name)
-			}
+			continue
+		}
+		key, ok := "", false
+		if len(t) > 2 {
+			key, ok = member(t[2])
+		} else {
+			key, ok = keys[t.SourceRange().Start.Byte]
+		}
+		if n := g.nodes[key]; ok && n != nil {
+			out = append(out, n.Addr)
+			continue
+		}
+		for _, key := range g.keys {
+			out = append(out, g.nodes[key].Addr)
 		}
 	}
 	return out
+}
+
+// indexKeys finds computed keys, as in step.q[each.key], by the byte at which step.q starts.
+func indexKeys(e hcl.Expression, ctx *hcl.EvalContext) map[int]string {
+	n, ok := e.(hclsyntax.Node)
+	if !ok || ctx == nil {
+		return nil
+	}
+	keys := map[int]string{}
+	_ = hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
+		if x, ok := n.(*hclsyntax.IndexExpr); ok {
+			if _, plain := x.Collection.(*hclsyntax.ScopeTraversalExpr); plain && staticPlace("").covers(x.Key) {
+				if v, hd := x.Key.Value(ctx); !hd.HasErrors() {
+					if s, ok := asString(v); ok {
+						keys[x.Collection.Range().Start.Byte] = s
+					}
+				}
+			}
+		}
+		return nil
+	})
+	return keys
+}
+
+// covers tells whether an expression refers to nothing but the place's roots and each.
+func (at place) covers(e hcl.Expression) bool {
+	return !slices.ContainsFunc(e.Variables(), func(t hcl.Traversal) bool {
+		return t.RootName() != "each" && !slices.Contains(at.roots, t.RootName())
+	})
 }
 
 // order sorts the nodes so that each comes after what it depends on, otherwise as they are written.
@@ -182,27 +358,37 @@ func order(nodes []*Node, byAddr map[string]*Node) ([]*Node, diag.Diags) {
 	var ds diag.Diags
 	var out []*Node
 	state := map[string]int{}
-	var visit func(n *Node, path []string)
-	visit = func(n *Node, path []string) {
-		path = append(slices.Clone(path), n.Addr)
+	var path []string
+	var visit func(n *Node)
+	visit = func(n *Node) {
 		switch state[n.Addr] {
 		case 1:
-			ds = ds.Append(diag.At(n.Range, "recipe/cycle", "Blocks depend on each other in a circle", "%s", joinPath(path)))
+			ds = ds.Append(diag.At(n.Range, "recipe/cycle", "Blocks depend on each other in a circle", "%s", joinPath(append(slices.Clone(path), n.Addr))))
 			return
 		case 2:
 			return
 		}
 		state[n.Addr] = 1
+		path = append(path, n.Addr)
 		for _, d := range n.Deps {
 			if dn := byAddr[d]; dn != nil {
-				visit(dn, path)
+				visit(dn)
 			}
 		}
+		path = path[:len(path)-1]
 		state[n.Addr] = 2
 		out = append(out, n)
 	}
 	for _, n := range nodes {
-		visit(n, nil)
+		visit(n)
 	}
 	return out, ds
+}
+
+func asString(v cty.Value) (string, bool) {
+	v, _ = v.Unmark()
+	if v.IsNull() || !v.IsKnown() || v.Type() != cty.String {
+		return "", false
+	}
+	return v.AsString(), true
 }

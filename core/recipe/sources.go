@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -57,8 +58,8 @@ func attributes(names ...string) *hcl.BodySchema {
 
 // reader evaluates the arguments of one body and gathers what is wrong.
 type reader struct {
-	p     *Program
 	attrs hcl.Attributes
+	ctx   *hcl.EvalContext
 	ds    diag.Diags
 }
 
@@ -68,14 +69,14 @@ func (r *reader) value(name string, ty cty.Type) (cty.Value, hcl.Range, bool) {
 	if !ok {
 		return cty.NullVal(ty), hcl.Range{}, false
 	}
-	v, hd := a.Expr.Value(r.p.context(nil))
+	v, hd := a.Expr.Value(r.ctx)
 	if hd.HasErrors() {
-		r.ds = r.ds.Extend(hd)
+		r.ds = r.ds.Append(coded(hd)...)
 		return cty.NullVal(ty), a.Expr.Range(), false
 	}
 	c, err := convert.Convert(v, ty)
 	if err != nil {
-		r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/type", fmt.Sprintf("%s has the wrong type", name), "A %s is needed: %s.", ty.FriendlyName(), err))
+		r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/type", fmt.Sprintf("%s has the wrong type", name), "This is %s; %s is needed: %s.", article(v.Type().FriendlyName()), article(ty.FriendlyName()), err))
 		return cty.NullVal(ty), a.Expr.Range(), false
 	}
 	c, _ = c.UnmarkDeep()
@@ -83,11 +84,17 @@ func (r *reader) value(name string, ty cty.Type) (cty.Value, hcl.Range, bool) {
 }
 
 func (r *reader) text(name string) (string, hcl.Range) {
+	s, rng, _ := r.written(name)
+	return s, rng
+}
+
+// written is a text and whether the recipe gives it.
+func (r *reader) written(name string) (string, hcl.Range, bool) {
 	v, rng, ok := r.value(name, cty.String)
 	if !ok {
-		return "", rng
+		return "", rng, false
 	}
-	return v.AsString(), rng
+	return v.AsString(), rng, true
 }
 
 func (r *reader) number(name string) *float64 {
@@ -118,35 +125,45 @@ func (r *reader) flag(name string) bool {
 	return ok && v.True()
 }
 
-func (p *Program) body(b hcl.Body, s *hcl.BodySchema) (*reader, *hcl.BodyContent) {
+func (p *Program) body(b hcl.Body, s *hcl.BodySchema, ctx *hcl.EvalContext) (*reader, *hcl.BodyContent) {
 	content, hd := b.Content(s)
-	return &reader{p: p, attrs: content.Attributes, ds: diag.FromHCL(hd)}, content
+	return &reader{attrs: content.Attributes, ctx: ctx, ds: coded(hd)}, content
 }
 
 // source resolves a path of the recipe.
-func (r *reader) source() (string, hcl.Range) {
-	s, rng := r.text("source")
-	if strings.Contains(s, "://") {
+func (r *reader) source(dir string) (string, hcl.Range) {
+	s, rng, ok := r.written("source")
+	switch {
+	case strings.Contains(s, "://"):
 		r.ds = r.ds.Append(diag.At(rng, "recipe/source", "The source is not a file", "It is a path, relative to the recipe's folder or absolute."))
 		return "", rng
-	}
-	if s == "" {
-		if _, written := r.attrs["source"]; written && !r.ds.HasErrors() {
-			r.ds = r.ds.Append(diag.At(rng, "recipe/source", "The source is empty or not known", "It is a path, known before any step runs."))
-		}
+	case s == "" && ok || r.isNull("source"):
+		r.ds = r.ds.Append(diag.At(rng, "recipe/source", "The source is empty", "It is a path, relative to the recipe's folder or absolute."))
 		return "", rng
+	case !ok:
+		return "", rng // a follow-up, or its mistake is in r.ds
 	}
-	return resolve(r.p.recipe.Dir, s), rng
+	return resolve(dir, s), rng
+}
+
+// isNull tells whether the recipe writes null for an argument, where leaving it out would be an error.
+func (r *reader) isNull(name string) bool {
+	a, ok := r.attrs[name]
+	if !ok {
+		return false
+	}
+	v, hd := a.Expr.Value(r.ctx)
+	return !hd.HasErrors() && v.IsNull()
 }
 
 // DecodeModel evaluates a model block.
 func (p *Program) DecodeModel(n *Node) (*ModelConfig, diag.Diags) {
-	r, _ := p.body(n.Body, modelSchema)
+	r, _ := p.body(n.Body, modelSchema, p.static())
 	c := &ModelConfig{}
-	c.Source, c.SourceRange = r.source()
+	c.Source, c.SourceRange = r.source(p.recipe.Dir)
 	c.SHA256 = r.digest()
 	c.Format, _ = r.text("format")
-	return c, r.ds
+	return c, p.hide(r.ds)
 }
 
 func (r *reader) digest() string {
@@ -160,9 +177,10 @@ func (r *reader) digest() string {
 
 // DecodeDataset evaluates a dataset block.
 func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
-	r, content := p.body(n.Body, datasetSchema)
+	ctx := p.static()
+	r, content := p.body(n.Body, datasetSchema, ctx)
 	c := &DatasetConfig{}
-	c.Source, c.SourceRange = r.source()
+	c.Source, c.SourceRange = r.source(p.recipe.Dir)
 	c.SHA256 = r.digest()
 	c.Label, _ = r.text("label")
 	c.Limit = r.count("limit", 0, 1)
@@ -170,7 +188,7 @@ func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 	c.Seed = uint64(r.count("seed", 0, 0))
 	ds := r.ds
 	for _, b := range content.Blocks {
-		in, _ := p.body(b.Body, inputSchema)
+		in, _ := p.body(b.Body, inputSchema, ctx)
 		x := dataset.Input{Name: b.Labels[0], Scale: in.number("scale"), Mean: in.number("mean"), Std: in.number("std")}
 		x.Field, _ = in.text("field")
 		x.DType, _ = in.text("dtype")
@@ -178,37 +196,45 @@ func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 		if slices.ContainsFunc(c.Inputs, func(o dataset.Input) bool { return o.Name == x.Name }) {
 			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second input %q", x.Name), "Each input of the model is named once."))
 		}
+		if x.Std != nil && *x.Std == 0 {
+			ds = ds.Append(diag.At(in.attrs["std"].Expr.Range(), "recipe/number", "std is zero", "Values are divided by it. Leave it out, or write another."))
+		}
 		c.Inputs = append(c.Inputs, x)
 	}
-	return c, ds
+	return c, p.hide(ds)
 }
 
-// DecodeOutput evaluates an output block.
+// DecodeOutput evaluates an output block. The configuration is never nil.
 func (p *Program) DecodeOutput(n *Node) (*OutputConfig, diag.Diags) {
-	r, _ := p.body(n.Body, outputSchema)
+	ctx := p.context(n, nil)
+	r, _ := p.body(n.Body, outputSchema, ctx)
 	c := &OutputConfig{}
-	path, rng := r.text("path")
-	if path != "" {
+	path, rng, hasPath := r.written("path")
+	if hasPath && strings.Trim(path, "/.") == "" {
+		r.ds = r.ds.Append(diag.At(rng, "recipe/output-path", "The path names no file", "Write where the output goes, relative to the recipe's folder: path = \"dist/model.onnx\"."))
+	} else if hasPath {
 		c.Path = resolve(p.recipe.Dir, path)
 	}
-	if r.ds.HasErrors() {
-		return c, r.ds
-	}
 	a := r.attrs["value"]
-	v, hd := a.Expr.Value(p.context(nil))
-	r.ds = r.ds.Extend(hd)
+	if r.ds.HasErrors() || a == nil {
+		return c, p.hide(r.ds)
+	}
+	v, hd := a.Expr.Value(ctx)
 	if hd.HasErrors() {
-		return c, r.ds
+		return c, p.hide(r.ds.Append(coded(hd)...))
 	}
 	if v.ContainsMarked() {
-		r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/sensitive", "An output may not be sensitive", "It would be written where others read it."))
-		return c, r.ds
+		return c, p.hide(r.ds.Append(diag.At(a.Expr.Range(), "recipe/sensitive", "An output may not be sensitive", "It would be written where others read it.")))
 	}
 	switch {
 	case v.Type().Equals(ArtifactType):
-		c.Artifact = artifactOf(v)
-	case path != "" && v.Type() != cty.DynamicPseudoType:
-		r.ds = r.ds.Append(diag.At(rng, "recipe/output-path", "Only an artifact has a path", "This value is a %s: leave path out.", v.Type().FriendlyName()))
+		g, wrong := p.artifactOf(v)
+		if wrong != "" {
+			r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/artifact", "This is no artifact", "%s Refer to one: step.NAME.OUTPUT.", wrong))
+		}
+		c.Artifact = g.artifact
+	case hasPath && v.Type() != cty.DynamicPseudoType:
+		r.ds = r.ds.Append(diag.At(rng, "recipe/output-path", "Only an artifact has a path", "%s Leave path out, or refer to an artifact.", p.instead(v)))
 	case v.IsWhollyKnown():
 		b, err := ctyjson.Marshal(v, v.Type())
 		if err != nil {
@@ -216,42 +242,97 @@ func (p *Program) DecodeOutput(n *Node) (*OutputConfig, diag.Diags) {
 		}
 		c.JSON = b
 	}
-	return c, r.ds
+	return c, p.hide(r.ds)
 }
 
-// expressions gives the expressions of a node whose references make the graph; an evaluation's ensures are not among
-// them. What is wrong with the body's shape is told once, by decoding.
-func (p *Program) expressions(n *Node) ([]hcl.Expression, diag.Diags) {
-	var out []hcl.Expression
-	add := func(b hcl.Body, s *hcl.BodySchema) *hcl.BodyContent {
+// outputPaths checks that no output goes over another one, or over what the recipe reads.
+func (p *Program) outputPaths() (ds diag.Diags) {
+	taken := map[string]string{}
+	for _, n := range p.nodes {
+		switch n.Kind {
+		case KindModel:
+			if c, _ := p.DecodeModel(n); c.Source != "" {
+				taken[c.Source] = n.Addr + " is read from it"
+			}
+		case KindDataset:
+			if c, _ := p.DecodeDataset(n); c.Source != "" {
+				taken[c.Source] = n.Addr + " is read from it"
+			}
+		}
+	}
+	for f := range p.recipe.Files {
+		if abs, err := filepath.Abs(f); err == nil {
+			taken[abs] = "the recipe is in it"
+		}
+	}
+	for _, n := range p.nodes {
+		if n.Kind != KindOutput {
+			continue
+		}
+		c, more := p.DecodeOutput(n)
+		if c.Path == "" || more.HasErrors() {
+			continue
+		}
+		if why, ok := taken[c.Path]; ok {
+			ds = ds.Append(diag.At(n.Range, "recipe/output-path", fmt.Sprintf("Output %q would go over another file", n.Name), "Its path is %s, and %s. Write it elsewhere.", c.Path, why))
+		}
+		taken[c.Path] = n.Addr + " goes there"
+	}
+	return ds
+}
+
+// expressions gives the expressions of a node, and what each may refer to; an evaluation's ensures are not among them.
+// What is wrong with the body's shape is told once, by decoding.
+func (p *Program) expressions(n *Node) (out []placed) {
+	add := func(b hcl.Body, s *hcl.BodySchema, at place, special map[string]place) *hcl.BodyContent {
 		content, _ := b.Content(s)
 		for _, a := range sortedAttrs(content.Attributes) {
-			out = append(out, a.Expr)
+			where := at
+			if sp, ok := special[a.Name]; ok {
+				where = sp
+			}
+			out = append(out, placed{a.Expr, where})
 		}
 		return content
 	}
+	any := place{roots: allRoots}
 	switch n.Kind {
 	case KindModel:
-		add(n.Body, modelSchema)
+		add(n.Body, modelSchema, staticPlace("a model is known"), nil)
 	case KindDataset:
-		for _, b := range add(n.Body, datasetSchema).Blocks {
-			add(b.Body, inputSchema)
+		at := staticPlace("a dataset is known")
+		for _, b := range add(n.Body, datasetSchema, at, nil).Blocks {
+			add(b.Body, inputSchema, at, nil)
 		}
 	case KindOutput:
-		add(n.Body, outputSchema)
+		add(n.Body, outputSchema, staticPlace("where an output goes is known"), map[string]place{"value": any})
 	case KindEvaluate:
-		for _, b := range add(n.Body, evaluateSchema).Blocks {
+		at := staticPlace("what is measured is known")
+		for _, b := range add(n.Body, evaluateSchema, at, map[string]place{"dataset": any, "baseline": any, "candidates": any}).Blocks {
 			if b.Type == "benchmark" {
-				add(b.Body, benchmarkSchema)
+				add(b.Body, benchmarkSchema, at, nil)
 			}
 		}
 	case KindStep:
-		if n.spec != nil {
-			for _, a := range sortedAttrs(n.spec.core) {
-				out = append(out, a.Expr)
+		if n.spec == nil {
+			return nil
+		}
+		at := staticPlace("how a step runs is known")
+		if n.each != cty.NilVal {
+			at.roots, any.roots = append(slices.Clone(at.roots), "each"), append(slices.Clone(any.roots), "each")
+		}
+		for _, a := range sortedAttrs(n.spec.core) {
+			switch a.Name {
+			case "for_each": // checked when the step was expanded
+			case "depends_on":
+				out = append(out, placed{a.Expr, any})
+			default:
+				out = append(out, placed{a.Expr, at})
 			}
-			out = append(out, n.spec.body.expressions()...)
+		}
+		for _, e := range n.spec.body.expressions() {
+			out = append(out, placed{e, any})
 		}
 	}
-	return out, nil
+	return out
 }

@@ -25,17 +25,19 @@ type StepConfig struct {
 	// Inputs are the artifacts by attribute.
 	Inputs map[string]Input
 	Seed   uint64
+	// Env names the variables of the environment that the plugin gets beside the usual ones.
+	Env []string
 }
 
 // Input is an artifact that a step takes; Artifact is nil while it does not exist.
 type Input struct {
 	Kind     string
-	Addr     string // what gives it
+	Addr     string // the node that gives it
 	Artifact *Artifact
 }
 
 // reserved are the arguments of every step that the core takes.
-var reserved = []hcl.AttributeSchema{{Name: "depends_on"}, {Name: "timeout"}, {Name: "seed"}, {Name: "description"}}
+var reserved = []string{"for_each", "depends_on", "timeout", "seed", "env", "runs_on", "description"}
 
 // stepBody is a step's body split between core and plugin.
 type stepBody struct {
@@ -75,9 +77,8 @@ func (p *Program) stepType(n *Node) diag.Diags {
 			didYouMean(n.Type, own, "Plugin "+pluginOf(n.Type)+" has"))}
 	}
 	n.Schema = t
-	core := &hcl.BodySchema{Attributes: reserved}
-	content, rest, hd := n.block.body.PartialContent(core)
-	ds := diag.FromHCL(hd)
+	content, rest, hd := n.block.body.PartialContent(attributes(reserved...))
+	ds := coded(hd)
 	body, more := matchBody(rest, t.GetSchema(), n.Range)
 	n.spec = &stepBody{core: content.Attributes, body: body}
 	return ds.Append(more...)
@@ -97,7 +98,7 @@ func matchBody(b hcl.Body, s *pluginv1.Block, rng hcl.Range) (*schemaBody, diag.
 		want.Blocks = append(want.Blocks, h)
 	}
 	content, hd := b.Content(want)
-	ds := diag.FromHCL(hd)
+	ds := coded(hd)
 	m := &schemaBody{schema: s, attrs: content.Attributes, blocks: map[string][]*hcl.Block{}, nested: map[*hcl.Block]*schemaBody{}, rng: rng}
 	for _, n := range s.GetBlocks() {
 		found := content.Blocks.OfType(n.GetName())
@@ -111,7 +112,14 @@ func matchBody(b hcl.Body, s *pluginv1.Block, rng hcl.Range) (*schemaBody, diag.
 		if int64(len(found)) < n.GetMin() {
 			ds = ds.Append(diag.At(rng, "recipe/missing-block", fmt.Sprintf("A %s block is missing", n.GetName()), "At least %d must stand here.", n.GetMin()))
 		}
+		keys := map[string]hcl.Range{}
 		for _, f := range found {
+			if len(f.Labels) == 1 {
+				if first, again := keys[f.Labels[0]]; again {
+					ds = ds.Append(diag.At(f.DefRange, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.GetName(), f.Labels[0]), "The first is at %s.", first))
+				}
+				keys[f.Labels[0]] = f.DefRange
+			}
 			inner, more := matchBody(f.Body, n.GetBody(), f.DefRange)
 			ds = ds.Append(more...)
 			m.nested[f] = inner
@@ -126,8 +134,10 @@ func (m *schemaBody) expressions() []hcl.Expression {
 	for _, a := range sortedAttrs(m.attrs) {
 		out = append(out, a.Expr)
 	}
-	for _, n := range m.nested {
-		out = append(out, n.expressions()...)
+	for _, n := range m.schema.GetBlocks() {
+		for _, b := range m.blocks[n.GetName()] {
+			out = append(out, m.nested[b].expressions()...)
+		}
 	}
 	return out
 }
@@ -135,53 +145,72 @@ func (m *schemaBody) expressions() []hcl.Expression {
 // DecodeStep evaluates a step with what is known.
 func (p *Program) DecodeStep(n *Node) (*StepConfig, diag.Diags) {
 	if n.Schema == nil || n.spec == nil {
-		return nil, nil
+		return nil, nil // Check reported it
 	}
 	ty, err := pluginv1.ImpliedType(n.Schema.GetSchema())
 	if err != nil {
 		return nil, diag.Diags{diag.At(n.Range, "plugin/schema", fmt.Sprintf("Plugin %s declares %s wrongly", pluginOf(n.Type), n.Type), "%s", err)}
 	}
 	c := &StepConfig{Type: n.Type, Revision: n.Schema.GetRevision(), ConfigType: ty, Inputs: map[string]Input{}}
-	ds := p.reserved(n, c)
-	v, more := p.decodeBody(n.spec.body, c.Inputs)
-	ds = ds.Append(more...)
-	c.Config = v
-	return c, ds
+	d := &stepDecoder{p: p, ctx: p.context(n, nil), inputs: c.Inputs}
+	d.reserved(n, c)
+	c.Config = d.body(n.spec.body)
+	return c, p.hide(d.ds)
+}
+
+// stepDecoder evaluates one step and gathers what is wrong.
+type stepDecoder struct {
+	p      *Program
+	ctx    *hcl.EvalContext
+	inputs map[string]Input
+	ds     diag.Diags
+}
+
+func (d *stepDecoder) bad(r hcl.Range, code, summary, detail string, args ...any) {
+	d.ds = d.ds.Append(diag.At(r, code, summary, detail, args...))
 }
 
 // reserved evaluates the arguments that every step has.
-func (p *Program) reserved(n *Node, c *StepConfig) (ds diag.Diags) {
-	core := n.spec.core
-	if a, ok := core["timeout"]; ok {
-		v, hd := a.Expr.Value(p.context(nil))
-		ds = ds.Extend(hd)
-		if s, isText := asString(v); isText && !hd.HasErrors() {
-			if n.Timeout, ok = parseDuration(s); !ok {
-				ds = ds.Append(diag.At(a.Expr.Range(), "recipe/timeout", fmt.Sprintf("%q is not a duration", s), "Write it with its unit: \"90s\", \"15m\", \"2h\"."))
-			}
-		} else if !hd.HasErrors() {
-			ds = ds.Append(diag.At(a.Expr.Range(), "recipe/timeout", "The timeout is not a duration", "Write it in quotes with its unit: \"90s\", \"15m\", \"2h\"."))
+func (d *stepDecoder) reserved(n *Node, c *StepConfig) {
+	r := &reader{attrs: n.spec.core, ctx: d.ctx}
+	if a, ok := n.spec.core["runs_on"]; ok {
+		d.bad(a.NameRange, "recipe/reserved", "runs_on is reserved", "This version of Optimize runs every step on this machine. Leave it out.")
+	}
+	if s, rng, ok := r.written("timeout"); ok {
+		if n.Timeout, ok = parseDuration(s); !ok {
+			d.bad(rng, "recipe/timeout", fmt.Sprintf("%q is not a duration", s), "Write it with its unit: \"90s\", \"15m\", \"2h\".")
 		}
 	}
-	if a, ok := core["seed"]; ok {
-		v, hd := a.Expr.Value(p.context(nil))
-		ds = ds.Extend(hd)
+	if a, ok := n.spec.core["seed"]; ok {
+		v, hd := a.Expr.Value(d.ctx)
+		r.ds = r.ds.Append(coded(hd)...)
 		if seed, good := wholeNumber(v); good && !hd.HasErrors() {
 			n.Seed, c.Seed = seed, seed
 		} else if !hd.HasErrors() {
-			ds = ds.Append(diag.At(a.Expr.Range(), "recipe/seed", "The seed is not a whole number", "It is at least 0."))
+			d.bad(a.Expr.Range(), "recipe/seed", "The seed is not a whole number", "It is at least 0 and less than 2^64.")
 		}
 	}
-	if a, ok := core["depends_on"]; ok {
+	if v, rng, ok := r.value("env", cty.Set(cty.String)); ok {
+		for _, e := range v.AsValueSlice() {
+			name, _ := asString(e)
+			if !validName(name) {
+				d.bad(rng, "recipe/env", fmt.Sprintf("%q does not name a variable of the environment", name), "env lists names; their values come from the environment of optimize: env = [\"HF_TOKEN\"].")
+				continue
+			}
+			c.Env = append(c.Env, name)
+		}
+		slices.Sort(c.Env)
+	}
+	if a, ok := n.spec.core["depends_on"]; ok {
 		list, hd := hcl.ExprList(a.Expr)
-		ds = ds.Extend(hd)
+		r.ds = r.ds.Append(coded(hd)...)
 		for _, e := range list {
-			if len(refsOf(e)) == 0 {
-				ds = ds.Append(diag.At(e.Range(), "recipe/depends-on", "depends_on lists blocks", "Write references: depends_on = [step.NAME]."))
+			if t, hd := hcl.AbsTraversalForExpr(e); hd.HasErrors() || len(t) < 2 || !slices.Contains(nodeRoots, t.RootName()) {
+				d.bad(e.Range(), "recipe/depends-on", "depends_on lists blocks", "Write references: depends_on = [step.NAME].")
 			}
 		}
 	}
-	return ds
+	d.ds = d.ds.Append(r.ds...)
 }
 
 func wholeNumber(v cty.Value) (uint64, bool) {
@@ -194,18 +223,15 @@ func wholeNumber(v cty.Value) (uint64, bool) {
 	return u, acc == 0
 }
 
-// decodeBody evaluates a matched body to an object of its implied type.
-func (p *Program) decodeBody(m *schemaBody, inputs map[string]Input) (cty.Value, diag.Diags) {
-	var ds diag.Diags
+// body evaluates a matched body to an object of its implied type.
+func (d *stepDecoder) body(m *schemaBody) cty.Value {
 	fields := map[string]cty.Value{}
 	for _, s := range m.schema.GetAttributes() {
 		if s.GetArtifact() != "" {
-			ds = ds.Append(p.decodeArtifact(s, m, inputs)...)
+			d.artifact(s, m)
 			continue
 		}
-		v, more := p.decodeAttribute(s, m)
-		ds = ds.Append(more...)
-		fields[s.GetName()] = v
+		fields[s.GetName()] = d.attribute(s, m)
 	}
 	for _, s := range m.schema.GetBlocks() {
 		ty, err := pluginv1.ImpliedType(s.GetBody())
@@ -215,120 +241,149 @@ func (p *Program) decodeBody(m *schemaBody, inputs map[string]Input) (cty.Value,
 		var list []cty.Value
 		byKey := map[string]cty.Value{}
 		for _, b := range m.blocks[s.GetName()] {
-			v, more := p.decodeBody(m.nested[b], inputs)
-			ds = ds.Append(more...)
+			v := d.body(m.nested[b])
 			list = append(list, v)
 			if len(b.Labels) == 1 {
 				byKey[b.Labels[0]] = v
 			}
 		}
-		switch {
-		case s.GetNesting() == pluginv1.NestedBlock_NESTING_SINGLE && len(list) == 0:
-			fields[s.GetName()] = cty.NullVal(ty)
-		case s.GetNesting() == pluginv1.NestedBlock_NESTING_SINGLE:
-			fields[s.GetName()] = list[0]
-		case s.GetNesting() == pluginv1.NestedBlock_NESTING_MAP && len(byKey) == 0:
-			fields[s.GetName()] = cty.MapValEmpty(ty)
-		case s.GetNesting() == pluginv1.NestedBlock_NESTING_MAP:
-			fields[s.GetName()] = cty.MapVal(byKey)
-		case len(list) == 0:
-			fields[s.GetName()] = cty.ListValEmpty(ty)
-		default:
-			fields[s.GetName()] = cty.ListVal(list)
+		if s.GetNesting() != pluginv1.NestedBlock_NESTING_SINGLE && !cty.CanListVal(list) {
+			d.bad(m.rng, "recipe/type", fmt.Sprintf("The %s blocks have arguments of different types", s.GetName()), "An argument that takes any type has the same type in all blocks.")
+			fields[s.GetName()] = cty.DynamicVal
+			continue
 		}
+		fields[s.GetName()] = nest(s.GetNesting(), ty, list, byKey)
 	}
-	return cty.ObjectVal(fields), ds
+	return cty.ObjectVal(fields)
 }
 
-// decodeAttribute evaluates one argument, converts it and checks its choices.
-func (p *Program) decodeAttribute(s *pluginv1.Attribute, m *schemaBody) (cty.Value, diag.Diags) {
+func nest(nesting pluginv1.NestedBlock_Nesting, ty cty.Type, list []cty.Value, byKey map[string]cty.Value) cty.Value {
+	switch {
+	case nesting == pluginv1.NestedBlock_NESTING_SINGLE && len(list) == 0:
+		return cty.NullVal(ty)
+	case nesting == pluginv1.NestedBlock_NESTING_SINGLE:
+		return list[0]
+	case nesting == pluginv1.NestedBlock_NESTING_MAP && len(byKey) == 0:
+		return cty.MapValEmpty(ty)
+	case nesting == pluginv1.NestedBlock_NESTING_MAP:
+		return cty.MapVal(byKey)
+	case len(list) == 0:
+		return cty.ListValEmpty(ty)
+	}
+	return cty.ListVal(list)
+}
+
+// attribute evaluates one argument, converts it and checks its choices.
+func (d *stepDecoder) attribute(s *pluginv1.Attribute, m *schemaBody) cty.Value {
 	ty, err := ctyjson.UnmarshalType(s.GetType())
 	if err != nil {
-		return cty.DynamicVal, nil // DecodeStep reported it
+		return cty.DynamicVal // DecodeStep reported it
 	}
-	a, ok := m.attrs[s.GetName()]
 	def := cty.NullVal(ty)
 	if len(s.GetDefault()) > 0 {
 		if v, err := ctyjson.Unmarshal(s.GetDefault(), ty); err == nil {
 			def = v
 		}
 	}
+	a, ok := m.attrs[s.GetName()]
 	if !ok {
-		return def, nil // a missing required one was reported by matchBody
+		return def // a missing required one was reported by matchBody
 	}
-	var ds diag.Diags
-	if d := s.GetDeprecated(); d != "" {
-		w := diag.At(a.NameRange, "recipe/deprecated", fmt.Sprintf("%s is deprecated", s.GetName()), "%s", d)
+	if use := s.GetDeprecated(); use != "" {
+		w := diag.At(a.NameRange, "recipe/deprecated", fmt.Sprintf("%s is deprecated", s.GetName()), "%s", use)
 		w.Severity = diag.Warning
-		ds = ds.Append(w)
+		d.ds = d.ds.Append(w)
 	}
-	v, hd := a.Expr.Value(p.context(nil))
+	v, hd := a.Expr.Value(d.ctx)
 	if hd.HasErrors() {
-		return cty.UnknownVal(ty), ds.Extend(hd)
+		d.ds = d.ds.Append(coded(hd)...)
+		return cty.UnknownVal(ty)
+	}
+	if s.GetSensitive() {
+		d.p.recipe.keepSecret(v)
 	}
 	c, err := convert.Convert(v, ty)
 	if err != nil {
-		return cty.UnknownVal(ty), ds.Append(diag.At(a.Expr.Range(), "recipe/type", fmt.Sprintf("%s has the wrong type", s.GetName()), "A %s is needed: %s.", ty.FriendlyName(), err))
+		what := "This is " + article(v.Type().FriendlyName()) + "; " + article(ty.FriendlyName()) + " is needed"
+		if v.Type().FriendlyName() == ty.FriendlyName() {
+			what = article(ty.FriendlyName()) + " is needed"
+			what = strings.ToUpper(what[:1]) + what[1:]
+		}
+		d.bad(a.Expr.Range(), "recipe/type", fmt.Sprintf("%s has the wrong type", s.GetName()), "%s: %s.", what, err)
+		return cty.UnknownVal(ty)
 	}
 	if c.IsNull() {
 		if s.GetRequired() {
-			ds = ds.Append(diag.At(a.Expr.Range(), "recipe/required", fmt.Sprintf("%s is null", s.GetName()), "It is required."))
+			d.bad(a.Expr.Range(), "recipe/required", fmt.Sprintf("%s is null", s.GetName()), "It is required.")
 		}
-		return def, ds // null means: as if it were not written
+		return def // null means: as if it were not written
 	}
-	if text, isText := asString(c); isText && len(s.GetOneOf()) > 0 && !slices.Contains(s.GetOneOf(), text) {
-		ds = ds.Append(diag.At(a.Expr.Range(), "recipe/one-of", fmt.Sprintf("%s may not be %q", s.GetName(), text), "%s", didYouMean(text, s.GetOneOf(), "It is one of")))
-	}
+	d.oneOf(s, a, c)
 	if s.GetSensitive() {
 		c = c.Mark(sensitive)
 	}
-	return c, ds
+	return c
 }
 
-// decodeArtifact evaluates an argument that takes a model, a dataset or another artifact.
-func (p *Program) decodeArtifact(s *pluginv1.Attribute, m *schemaBody, inputs map[string]Input) diag.Diags {
+// oneOf checks a text, or each text of a collection, against the choices that the schema gives.
+func (d *stepDecoder) oneOf(s *pluginv1.Attribute, a *hcl.Attribute, v cty.Value) {
+	if len(s.GetOneOf()) == 0 {
+		return
+	}
+	v, _ = v.UnmarkDeep()
+	elements := []cty.Value{v}
+	if v.IsKnown() && v.CanIterateElements() {
+		elements = nil
+		for it := v.ElementIterator(); it.Next(); {
+			_, e := it.Element()
+			elements = append(elements, e)
+		}
+	}
+	for _, e := range elements {
+		c, err := convert.Convert(e, cty.String)
+		if err != nil {
+			continue
+		}
+		if text, ok := asString(c); ok && !slices.Contains(s.GetOneOf(), text) {
+			d.bad(a.Expr.Range(), "recipe/one-of", fmt.Sprintf("%s may not be %q", s.GetName(), text), "%s", didYouMean(text, s.GetOneOf(), "It is one of"))
+		}
+	}
+}
+
+// artifact evaluates an argument that takes a model, a dataset or another artifact.
+func (d *stepDecoder) artifact(s *pluginv1.Attribute, m *schemaBody) {
 	a, ok := m.attrs[s.GetName()]
 	if !ok {
-		return nil
+		return
 	}
-	v, hd := a.Expr.Value(p.context(nil))
+	v, hd := a.Expr.Value(d.ctx)
 	if hd.HasErrors() {
-		return diag.FromHCL(hd)
+		d.ds = d.ds.Append(coded(hd)...)
+		return
 	}
 	if v.IsNull() && !s.GetRequired() {
-		return nil
+		return
 	}
-	wrong := func(what string) diag.Diags {
-		return diag.Diags{diag.At(a.Expr.Range(), "recipe/artifact", fmt.Sprintf("%s takes a %s", s.GetName(), s.GetArtifact()),
-			"%s Refer to one: %s.", what, exampleOf(s.GetArtifact()))}
+	g, wrong := d.p.artifactOf(v)
+	if wrong == "" && g.kind != "" && g.kind != s.GetArtifact() {
+		wrong = fmt.Sprintf("%s is %s.", g.addr, article(g.kind))
 	}
-	if v.Type() != cty.DynamicPseudoType && !v.Type().Equals(ArtifactType) {
-		return wrong("This is a " + v.Type().FriendlyName() + ".")
+	if wrong != "" {
+		d.bad(a.Expr.Range(), "recipe/artifact", fmt.Sprintf("%s takes %s", s.GetName(), article(s.GetArtifact())), "%s Refer to one: %s.", wrong, exampleOf(s.GetArtifact()))
+		return
 	}
-	in := Input{Kind: s.GetArtifact(), Artifact: artifactOf(v)}
-	if refs := refsOf(a.Expr); len(refs) > 0 {
-		in.Addr = refs[0]
-		if kind, format, ok := p.declared(a.Expr); ok {
-			if kind != s.GetArtifact() {
-				return wrong("This is a " + kind + ".")
-			}
-			if format != "" && len(s.GetFormats()) > 0 && !slices.Contains(s.GetFormats(), format) {
-				return diag.Diags{diag.At(a.Expr.Range(), "recipe/format", fmt.Sprintf("%s does not take %s", s.GetName(), format),
-					"It takes %s.", strings.Join(s.GetFormats(), ", "))}
-			}
+	if g.format != "" && len(s.GetFormats()) > 0 && !slices.Contains(s.GetFormats(), g.format) {
+		d.bad(a.Expr.Range(), "recipe/format", fmt.Sprintf("%s does not take %s", s.GetName(), g.format), "%s is of this format. It takes %s.", g.addr, strings.Join(s.GetFormats(), ", "))
+		return
+	}
+	in := Input{Kind: s.GetArtifact(), Addr: g.node, Artifact: g.artifact}
+	if in.Addr == "" {
+		// A choice that is not made yet: what it waits for is among what the expression refers to.
+		if nodes := d.p.nodesOf(a.Expr, d.ctx); len(nodes) > 0 {
+			in.Addr = nodes[0]
 		}
 	}
-	if in.Artifact != nil {
-		if in.Artifact.Kind != s.GetArtifact() {
-			return wrong("This is a " + in.Artifact.Kind + ".")
-		}
-		if len(s.GetFormats()) > 0 && !slices.Contains(s.GetFormats(), in.Artifact.Format) {
-			return diag.Diags{diag.At(a.Expr.Range(), "recipe/format", fmt.Sprintf("%s does not take %s", s.GetName(), in.Artifact.Format),
-				"It takes %s.", strings.Join(s.GetFormats(), ", "))}
-		}
-	}
-	inputs[s.GetName()] = in
-	return nil
+	d.inputs[s.GetName()] = in
 }
 
 func exampleOf(kind string) string {
@@ -339,31 +394,4 @@ func exampleOf(kind string) string {
 		return "dataset.NAME"
 	}
 	return "step.NAME." + kind
-}
-
-// declared gives kind and format of a plain reference before it exists; the format is empty when it shows later.
-func (p *Program) declared(e hcl.Expression) (kind, format string, ok bool) {
-	t, hd := hcl.AbsTraversalForExpr(e)
-	if hd.HasErrors() || len(t) < 2 {
-		return "", "", false
-	}
-	switch t.RootName() {
-	case KindModel:
-		return "model", "", true
-	case KindDataset:
-		return "dataset", "safetensors", true
-	case KindStep:
-		name, _ := t[1].(hcl.TraverseAttr)
-		n := p.byAddr["step."+name.Name]
-		if n == nil || n.Schema == nil || len(t) < 3 {
-			return "", "", false
-		}
-		out, _ := t[2].(hcl.TraverseAttr)
-		for _, o := range n.Schema.GetOutputs() {
-			if o.GetName() == out.Name {
-				return o.GetKind(), o.GetFormat(), true
-			}
-		}
-	}
-	return "", "", false
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
@@ -25,128 +26,174 @@ const sensitive = mark("sensitive")
 
 type mark string
 
-func asString(v cty.Value) (string, bool) {
-	v, _ = v.Unmark()
-	if v.IsNull() || !v.IsKnown() || v.Type() != cty.String {
-		return "", false
-	}
-	return v.AsString(), true
+// variable is a variable block as far as it could be decoded.
+type variable struct {
+	block       *block
+	value       cty.Value
+	place       hcl.Range // of the value, in the recipe
+	broken      bool
+	validations hcl.Blocks
 }
 
-// variables evaluates the variable blocks into an object.
+// variables evaluates the variable blocks into an object, then their validations, which may refer to all of them.
 func (p *Program) variables(given Values) diag.Diags {
 	var ds diag.Diags
+	var vars []*variable
 	vals := map[string]cty.Value{}
-	names := map[string]bool{}
 	for _, b := range p.recipe.blocks {
-		if b.kind == "variable" {
-			names[b.name] = true
+		if _, again := vals[b.name]; b.kind == "variable" && !again {
 			v, more := p.variable(b, given)
 			ds = ds.Append(more...)
-			vals[b.name] = v
+			vals[b.name] = v.value
+			vars = append(vars, v)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if !names[name] {
+		if _, ok := vals[name]; !ok {
 			d := diag.Errorf("recipe/unknown-variable", fmt.Sprintf("%s names no variable of this recipe", given[name].From), "%s",
-				didYouMean(name, slices.Sorted(maps.Keys(names)), "It has"))
-			if len(given[name].From) > 2 && given[name].From[:2] != "--" {
+				didYouMean(name, slices.Sorted(maps.Keys(vals)), "It has"))
+			if !strings.HasPrefix(given[name].From, "--") {
 				d.Severity = diag.Warning // the environment may hold variables for other recipes
 			}
 			ds = ds.Append(d)
 		}
 	}
 	p.values["var"] = cty.ObjectVal(vals)
+	for _, v := range vars {
+		for _, b := range v.validations {
+			ds = ds.Append(p.validation(b, v)...)
+		}
+	}
 	return ds
 }
 
-func (p *Program) variable(b *block, given Values) (cty.Value, diag.Diags) {
-	content, hd := b.body.Content(&hcl.BodySchema{
-		Attributes: []hcl.AttributeSchema{{Name: "description"}, {Name: "type"}, {Name: "default"}, {Name: "sensitive"}, {Name: "nullable"}},
-		Blocks:     []hcl.BlockHeaderSchema{{Type: "validation"}},
-	})
-	ds := diag.FromHCL(hd)
+var variableSchema = &hcl.BodySchema{
+	Attributes: []hcl.AttributeSchema{{Name: "description"}, {Name: "type"}, {Name: "default"}, {Name: "sensitive"}, {Name: "nullable"}},
+	Blocks:     []hcl.BlockHeaderSchema{{Type: "validation"}},
+}
+
+// variable evaluates one variable but for its validations. A value that is wrong is unknown, so that what uses it has
+// no mistake of its own.
+func (p *Program) variable(b *block, given Values) (*variable, diag.Diags) {
+	content, hd := b.body.Content(variableSchema)
+	ds := coded(hd)
+	out := &variable{block: b, place: b.rng, validations: content.Blocks}
 	ty := cty.DynamicPseudoType
+	var defaults *typeexpr.Defaults
 	if a, ok := content.Attributes["type"]; ok {
-		t, hd := typeexpr.TypeConstraint(a.Expr)
-		ds = ds.Extend(hd)
+		t, d, hd := typeexpr.TypeConstraintWithDefaults(a.Expr)
+		ds = ds.Append(coded(hd)...)
 		if !hd.HasErrors() {
-			ty = t
+			ty, defaults = t, d
 		}
 	}
 	secret, more := staticBool(content.Attributes["sensitive"], false)
 	ds = ds.Append(more...)
 	nullable, more := staticBool(content.Attributes["nullable"], true)
 	ds = ds.Append(more...)
+	fail := func(d diag.Diagnostic) (*variable, diag.Diags) {
+		out.value, out.broken = cty.DynamicVal, true
+		return out, ds.Append(d)
+	}
 
-	value, place := cty.NilVal, b.rng
-	if g, ok := given[b.name]; ok {
+	def := cty.NilVal
+	if a, ok := content.Attributes["default"]; ok {
+		v, hd := a.Expr.Value(&hcl.EvalContext{Functions: p.functions})
+		if hd.HasErrors() {
+			ds = ds.Append(coded(hd)...)
+			out.value, out.broken = cty.DynamicVal, true
+			return out, ds
+		}
+		def, out.place = v, a.Expr.Range()
+		if secret {
+			out.place = b.rng // a snippet of the default would show it
+			p.recipe.keepSecret(v)
+		}
+		if ty == cty.DynamicPseudoType && v.Type().IsPrimitiveType() && v.IsKnown() && !v.IsNull() {
+			ty = v.Type() // so that --var n=3 is a number when the default is one
+		}
+	}
+	g, isGiven := given[b.name]
+	value, from := def, "The default"
+	switch {
+	case isGiven:
+		from = g.From
+		if secret {
+			p.recipe.keepSecret(cty.StringVal(g.Text))
+		}
 		v, err := parseValue(g.Text, ty)
 		if err != nil {
 			shown := fmt.Sprintf("%q", g.Text)
 			if secret {
-				shown = "the value given"
+				shown = "The value given"
 			}
-			return cty.UnknownVal(ty), ds.Append(diag.At(b.rng, "recipe/variable-type", fmt.Sprintf("%s does not fit variable %q", g.From, b.name),
-				"%s is not a %s: %s.", shown, typeexpr.TypeString(ty), err))
+			return fail(diag.At(b.rng, "recipe/variable-type", fmt.Sprintf("%s does not fit variable %q", from, b.name),
+				"%s is not %s: %s.", shown, article(typeexpr.TypeString(ty)), err))
 		}
-		value = v
-	} else if a, ok := content.Attributes["default"]; ok {
-		v, hd := a.Expr.Value(&hcl.EvalContext{Functions: p.functions})
-		if hd.HasErrors() {
-			return cty.UnknownVal(ty), ds.Extend(hd)
-		}
-		place = a.Expr.Range()
-		c, err := convert.Convert(v, ty)
-		if err != nil {
-			return cty.UnknownVal(ty), ds.Append(diag.At(place, "recipe/variable-type", fmt.Sprintf("The default does not fit variable %q", b.name), "Its type is %s: %s.", typeexpr.TypeString(ty), err))
-		}
-		value = c
-	} else {
-		return cty.UnknownVal(ty), ds.Append(diag.At(b.rng, "recipe/variable-missing", fmt.Sprintf("Variable %q has no value", b.name),
+		value, out.place = v, b.rng
+	case def == cty.NilVal:
+		return fail(diag.At(b.rng, "recipe/variable-missing", fmt.Sprintf("Variable %q has no value", b.name),
 			"It has no default. Give it with --var %s=... or OPTIMIZE_VAR_%s.", b.name, b.name))
 	}
-	if value.IsNull() && !nullable {
-		return cty.UnknownVal(ty), ds.Append(diag.At(place, "recipe/variable-null", fmt.Sprintf("Variable %q may not be null", b.name), "It says nullable = false."))
+	if defaults != nil && !value.IsNull() {
+		value = defaults.Apply(value)
+	}
+	c, err := convert.Convert(value, ty)
+	if err != nil {
+		return fail(diag.At(out.place, "recipe/variable-type", fmt.Sprintf("%s does not fit variable %q", from, b.name), "Its type is %s: %s.", typeexpr.TypeString(ty), err))
+	}
+	if c.IsNull() && !nullable {
+		return fail(diag.At(out.place, "recipe/variable-null", fmt.Sprintf("Variable %q may not be null", b.name), "It says nullable = false."))
 	}
 	if secret {
-		value = value.Mark(sensitive)
+		c = c.Mark(sensitive)
 	}
-	ctx := &hcl.EvalContext{Functions: p.functions, Variables: map[string]cty.Value{"var": cty.ObjectVal(map[string]cty.Value{b.name: value})}}
-	for _, v := range content.Blocks {
-		ds = ds.Append(validation(v, b, place, ctx)...)
-	}
-	return value, ds
+	out.value = c
+	return out, ds
 }
 
 // validation checks one validation block; the complaint is placed at the value when the recipe wrote it.
-func validation(v *hcl.Block, b *block, place hcl.Range, ctx *hcl.EvalContext) diag.Diags {
-	content, hd := v.Body.Content(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "condition", Required: true}, {Name: "error_message", Required: true}}})
-	ds := diag.FromHCL(hd)
+func (p *Program) validation(b *hcl.Block, v *variable) diag.Diags {
+	content, hd := b.Body.Content(attributes("condition!", "error_message!"))
+	ds := coded(hd)
 	if hd.HasErrors() {
 		return ds
 	}
-	cond, hd := content.Attributes["condition"].Expr.Value(ctx)
-	if hd.HasErrors() {
-		return ds.Extend(hd)
+	cond, msg := content.Attributes["condition"].Expr, content.Attributes["error_message"].Expr
+	at := place{roots: []string{"var", "path"}, why: "a variable is known before everything else"}
+	if ds = ds.Append(p.checkRefs(cond, at)...).Append(p.checkRefs(msg, at)...); ds.HasErrors() || v.broken {
+		return ds
 	}
-	ok, err := truth(cond)
+	held, hd := cond.Value(p.static())
+	if hd.HasErrors() {
+		return ds.Append(coded(hd)...)
+	}
+	if !held.IsKnown() {
+		return ds // it refers to another variable that is broken
+	}
+	ok, err := truth(held)
 	if err != nil {
-		return ds.Append(diag.At(content.Attributes["condition"].Expr.Range(), "recipe/condition", "The condition is not true or false", "%s.", err))
+		return ds.Append(diag.At(cond.Range(), "recipe/condition", "The condition is not true or false", "%s.", err))
 	}
 	if ok {
 		return ds
 	}
-	msg, hd := content.Attributes["error_message"].Expr.Value(ctx)
-	ds = ds.Extend(hd)
-	text, isText := asString(msg)
-	if !isText {
-		text = "The condition does not hold."
+	text, hd := msg.Value(p.static())
+	ds = ds.Append(coded(hd)...)
+	return ds.Append(diag.At(v.place, "recipe/validation", fmt.Sprintf("The value of variable %q is refused", v.block.name), "%s", message(text)))
+}
+
+// message is the text of an error_message, as far as it may be shown.
+func message(v cty.Value) string {
+	if v.ContainsMarked() {
+		return "(The message holds a sensitive value, so it is not shown.)"
 	}
-	if msg.HasMark(sensitive) {
-		text = "(the message holds a sensitive value)"
+	if s, err := convert.Convert(v, cty.String); err == nil {
+		if s, ok := asString(s); ok && s != "" {
+			return s
+		}
 	}
-	return ds.Append(diag.At(place, "recipe/validation", fmt.Sprintf("The value of variable %q is refused", b.name), "%s", text))
+	return "The condition does not hold."
 }
 
 func truth(v cty.Value) (bool, error) {
@@ -181,7 +228,7 @@ func staticBool(a *hcl.Attribute, def bool) (bool, diag.Diags) {
 // parseValue reads a value of the command line: text as it is for a string, an HCL expression for collections, and
 // for numbers and booleans their spelling.
 func parseValue(text string, ty cty.Type) (cty.Value, error) {
-	if ty == cty.String || ty == cty.DynamicPseudoType || ty.IsPrimitiveType() {
+	if ty == cty.DynamicPseudoType || ty.IsPrimitiveType() {
 		v, err := convert.Convert(cty.StringVal(text), ty)
 		if err != nil && ty == cty.Number {
 			return v, fmt.Errorf("a number is needed")
@@ -190,70 +237,78 @@ func parseValue(text string, ty cty.Type) (cty.Value, error) {
 	}
 	e, hd := hclsyntax.ParseExpression([]byte(text), "value", hcl.InitialPos)
 	if hd.HasErrors() {
-		return cty.NilVal, fmt.Errorf("%s", hd[0].Summary)
+		return cty.NilVal, fmt.Errorf("write it as in a recipe, in quotes for the shell (%s)", hd[0].Summary)
 	}
 	v, hd := e.Value(nil)
 	if hd.HasErrors() {
-		return cty.NilVal, fmt.Errorf("%s", hd[0].Summary)
+		return cty.NilVal, fmt.Errorf("write it as in a recipe, in quotes for the shell (%s)", hd[0].Summary)
 	}
-	return convert.Convert(v, ty)
+	return v, nil
 }
 
 // locals evaluates the locals blocks in the order of their references.
 func (p *Program) locals() diag.Diags {
 	var ds diag.Diags
-	attrs := map[string]*hcl.Attribute{}
+	p.localAttrs = map[string]*hcl.Attribute{}
+	var names []string
 	for _, b := range p.recipe.blocks {
 		if b.kind != "locals" {
 			continue
 		}
 		as, hd := b.body.JustAttributes()
-		ds = ds.Extend(hd)
+		ds = ds.Append(coded(hd)...)
 		for _, a := range sortedAttrs(as) {
-			if first, ok := attrs[a.Name]; ok {
+			if first, ok := p.localAttrs[a.Name]; ok {
 				ds = ds.Append(diag.At(a.NameRange, "recipe/duplicate", fmt.Sprintf("A second local %q", a.Name), "The first is at %s.", first.Range))
 				continue
 			}
-			attrs[a.Name] = a
+			p.localAttrs[a.Name] = a
+			names = append(names, a.Name)
 		}
 	}
+	at := staticPlace("a local is known")
 	vals := map[string]cty.Value{}
 	state := map[string]int{} // 1 being evaluated, 2 done
-	var visit func(name string, path []string)
-	visit = func(name string, path []string) {
-		a, ok := attrs[name]
+	var path []string
+	var visit func(name string)
+	visit = func(name string) {
+		a, ok := p.localAttrs[name]
 		if !ok || state[name] == 2 {
 			return
 		}
+		path = append(path, "local."+name)
+		defer func() { path = path[:len(path)-1] }()
 		if state[name] == 1 {
-			ds = ds.Append(diag.At(a.NameRange, "recipe/cycle", "Locals depend on each other in a circle", "local.%s", joinPath(append(path, name))))
+			ds = ds.Append(diag.At(a.NameRange, "recipe/cycle", "Locals depend on each other in a circle", "%s", joinPath(path)))
 			vals[name] = cty.DynamicVal
 			return
 		}
 		state[name] = 1
 		for _, t := range a.Expr.Variables() {
 			if t.RootName() == "local" && len(t) > 1 {
-				if at, ok := t[1].(hcl.TraverseAttr); ok {
-					visit(at.Name, append(slices.Clone(path), name))
+				if other, ok := member(t[1]); ok {
+					visit(other)
 				}
 			}
 		}
-		if more := p.checkRefs(a.Expr, localRoots, attrs); more.HasErrors() {
+		state[name] = 2
+		if _, broken := vals[name]; broken {
+			return // part of a circle
+		}
+		vals[name] = cty.DynamicVal
+		if more := p.checkRefs(a.Expr, at); more.HasErrors() {
 			ds = ds.Append(more...)
-			vals[name] = cty.DynamicVal
-		} else {
-			p.values["local"] = cty.ObjectVal(vals)
-			v, hd := a.Expr.Value(p.context(nil))
-			ds = ds.Extend(hd)
-			if hd.HasErrors() {
-				v = cty.DynamicVal
-			}
+			return
+		}
+		p.values["local"] = cty.ObjectVal(vals)
+		v, hd := a.Expr.Value(p.static())
+		ds = ds.Append(coded(hd)...)
+		if !hd.HasErrors() {
 			vals[name] = v
 		}
-		state[name] = 2
 	}
-	for _, name := range slices.Sorted(maps.Keys(attrs)) {
-		visit(name, nil)
+	for _, name := range names {
+		visit(name)
 	}
 	p.values["local"] = cty.ObjectVal(vals)
 	return ds
