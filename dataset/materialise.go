@@ -49,7 +49,7 @@ func Materialise(ctx context.Context, s Spec, dir string, progress func(done, to
 	if err != nil {
 		return Info{}, err
 	}
-	defer src.close()
+	defer func() { _ = src.close() }() // it was only read
 	cols, err := plan(s, src)
 	if err != nil {
 		return Info{}, err

@@ -243,13 +243,14 @@ func removeTree(path string) {
 	if os.RemoveAll(path) == nil {
 		return
 	}
-	filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+	// What cannot be removed here is swept at the next Open.
+	_ = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
-			os.Chmod(p, 0o755)
+			_ = os.Chmod(p, 0o755)
 		}
 		return nil
 	})
-	os.RemoveAll(path)
+	_ = os.RemoveAll(path)
 }
 
 // writeFile writes a file of the store: temporary, synced when durable, renamed.
