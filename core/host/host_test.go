@@ -233,6 +233,7 @@ func TestPanicIsADiagnostic(t *testing.T) {
 }
 
 func TestCrashReport(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ step, text, status, firstPanic, lastLine string }{
 		{"crash", "", "exit status 2", "panic: boom in the plugin", ""},
 		{"exit", "", "exit status 7", "", "good bye"},
@@ -271,6 +272,7 @@ func TestCrashReport(t *testing.T) {
 }
 
 func TestHang(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(o *Options) { o.HangTimeout = 3 * time.Second })
 	o := r.apply(t.Context(), "hang", "", nil)
 	var e *HangError
@@ -281,6 +283,7 @@ func TestHang(t *testing.T) {
 }
 
 func TestHeartbeatIsLife(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(o *Options) { o.HangTimeout = 3 * time.Second })
 	ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond)
 	defer cancel()
@@ -310,6 +313,7 @@ func TestStop(t *testing.T) {
 }
 
 func TestStopGrace(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(o *Options) { o.StopGrace = 300 * time.Millisecond })
 	other := make(chan outcome, 1)
 	begun := make(chan struct{})
@@ -440,6 +444,7 @@ func TestCloseWhileApplying(t *testing.T) {
 }
 
 func TestStartErrors(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	script := filepath.Join(dir, "script")
 	plain := filepath.Join(dir, "plain")

@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 	case asFuture:
 		goplugin.Serve(&goplugin.ServeConfig{
 			HandshakeConfig:  goplugin.HandshakeConfig{MagicCookieKey: pluginv1.MagicCookieKey, MagicCookieValue: pluginv1.MagicCookieVal},
-			VersionedPlugins: map[int]goplugin.PluginSet{7: {pluginv1.SetName: grpcPlugin{}}},
+			VersionedPlugins: map[int]goplugin.PluginSet{7: {pluginv1.SetName: future{}}},
 			GRPCServer:       func(o []grpc.ServerOption) *grpc.Server { return grpc.NewServer(o...) },
 		})
 		return
@@ -77,6 +77,11 @@ func TestMain(m *testing.M) {
 	_ = os.RemoveAll(tmp)
 	os.Exit(code)
 }
+
+// future serves a protocol of days to come.
+type future struct{ grpcPlugin }
+
+func (future) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error { return nil }
 
 // leftovers lists processes of ours and sockets and folders of plugins that are still there.
 func leftovers(tmp string) []string {

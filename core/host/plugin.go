@@ -60,13 +60,16 @@ func (m *Manager) start(ctx context.Context, r Ref) (*Plugin, error) {
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			mu.Lock()
 			defer mu.Unlock()
+			if m.ctx.Err() != nil {
+				return nil, errClosed
+			}
 			p.proc = newProcess(r.Command, append(env, cmd.Env...), filepath.Join(p.dir, "work"), p.out)
 			return p.proc, nil
 		},
 	})
 	p.release = sync.OnceFunc(func() {
 		p.client.Kill()
-		if p.proc != nil && p.proc.cmd.Process != nil {
+		if p.proc.ran() {
 			p.proc.end("ended by optimize")
 			<-p.proc.exited
 		}
@@ -104,7 +107,7 @@ func (p *Plugin) startError(err error, ended bool) error {
 		return errClosed
 	}
 	r := p.ref
-	if p.proc == nil || p.proc.cmd.Process == nil {
+	if !p.proc.ran() {
 		return &StartError{Plugin: r.Name, Version: r.Version, Command: r.Command[0], Reason: startReason(r.Command[0], err), Err: err}
 	}
 	if v := p.proc.offered(); v != 0 && v != pluginv1.ProtocolVersion {
@@ -140,7 +143,7 @@ func (grpcPlugin) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, c *grpc.
 }
 
 func (p *Plugin) dialOptions() []grpc.DialOption {
-	o := p.manager.opts.Telemetry.DialOptions(func(method string) bool { return ours(method) })
+	o := p.manager.opts.Telemetry.DialOptions(traced)
 	return append(o,
 		grpc.WithIdleTimeout(0), // the connection is the plugin's lease on life
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
@@ -156,6 +159,11 @@ func (p *Plugin) dialOptions() []grpc.DialOption {
 func ours(method string) bool {
 	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	return service == pluginv1.Plugin_ServiceDesc.ServiceName && name != "Flush" || service == pluginv1.Runtime_ServiceDesc.ServiceName
+}
+
+// traced keeps bookkeeping out of the trace; the SDK does the same.
+func traced(method string) bool {
+	return ours(method) && method != pluginv1.Plugin_Describe_FullMethodName && method != pluginv1.Plugin_Stop_FullMethodName
 }
 
 // explain turns what gRPC says into what happened.

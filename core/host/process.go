@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,9 +21,11 @@ type process struct {
 	out    *output
 	group  group
 	stdout *io.PipeReader // the handshake alone
+	silent chan struct{}  // closed when stdout is at its end
 	exited chan struct{}  // closed when the process is gone and its output read
 
 	mu       sync.Mutex
+	started  bool
 	reason   string // why we ended it
 	protocol int    // of the handshake; 0 when there was none
 	state    *os.ProcessState
@@ -31,7 +34,7 @@ type process struct {
 func newProcess(command, env []string, dir string, out *output) *process {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env, cmd.Dir = env, dir
-	return &process{cmd: cmd, out: out, exited: make(chan struct{})}
+	return &process{cmd: cmd, out: out, silent: make(chan struct{}), exited: make(chan struct{})}
 }
 
 // Start starts the process in a group of its own, so that Ctrl-C in the terminal does not reach it (the host decides),
@@ -46,12 +49,10 @@ func (p *process) Start(context.Context) error {
 		return closeAll(err, outR, outW)
 	}
 	p.cmd.Stdout, p.cmd.Stderr = outW, errW
-	p.group.prepare(p.cmd)
-	if err := p.cmd.Start(); err != nil {
+	if err := p.launch(); err != nil {
 		return closeAll(err, outR, outW, errR, errW)
 	}
 	_ = closeAll(nil, outW, errW)
-	p.group.started(p.cmd)
 	pr, pw := io.Pipe()
 	p.stdout = pr
 	var readers sync.WaitGroup
@@ -70,6 +71,7 @@ func (p *process) Start(context.Context) error {
 			p.mu.Unlock()
 			_, _ = io.WriteString(pw, s+"\n")
 		})
+		close(p.silent)
 		_ = pw.Close()
 	})
 	readers.Go(func() { copyLines(errR, p.out.line) })
@@ -89,6 +91,22 @@ func (p *process) Start(context.Context) error {
 	return nil
 }
 
+// launch starts the process unless its end came first.
+func (p *process) launch() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reason != "" {
+		return errors.New(p.reason)
+	}
+	p.group.prepare(p.cmd)
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	p.group.started(p.cmd)
+	p.started = true
+	return nil
+}
+
 func closeAll(err error, files ...*os.File) error {
 	for _, f := range files {
 		_ = f.Close()
@@ -99,10 +117,13 @@ func closeAll(err error, files ...*os.File) error {
 // end kills the process group; the first reason is the one that counts.
 func (p *process) end(reason string) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.reason == "" {
 		p.reason = reason
 	}
-	p.mu.Unlock()
+	if !p.started {
+		return
+	}
 	select {
 	case <-p.exited: // its id may belong to another by now
 	default:
@@ -155,7 +176,16 @@ func (p *process) Wait(context.Context) error {
 	return nil
 }
 
+// Kill is called by go-plugin alone, also when the end of stdout told it that the process is dying by itself: how it
+// died must not be lost then.
 func (p *process) Kill(context.Context) error {
+	select {
+	case <-p.silent:
+		if waitFor(p.exited, time.Second, nil) {
+			return nil
+		}
+	default:
+	}
 	p.end("ended by optimize")
 	return nil
 }
@@ -165,8 +195,18 @@ func (p *process) Stderr() io.ReadCloser           { return io.NopCloser(strings
 func (p *process) Name() string                    { return p.cmd.Path }
 func (p *process) Diagnose(context.Context) string { return "" }
 
+// ran tells whether there ever was a process.
+func (p *process) ran() bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.started
+}
+
 func (p *process) ID() string {
-	if p.cmd.Process == nil {
+	if !p.ran() {
 		return ""
 	}
 	return strconv.Itoa(p.cmd.Process.Pid)
