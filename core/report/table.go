@@ -96,7 +96,7 @@ func Count(v float64) string {
 }
 
 func digits(v float64) string {
-	return fmt.Sprintf("%.*f", max(0, 2-int(math.Floor(math.Log10(v)))), v)
+	return fmt.Sprintf("%.*f", max(0, 2-int(math.Log10(max(v, 1)))), v)
 }
 
 // Table writes what an evaluation measured: a row for each subject, what the engine runs in integers, and the budgets.
