@@ -251,15 +251,15 @@ var versionInName = regexp.MustCompile(`(?:\.so\.|libonnxruntime\.)(\d+\.\d+(?:\
 // libonnxruntime.so is usually one to the file with the number.
 func describe(path string) Library {
 	lib := Library{Path: path}
-	real := path
+	file := path
 	if p, err := filepath.EvalSymlinks(path); err == nil {
-		real = p
+		file = p
 	}
-	if r, _, ok := readReceipt(real); ok && r.Version != "" {
+	if r, _, ok := readReceipt(file); ok && r.Version != "" {
 		lib.Version = r.Version
 		return lib
 	}
-	for _, p := range []string{path, real} {
+	for _, p := range []string{path, file} {
 		// A soname such as .so.1 has no minor version and says nothing here.
 		if m := versionInName.FindStringSubmatch(filepath.Base(p)); m != nil {
 			lib.Version = m[1]
@@ -267,7 +267,7 @@ func describe(path string) Library {
 		}
 	}
 	for _, up := range []string{".", ".."} {
-		if b, err := os.ReadFile(filepath.Join(filepath.Dir(real), up, "VERSION")); err == nil && len(b) < 64 {
+		if b, err := os.ReadFile(filepath.Join(filepath.Dir(file), up, "VERSION")); err == nil && len(b) < 64 {
 			lib.Version = strings.TrimSpace(string(b))
 			return lib
 		}

@@ -73,7 +73,7 @@ func (s *Session) Run(inputs map[string]tensor.Tensor, outputs []string) (map[st
 func release(vs []engine.Value) {
 	for _, v := range vs {
 		if v != nil && !reflect.ValueOf(v).IsNil() {
-			v.Destroy() // never fails for tensors
+			_ = v.Destroy() // never fails for tensors
 		}
 	}
 }

@@ -29,7 +29,7 @@ type value struct {
 
 func (v *value) close() {
 	if v.Value != nil {
-		v.Destroy() // never fails for the kinds made here
+		_ = v.Destroy() // never fails for the kinds made here
 		v.Value = nil
 	}
 	v.pin.Unpin()
