@@ -73,7 +73,7 @@ func (r *Renderer) Document(diags Diags) Document {
 	}
 	for i := range diags {
 		d := &diags[i]
-		j := JSONDiag{Severity: d.Severity.String(), Summary: d.Summary, Detail: d.Detail, Code: d.Code, Plugin: d.Plugin, Step: d.Step}
+		j := JSONDiag{Severity: d.Severity.String(), Summary: r.veil(d.Summary), Detail: r.veil(d.Detail), Code: d.Code, Plugin: d.Plugin, Step: d.Step}
 		if d.Subject != nil {
 			j.Range = &JSONRange{Filename: d.Subject.Filename, Start: JSONPos(d.Subject.Start), End: JSONPos(d.Subject.End)}
 			j.Snippet = r.jsonSnippet(d)

@@ -19,6 +19,18 @@ type Renderer struct {
 	Width int
 	// Color adds terminal escape sequences.
 	Color bool
+	// Hide are texts that must not show: asterisks of the same length stand in their place, in snippets too.
+	Hide []string
+}
+
+// veil replaces the texts to hide by as many bytes, so that what is marked stays where it is.
+func (r *Renderer) veil(s string) string {
+	for _, h := range r.Hide {
+		if h != "" {
+			s = strings.ReplaceAll(s, h, strings.Repeat("*", len(h)))
+		}
+	}
+	return s
 }
 
 const (
@@ -59,7 +71,7 @@ func (r *Renderer) text(b *bytes.Buffer, d *Diagnostic) {
 	if d.Severity == Warning {
 		head, hue = "Warning", yellow
 	}
-	fmt.Fprintf(b, "%s %s\n", r.paint(hue, head+":"), r.paint(bold, oneLine(d.Summary)))
+	fmt.Fprintf(b, "%s %s\n", r.paint(hue, head+":"), r.paint(bold, r.veil(oneLine(d.Summary))))
 	switch {
 	case d.Subject != nil:
 		r.snippet(b, d)
@@ -68,7 +80,7 @@ func (r *Renderer) text(b *bytes.Buffer, d *Diagnostic) {
 	}
 	if d.Detail != "" {
 		b.WriteString("\n")
-		b.WriteString(wrap(sanitize(d.Detail), r.Width))
+		b.WriteString(wrap(sanitize(r.veil(d.Detail)), r.Width))
 		b.WriteString("\n")
 	}
 	if d.Plugin != "" {
@@ -166,7 +178,7 @@ func (r *Renderer) lines(d *Diagnostic) (out []line, more int) {
 			break
 		}
 		if next > first && (start < last || len(out) == 0) {
-			text := strings.TrimSuffix(string(f.Bytes[start:end]), "\r")
+			text := r.veil(strings.TrimSuffix(string(f.Bytes[start:end]), "\r"))
 			if len(out) == maxSnippetLines {
 				more++
 			} else {

@@ -100,9 +100,9 @@ func (s *shape) of(subject string) []string {
 // evaluateShape tells what an evaluation will give. Which quality metrics there are without a metrics argument depends
 // on labels and outputs of the models, so all of them may be referred to.
 func (p *Program) evaluateShape(n *Node) *shape {
-	content, _ := n.Body.Content(evaluateSchema)
+	body, _ := n.Body.Content(evaluateSchema)
 	s := &shape{subjects: []string{"baseline"}, metrics: slices.Clone(alwaysMetrics)}
-	if a, ok := content.Attributes["candidates"]; ok {
+	if a, ok := body.Attributes["candidates"]; ok {
 		found, ds := p.candidates(a.Expr)
 		s.open = ds.HasErrors()
 		for _, c := range found {
@@ -110,7 +110,7 @@ func (p *Program) evaluateShape(n *Node) *shape {
 		}
 	}
 	asked := slices.Clone(qualityMetrics)
-	if a, ok := content.Attributes["metrics"]; ok {
+	if a, ok := body.Attributes["metrics"]; ok {
 		if v, hd := a.Expr.Value(p.static()); !hd.HasErrors() && v.IsWhollyKnown() && !v.IsNull() && v.CanIterateElements() {
 			asked = nil
 			for it := v.ElementIterator(); it.Next(); {
@@ -122,7 +122,7 @@ func (p *Program) evaluateShape(n *Node) *shape {
 		}
 	}
 	s.metrics = append(s.metrics, asked...)
-	if len(content.Blocks.OfType("benchmark")) > 0 {
+	if len(body.Blocks.OfType("benchmark")) > 0 {
 		s.metrics = append(s.metrics, latencyMetrics...)
 	}
 	return s
@@ -216,7 +216,7 @@ func (p *Program) candidates(e hcl.Expression) (out []candidate, ds diag.Diags) 
 // DecodeEvaluate evaluates an evaluate block, but for its ensures.
 func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
 	ctx := p.context(n, nil)
-	r, content := p.body(n.Body, evaluateSchema, ctx)
+	r, body := p.body(n.Body, evaluateSchema, ctx)
 	c := &EvaluateConfig{RuntimeRange: n.Range, rng: n.Range, ranges: map[string]hcl.Range{}, runtimes: map[string]string{}}
 	if r.ds.HasErrors() {
 		return c, p.hide(r.ds)
@@ -228,7 +228,7 @@ func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
 			wrong = fmt.Sprintf("%s is %s.", g.addr, article(g.kind))
 		}
 		if wrong != "" {
-			r.ds = r.ds.Append(diag.At(rng, "recipe/artifact", fmt.Sprintf("%s is %s", what, article(kind)), "%s Refer to one: %s.", wrong, exampleOf(kind)))
+			r.ds = r.ds.Append(diag.At(rng, "recipe/artifact", fmt.Sprintf("%s must be %s", what, article(kind)), "%s Refer to one: %s.", wrong, exampleOf(kind)))
 		}
 		if g.node == "" && e != nil {
 			if nodes := p.nodesOf(e, ctx); len(nodes) > 0 {
@@ -238,8 +238,8 @@ func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
 		return g.node, g.artifact
 	}
 	one := func(name, kind string) (string, *Artifact, hcl.Range) {
-		e := content.Attributes[name].Expr
-		v, hd := e.Value(ctx)
+		e := body.Attributes[name].Expr
+		v, hd := p.eval(e, ctx)
 		if hd.HasErrors() {
 			r.ds = r.ds.Append(coded(hd)...)
 			return "", nil, e.Range()
@@ -252,7 +252,7 @@ func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
 	c.Baseline.Name = "baseline"
 	c.Baseline.Addr, c.Baseline.Artifact, c.Baseline.Range = one("baseline", "model")
 	c.ranges["baseline"] = c.Baseline.Range
-	found, more := p.candidates(content.Attributes["candidates"].Expr)
+	found, more := p.candidates(body.Attributes["candidates"].Expr)
 	r.ds = r.ds.Append(more...)
 	for _, f := range found {
 		s := Subject{Name: f.name, Range: f.place}
@@ -262,7 +262,7 @@ func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
 	}
 	p.runtimes(c, r)
 	p.metrics(c, r)
-	ds := r.ds.Append(p.benchmark(c, content, ctx)...)
+	ds := r.ds.Append(p.benchmark(c, body, ctx)...)
 	return c, p.hide(ds)
 }
 
@@ -275,7 +275,7 @@ func (p *Program) runtimes(c *EvaluateConfig, r *reader) {
 	bad := func(code, summary, detail string, args ...any) {
 		r.ds = r.ds.Append(diag.At(a.Expr.Range(), code, summary, detail, args...))
 	}
-	v, hd := a.Expr.Value(r.ctx)
+	v, hd := p.eval(a.Expr, r.ctx)
 	if hd.HasErrors() {
 		r.ds = r.ds.Append(coded(hd)...)
 		return
@@ -337,15 +337,15 @@ func (p *Program) metrics(c *EvaluateConfig, r *reader) {
 	}
 }
 
-func (p *Program) benchmark(c *EvaluateConfig, content *hcl.BodyContent, ctx *hcl.EvalContext) diag.Diags {
-	blocks := content.Blocks.OfType("benchmark")
+func (p *Program) benchmark(c *EvaluateConfig, body *hcl.BodyContent, ctx *hcl.EvalContext) diag.Diags {
+	blocks := body.Blocks.OfType("benchmark")
 	if len(blocks) == 0 {
 		return nil
 	}
-	if len(blocks) > 1 {
-		return diag.Diags{diag.At(blocks[1].DefRange, "recipe/too-many-blocks", "A second benchmark block", "An evaluation has one.")}
-	}
 	r, _ := p.body(blocks[0].Body, benchmarkSchema, ctx)
+	if len(blocks) > 1 {
+		r.ds = r.ds.Append(diag.At(blocks[1].DefRange, "recipe/too-many-blocks", "A second benchmark block", "The first is at %s.", blocks[0].DefRange))
+	}
 	c.Benchmark = &BenchmarkConfig{Batch: r.count("batch", 1, 1), Threads: r.count("threads", 1, 1), Duration: defaultDuration}
 	if s, rng, ok := r.written("duration"); ok {
 		d, ok := parseDuration(s)
@@ -371,13 +371,13 @@ type ensureExpr struct {
 }
 
 func (p *Program) ensureExprs(n *Node) (out []ensureExpr, exprs []hcl.Expression, ds diag.Diags) {
-	content, _ := n.Body.Content(evaluateSchema)
-	for _, b := range content.Blocks.OfType("ensure") {
+	body, _ := n.Body.Content(evaluateSchema)
+	for _, b := range body.Blocks.OfType("ensure") {
 		if slices.ContainsFunc(out, func(o ensureExpr) bool { return o.name == b.Labels[0] }) {
 			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second ensure %q", b.Labels[0]), "Names are unique in an evaluation."))
 		}
-		c, hd := b.Body.Content(ensureSchema)
-		ds = ds.Append(coded(hd)...)
+		c, more := content(b.Body, ensureSchema)
+		ds = ds.Append(more...)
 		e := ensureExpr{name: b.Labels[0], rng: b.DefRange}
 		if a, ok := c.Attributes["condition"]; ok {
 			e.condition = a.Expr
@@ -400,7 +400,7 @@ func (p *Program) checkEnsures(n *Node) (ds diag.Diags) {
 	self := p.shapes[n.Name].unknown()
 	ctx := p.context(n, &self)
 	for _, e := range ensures {
-		v, hd := e.condition.Value(ctx)
+		v, hd := p.eval(e.condition, ctx)
 		ds = ds.Append(coded(hd)...)
 		if !hd.HasErrors() && v.Type() != cty.DynamicPseudoType {
 			if _, err := convert.Convert(v, cty.Bool); err != nil {
@@ -408,7 +408,7 @@ func (p *Program) checkEnsures(n *Node) (ds diag.Diags) {
 			}
 		}
 		if e.message != nil {
-			_, hd := e.message.Value(ctx)
+			_, hd := p.eval(e.message, ctx)
 			ds = ds.Append(coded(hd)...)
 		}
 	}

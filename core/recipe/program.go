@@ -33,6 +33,8 @@ type Program struct {
 	// artifacts are all artifact values in the scope by their address: a value that is not among them was made up.
 	artifacts map[string]madeBy
 	shapes    map[string]*shape
+	// broken are the places of expressions whose references lead nowhere.
+	broken map[hcl.Range]bool
 	// localAttrs are the locals by name.
 	localAttrs map[string]*hcl.Attribute
 }
@@ -51,7 +53,7 @@ func (r *Recipe) Check(given Values, types map[string]*pluginv1.StepType, plugin
 		byAddr: map[string]*Node{}, steps: map[string]*stepGroup{}, shapes: map[string]*shape{},
 		values: map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{"recipe": cty.StringVal(r.Dir)}), "local": cty.EmptyObjectVal},
 		kinds:  map[string]map[string]cty.Value{KindModel: {}, KindDataset: {}, KindStep: {}, KindEvaluate: {}},
-		roots:  map[string]cty.Value{}, artifacts: map[string]madeBy{},
+		roots:  map[string]cty.Value{}, artifacts: map[string]madeBy{}, broken: map[hcl.Range]bool{},
 	}
 	ds := p.variables(given)
 	ds = ds.Append(p.locals()...)
@@ -124,7 +126,10 @@ func (p *Program) check(n *Node) diag.Diags {
 	deps := map[string]bool{}
 	ctx := p.context(n, nil)
 	see := func(e hcl.Expression, at place) {
-		ds = ds.Append(p.checkRefs(e, at)...)
+		if more := p.checkRefs(e, at); more.HasErrors() {
+			ds = ds.Append(more...)
+			p.broken[e.Range()] = true // its value would be a follow-up
+		}
 		for _, a := range p.nodesOf(e, ctx) {
 			if a != n.Addr || n.Kind != KindEvaluate { // an evaluation's ensures may name it in full
 				deps[a] = true
@@ -134,12 +139,8 @@ func (p *Program) check(n *Node) diag.Diags {
 	for _, e := range p.expressions(n) {
 		see(e.Expression, e.place)
 	}
-	// The ensures of an evaluation may refer to anything; what they refer to must exist before they are checked. When
-	// the evaluation itself is wrong, complaints about what it does not give would be follow-ups.
-	if n.Kind == KindEvaluate && !ds.HasErrors() {
-		if _, more := p.DecodeEvaluate(n); more.HasErrors() {
-			return more
-		}
+	// The ensures of an evaluation may refer to anything; what they refer to must exist before they are checked.
+	if n.Kind == KindEvaluate {
 		_, conds, more := p.ensureExprs(n)
 		ds = ds.Append(more...)
 		for _, e := range conds {
@@ -147,9 +148,6 @@ func (p *Program) check(n *Node) diag.Diags {
 		}
 	}
 	n.Deps = slices.Sorted(maps.Keys(deps))
-	if ds.HasErrors() {
-		return ds // decoding would say the same again in the evaluator's words
-	}
 	var more diag.Diags
 	switch n.Kind {
 	case KindModel:
@@ -160,9 +158,7 @@ func (p *Program) check(n *Node) diag.Diags {
 		_, more = p.DecodeStep(n)
 	case KindEvaluate:
 		_, more = p.DecodeEvaluate(n)
-		if !more.HasErrors() {
-			more = more.Append(p.checkEnsures(n)...)
-		}
+		more = more.Append(p.checkEnsures(n)...)
 	case KindOutput:
 		_, more = p.DecodeOutput(n)
 	}
@@ -204,6 +200,15 @@ func (p *Program) context(n *Node, self *cty.Value) *hcl.EvalContext {
 		vars["self"] = *self
 	}
 	return &hcl.EvalContext{Variables: vars, Functions: p.functions}
+}
+
+// eval evaluates an expression of a node. One whose references lead nowhere is something unknown: its mistake is
+// reported.
+func (p *Program) eval(e hcl.Expression, ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
+	if p.broken[e.Range()] {
+		return cty.DynamicVal, nil
+	}
+	return e.Value(ctx)
 }
 
 // static is the scope of what is known before any step runs.

@@ -107,25 +107,33 @@ func Load(path string) (*Recipe, diag.Diags) {
 	r := &Recipe{Path: path, Dir: dir}
 	p := hclparse.NewParser()
 	for _, n := range names {
-		src, err := os.ReadFile(n)
+		src, err := readBounded(n, maxFile)
 		if err != nil {
 			ds = ds.Append(readError(n, err))
 			continue
 		}
 		var f *hcl.File
 		var hd hcl.Diagnostics
-		if strings.HasSuffix(n, ".json") {
+		isJSON := strings.HasSuffix(n, ".json")
+		if more := checkNesting(src, n, isJSON); more.HasErrors() {
+			ds = ds.Append(more...)
+			continue
+		}
+		if isJSON {
 			f, hd = p.ParseJSON(src, n)
 		} else {
 			f, hd = p.ParseHCL(src, n)
 		}
-		ds = ds.Append(coded(hd)...)
+		ds = ds.Append(firstOf(coded(hd))...)
 		if f == nil || f.Body == nil || hd.HasErrors() {
 			continue // what such a file holds cannot be told from what it was meant to hold
 		}
-		content, hd := f.Body.Content(rootSchema)
-		ds = ds.Append(coded(hd)...)
-		ds = ds.Append(r.add(content.Blocks)...)
+		if more := checkNumbers(f.Body); more.HasErrors() {
+			ds = ds.Append(more...)
+			continue
+		}
+		body, more := content(f.Body, rootSchema)
+		ds = ds.Append(more...).Append(r.add(body.Blocks)...)
 	}
 	r.Files = p.Files()
 	return r, ds
@@ -167,7 +175,7 @@ func readError(path string, err error) diag.Diagnostic {
 	if errors.Is(err, fs.ErrNotExist) {
 		return diag.Errorf("recipe/not-found", "There is no recipe "+path, "Name a file that ends in .hcl, or a folder with such files.")
 	}
-	return diag.Errorf("recipe/unreadable", "The recipe "+path+" cannot be read", "%s", err)
+	return diag.Errorf("recipe/unreadable", "The recipe "+path+" cannot be read", "The reason: %s.", cause(err))
 }
 
 // add sorts the blocks of one file into the recipe.
@@ -216,13 +224,12 @@ func (r *Recipe) header(b *hcl.Block) diag.Diags {
 		return diag.Diags{diag.At(b.DefRange, "recipe/duplicate", "A second recipe block", "The first is at %s.", r.headerAt)}
 	}
 	r.headerAt = &b.DefRange
-	content, hd := b.Body.Content(&hcl.BodySchema{
+	body, ds := content(b.Body, &hcl.BodySchema{
 		Attributes: []hcl.AttributeSchema{{Name: "description"}, {Name: "required_version"}},
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "required_plugins"}},
 	})
-	ds := coded(hd)
 	str := func(name string) (string, hcl.Range) {
-		a, ok := content.Attributes[name]
+		a, ok := body.Attributes[name]
 		if !ok {
 			return "", hcl.Range{}
 		}
@@ -232,7 +239,7 @@ func (r *Recipe) header(b *hcl.Block) diag.Diags {
 	}
 	r.Description, _ = str("description")
 	r.RequiredVersion.Text, r.RequiredVersion.Range = str("required_version")
-	for _, p := range content.Blocks {
+	for _, p := range body.Blocks {
 		attrs, hd := p.Body.JustAttributes()
 		ds = ds.Append(coded(hd)...)
 		for _, a := range sortedAttrs(attrs) {

@@ -26,6 +26,7 @@ func types() map[string]*pluginv1.StepType {
 				attr("target", `"string"`, `"auto"`, "auto", "onnxruntime-x86"),
 				attr("per_channel", `"bool"`, `true`),
 				attr("keep_float", `["list","string"]`, ""),
+				{Name: "token", Type: []byte(`"string"`), Sensitive: true},
 				{Name: "old", Type: []byte(`"string"`), Deprecated: "Use target."},
 			},
 			Blocks: []*pluginv1.NestedBlock{{Name: "layer", Nesting: pluginv1.NestedBlock_NESTING_MAP, Body: &pluginv1.Block{Attributes: []*pluginv1.Attribute{attr("bits", `"number"`, `8`)}}}},

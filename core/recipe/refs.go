@@ -41,7 +41,7 @@ type placed struct {
 	place
 }
 
-// staticPlace is where only what is known before any step runs may stand; what is a clause such as "a local is known".
+// staticPlace is where only what is known before any step runs may stand; what is a clause such as "A local is known".
 func staticPlace(what string) place {
 	return place{roots: localRoots, why: what + " before any step runs"}
 }
@@ -127,7 +127,11 @@ func (p *Program) checkRef(t hcl.Traversal, at place) diag.Diags {
 		return diag.Diags{diag.At(rng, "recipe/unknown-reference", summary, "%s", detail)}
 	}
 	if !slices.Contains(at.roots, root) {
-		return bad(fmt.Sprintf("There is no %q to refer to here", root), at.instead(root, len(t) == 1))
+		summary := fmt.Sprintf("There is no %q to refer to here", root)
+		if slices.Contains(allRoots, root) {
+			summary = fmt.Sprintf("%q may not be referred to here", root)
+		}
+		return bad(summary, at.instead(root, len(t) == 1))
 	}
 	if len(t) < 2 {
 		if root == "path" || root == "self" || root == "each" {
@@ -164,7 +168,7 @@ func (at place) instead(root string, alone bool) string {
 	case root == "self":
 		return "self is for the ensure blocks of an evaluation."
 	case at.why != "" && slices.Contains(allRoots, root):
-		return fmt.Sprintf("%s, so it refers to %s only.", strings.ToUpper(at.why[:1])+at.why[1:], strings.Join(at.roots, ", "))
+		return fmt.Sprintf("%s, so only %s may stand here.", at.why, strings.Join(at.roots, ", "))
 	}
 	s := didYouMean(root, at.roots, "A reference here starts with")
 	if alone && !strings.HasPrefix(s, "Did") {

@@ -58,6 +58,7 @@ func attributes(names ...string) *hcl.BodySchema {
 
 // reader evaluates the arguments of one body and gathers what is wrong.
 type reader struct {
+	p     *Program
 	attrs hcl.Attributes
 	ctx   *hcl.EvalContext
 	ds    diag.Diags
@@ -69,14 +70,14 @@ func (r *reader) value(name string, ty cty.Type) (cty.Value, hcl.Range, bool) {
 	if !ok {
 		return cty.NullVal(ty), hcl.Range{}, false
 	}
-	v, hd := a.Expr.Value(r.ctx)
+	v, hd := r.p.eval(a.Expr, r.ctx)
 	if hd.HasErrors() {
 		r.ds = r.ds.Append(coded(hd)...)
 		return cty.NullVal(ty), a.Expr.Range(), false
 	}
 	c, err := convert.Convert(v, ty)
 	if err != nil {
-		r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/type", fmt.Sprintf("%s has the wrong type", name), "This is %s; %s is needed: %s.", article(v.Type().FriendlyName()), article(ty.FriendlyName()), err))
+		r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/type", fmt.Sprintf("%s has the wrong type", name), "%s", mismatch(v, ty, err)))
 		return cty.NullVal(ty), a.Expr.Range(), false
 	}
 	c, _ = c.UnmarkDeep()
@@ -126,8 +127,8 @@ func (r *reader) flag(name string) bool {
 }
 
 func (p *Program) body(b hcl.Body, s *hcl.BodySchema, ctx *hcl.EvalContext) (*reader, *hcl.BodyContent) {
-	content, hd := b.Content(s)
-	return &reader{attrs: content.Attributes, ctx: ctx, ds: coded(hd)}, content
+	c, ds := content(b, s)
+	return &reader{p: p, attrs: c.Attributes, ctx: ctx, ds: ds}, c
 }
 
 // source resolves a path of the recipe.
@@ -152,7 +153,7 @@ func (r *reader) isNull(name string) bool {
 	if !ok {
 		return false
 	}
-	v, hd := a.Expr.Value(r.ctx)
+	v, hd := r.p.eval(a.Expr, r.ctx)
 	return !hd.HasErrors() && v.IsNull()
 }
 
@@ -178,7 +179,7 @@ func (r *reader) digest() string {
 // DecodeDataset evaluates a dataset block.
 func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 	ctx := p.static()
-	r, content := p.body(n.Body, datasetSchema, ctx)
+	r, body := p.body(n.Body, datasetSchema, ctx)
 	c := &DatasetConfig{}
 	c.Source, c.SourceRange = r.source(p.recipe.Dir)
 	c.SHA256 = r.digest()
@@ -187,7 +188,7 @@ func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 	c.Shuffle = r.flag("shuffle")
 	c.Seed = uint64(r.count("seed", 0, 0))
 	ds := r.ds
-	for _, b := range content.Blocks {
+	for _, b := range body.Blocks {
 		in, _ := p.body(b.Body, inputSchema, ctx)
 		x := dataset.Input{Name: b.Labels[0], Scale: in.number("scale"), Mean: in.number("mean"), Std: in.number("std")}
 		x.Field, _ = in.text("field")
@@ -219,7 +220,7 @@ func (p *Program) DecodeOutput(n *Node) (*OutputConfig, diag.Diags) {
 	if r.ds.HasErrors() || a == nil {
 		return c, p.hide(r.ds)
 	}
-	v, hd := a.Expr.Value(ctx)
+	v, hd := p.eval(a.Expr, ctx)
 	if hd.HasErrors() {
 		return c, p.hide(r.ds.Append(coded(hd)...))
 	}
@@ -243,6 +244,14 @@ func (p *Program) DecodeOutput(n *Node) (*OutputConfig, diag.Diags) {
 		c.JSON = b
 	}
 	return c, p.hide(r.ds)
+}
+
+// relative is a path as the recipe could write it.
+func (p *Program) relative(path string) string {
+	if r, err := filepath.Rel(p.recipe.Dir, path); err == nil {
+		return filepath.ToSlash(r)
+	}
+	return path
 }
 
 // outputPaths checks that no output goes over another one, or over what the recipe reads.
@@ -274,7 +283,7 @@ func (p *Program) outputPaths() (ds diag.Diags) {
 			continue
 		}
 		if why, ok := taken[c.Path]; ok {
-			ds = ds.Append(diag.At(n.Range, "recipe/output-path", fmt.Sprintf("Output %q would go over another file", n.Name), "Its path is %s, and %s. Write it elsewhere.", c.Path, why))
+			ds = ds.Append(diag.At(n.Range, "recipe/output-path", fmt.Sprintf("Output %q would go over another file", n.Name), "Its path is %s, and %s. Write it elsewhere.", p.relative(c.Path), why))
 		}
 		taken[c.Path] = n.Addr + " goes there"
 	}
@@ -298,16 +307,16 @@ func (p *Program) expressions(n *Node) (out []placed) {
 	any := place{roots: allRoots}
 	switch n.Kind {
 	case KindModel:
-		add(n.Body, modelSchema, staticPlace("a model is known"), nil)
+		add(n.Body, modelSchema, staticPlace("A model is known"), nil)
 	case KindDataset:
-		at := staticPlace("a dataset is known")
+		at := staticPlace("A dataset is known")
 		for _, b := range add(n.Body, datasetSchema, at, nil).Blocks {
 			add(b.Body, inputSchema, at, nil)
 		}
 	case KindOutput:
-		add(n.Body, outputSchema, staticPlace("where an output goes is known"), map[string]place{"value": any})
+		add(n.Body, outputSchema, staticPlace("Where an output goes is known"), map[string]place{"value": any})
 	case KindEvaluate:
-		at := staticPlace("what is measured is known")
+		at := staticPlace("What is measured is known")
 		for _, b := range add(n.Body, evaluateSchema, at, map[string]place{"dataset": any, "baseline": any, "candidates": any}).Blocks {
 			if b.Type == "benchmark" {
 				add(b.Body, benchmarkSchema, at, nil)
@@ -317,7 +326,7 @@ func (p *Program) expressions(n *Node) (out []placed) {
 		if n.spec == nil {
 			return nil
 		}
-		at := staticPlace("how a step runs is known")
+		at := staticPlace("How a step is run is known")
 		if n.each != cty.NilVal {
 			at.roots, any.roots = append(slices.Clone(at.roots), "each"), append(slices.Clone(any.roots), "each")
 		}

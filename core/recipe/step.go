@@ -97,11 +97,10 @@ func matchBody(b hcl.Body, s *pluginv1.Block, rng hcl.Range) (*schemaBody, diag.
 		}
 		want.Blocks = append(want.Blocks, h)
 	}
-	content, hd := b.Content(want)
-	ds := coded(hd)
-	m := &schemaBody{schema: s, attrs: content.Attributes, blocks: map[string][]*hcl.Block{}, nested: map[*hcl.Block]*schemaBody{}, rng: rng}
+	body, ds := content(b, want)
+	m := &schemaBody{schema: s, attrs: body.Attributes, blocks: map[string][]*hcl.Block{}, nested: map[*hcl.Block]*schemaBody{}, rng: rng}
 	for _, n := range s.GetBlocks() {
-		found := content.Blocks.OfType(n.GetName())
+		found := body.Blocks.OfType(n.GetName())
 		limit := n.GetMax()
 		if n.GetNesting() == pluginv1.NestedBlock_NESTING_SINGLE {
 			limit = 1
@@ -172,7 +171,7 @@ func (d *stepDecoder) bad(r hcl.Range, code, summary, detail string, args ...any
 
 // reserved evaluates the arguments that every step has.
 func (d *stepDecoder) reserved(n *Node, c *StepConfig) {
-	r := &reader{attrs: n.spec.core, ctx: d.ctx}
+	r := &reader{p: d.p, attrs: n.spec.core, ctx: d.ctx}
 	if a, ok := n.spec.core["runs_on"]; ok {
 		d.bad(a.NameRange, "recipe/reserved", "runs_on is reserved", "This version of Optimize runs every step on this machine. Leave it out.")
 	}
@@ -182,11 +181,11 @@ func (d *stepDecoder) reserved(n *Node, c *StepConfig) {
 		}
 	}
 	if a, ok := n.spec.core["seed"]; ok {
-		v, hd := a.Expr.Value(d.ctx)
+		v, hd := d.p.eval(a.Expr, d.ctx)
 		r.ds = r.ds.Append(coded(hd)...)
 		if seed, good := wholeNumber(v); good && !hd.HasErrors() {
 			n.Seed, c.Seed = seed, seed
-		} else if !hd.HasErrors() {
+		} else if !hd.HasErrors() && v.IsKnown() {
 			d.bad(a.Expr.Range(), "recipe/seed", "The seed is not a whole number", "It is at least 0 and less than 2^64.")
 		}
 	}
@@ -205,6 +204,9 @@ func (d *stepDecoder) reserved(n *Node, c *StepConfig) {
 		list, hd := hcl.ExprList(a.Expr)
 		r.ds = r.ds.Append(coded(hd)...)
 		for _, e := range list {
+			if d.p.broken[a.Expr.Range()] {
+				break
+			}
 			if t, hd := hcl.AbsTraversalForExpr(e); hd.HasErrors() || len(t) < 2 || !slices.Contains(nodeRoots, t.RootName()) {
 				d.bad(e.Range(), "recipe/depends-on", "depends_on lists blocks", "Write references: depends_on = [step.NAME].")
 			}
@@ -294,7 +296,7 @@ func (d *stepDecoder) attribute(s *pluginv1.Attribute, m *schemaBody) cty.Value 
 		w.Severity = diag.Warning
 		d.ds = d.ds.Append(w)
 	}
-	v, hd := a.Expr.Value(d.ctx)
+	v, hd := d.p.eval(a.Expr, d.ctx)
 	if hd.HasErrors() {
 		d.ds = d.ds.Append(coded(hd)...)
 		return cty.UnknownVal(ty)
@@ -304,12 +306,7 @@ func (d *stepDecoder) attribute(s *pluginv1.Attribute, m *schemaBody) cty.Value 
 	}
 	c, err := convert.Convert(v, ty)
 	if err != nil {
-		what := "This is " + article(v.Type().FriendlyName()) + "; " + article(ty.FriendlyName()) + " is needed"
-		if v.Type().FriendlyName() == ty.FriendlyName() {
-			what = article(ty.FriendlyName()) + " is needed"
-			what = strings.ToUpper(what[:1]) + what[1:]
-		}
-		d.bad(a.Expr.Range(), "recipe/type", fmt.Sprintf("%s has the wrong type", s.GetName()), "%s: %s.", what, err)
+		d.bad(a.Expr.Range(), "recipe/type", fmt.Sprintf("%s has the wrong type", s.GetName()), "%s", mismatch(v, ty, err))
 		return cty.UnknownVal(ty)
 	}
 	if c.IsNull() {
@@ -356,7 +353,7 @@ func (d *stepDecoder) artifact(s *pluginv1.Attribute, m *schemaBody) {
 	if !ok {
 		return
 	}
-	v, hd := a.Expr.Value(d.ctx)
+	v, hd := d.p.eval(a.Expr, d.ctx)
 	if hd.HasErrors() {
 		d.ds = d.ds.Append(coded(hd)...)
 		return

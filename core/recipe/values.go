@@ -75,21 +75,20 @@ var variableSchema = &hcl.BodySchema{
 // variable evaluates one variable but for its validations. A value that is wrong is unknown, so that what uses it has
 // no mistake of its own.
 func (p *Program) variable(b *block, given Values) (*variable, diag.Diags) {
-	content, hd := b.body.Content(variableSchema)
-	ds := coded(hd)
-	out := &variable{block: b, place: b.rng, validations: content.Blocks}
+	body, ds := content(b.body, variableSchema)
+	out := &variable{block: b, place: b.rng, validations: body.Blocks}
 	ty := cty.DynamicPseudoType
 	var defaults *typeexpr.Defaults
-	if a, ok := content.Attributes["type"]; ok {
+	if a, ok := body.Attributes["type"]; ok {
 		t, d, hd := typeexpr.TypeConstraintWithDefaults(a.Expr)
 		ds = ds.Append(coded(hd)...)
 		if !hd.HasErrors() {
 			ty, defaults = t, d
 		}
 	}
-	secret, more := staticBool(content.Attributes["sensitive"], false)
+	secret, more := staticBool(body.Attributes["sensitive"], false)
 	ds = ds.Append(more...)
-	nullable, more := staticBool(content.Attributes["nullable"], true)
+	nullable, more := staticBool(body.Attributes["nullable"], true)
 	ds = ds.Append(more...)
 	fail := func(d diag.Diagnostic) (*variable, diag.Diags) {
 		out.value, out.broken = cty.DynamicVal, true
@@ -97,7 +96,7 @@ func (p *Program) variable(b *block, given Values) (*variable, diag.Diags) {
 	}
 
 	def := cty.NilVal
-	if a, ok := content.Attributes["default"]; ok {
+	if a, ok := body.Attributes["default"]; ok {
 		v, hd := a.Expr.Value(&hcl.EvalContext{Functions: p.functions})
 		if hd.HasErrors() {
 			ds = ds.Append(coded(hd)...)
@@ -154,13 +153,12 @@ func (p *Program) variable(b *block, given Values) (*variable, diag.Diags) {
 
 // validation checks one validation block; the complaint is placed at the value when the recipe wrote it.
 func (p *Program) validation(b *hcl.Block, v *variable) diag.Diags {
-	content, hd := b.Body.Content(attributes("condition!", "error_message!"))
-	ds := coded(hd)
-	if hd.HasErrors() {
+	body, ds := content(b.Body, attributes("condition!", "error_message!"))
+	if ds.HasErrors() {
 		return ds
 	}
-	cond, msg := content.Attributes["condition"].Expr, content.Attributes["error_message"].Expr
-	at := place{roots: []string{"var", "path"}, why: "a variable is known before everything else"}
+	cond, msg := body.Attributes["condition"].Expr, body.Attributes["error_message"].Expr
+	at := place{roots: []string{"var", "path"}, why: "A variable is known before everything else"}
 	if ds = ds.Append(p.checkRefs(cond, at)...).Append(p.checkRefs(msg, at)...); ds.HasErrors() || v.broken {
 		return ds
 	}
@@ -220,7 +218,7 @@ func staticBool(a *hcl.Attribute, def bool) (bool, diag.Diags) {
 	}
 	b, err := truth(v)
 	if err != nil {
-		return def, diag.Diags{diag.At(a.Expr.Range(), "recipe/type", "true or false is needed here", "%s.", err)}
+		return def, diag.Diags{diag.At(a.Expr.Range(), "recipe/type", "true or false is needed here", "Write it without quotes.")}
 	}
 	return b, nil
 }
@@ -230,14 +228,23 @@ func staticBool(a *hcl.Attribute, def bool) (bool, diag.Diags) {
 func parseValue(text string, ty cty.Type) (cty.Value, error) {
 	if ty == cty.DynamicPseudoType || ty.IsPrimitiveType() {
 		v, err := convert.Convert(cty.StringVal(text), ty)
+		if err == nil && !sane(v) {
+			return v, fmt.Errorf("the number is too large or too small")
+		}
 		if err != nil && ty == cty.Number {
 			return v, fmt.Errorf("a number is needed")
 		}
 		return v, err
 	}
+	if _, deep := deepest([]byte(text)); deep || len(text) > maxFile {
+		return cty.NilVal, fmt.Errorf("it is too long or too deep")
+	}
 	e, hd := hclsyntax.ParseExpression([]byte(text), "value", hcl.InitialPos)
 	if hd.HasErrors() {
 		return cty.NilVal, fmt.Errorf("write it as in a recipe, in quotes for the shell (%s)", hd[0].Summary)
+	}
+	if numbersOf(e).HasErrors() {
+		return cty.NilVal, fmt.Errorf("a number is too large or too small")
 	}
 	v, hd := e.Value(nil)
 	if hd.HasErrors() {
@@ -266,7 +273,7 @@ func (p *Program) locals() diag.Diags {
 			names = append(names, a.Name)
 		}
 	}
-	at := staticPlace("a local is known")
+	at := staticPlace("A local is known")
 	vals := map[string]cty.Value{}
 	state := map[string]int{} // 1 being evaluated, 2 done
 	var path []string

@@ -45,6 +45,73 @@ func coded(hd hcl.Diagnostics) diag.Diags {
 	return ds
 }
 
+// content reads a body by a schema. What HCL does not expect and has no suggestion for is told with what may stand
+// there.
+func content(b hcl.Body, s *hcl.BodySchema) (*hcl.BodyContent, diag.Diags) {
+	c, hd := b.Content(s)
+	ds := coded(hd)
+	for i, d := range ds {
+		if strings.Contains(d.Detail, "Did you mean") {
+			continue
+		}
+		var names []string
+		switch d.Code {
+		case "recipe/unknown-argument":
+			for _, a := range s.Attributes {
+				names = append(names, a.Name)
+			}
+			if len(names) > 0 {
+				ds[i].Detail += " Arguments here are " + strings.Join(names, ", ") + "."
+			}
+		case "recipe/unknown-block":
+			for _, b := range s.Blocks {
+				names = append(names, b.Type)
+			}
+			if len(names) > 0 {
+				ds[i].Detail += " Blocks here are " + strings.Join(names, ", ") + "."
+			}
+		}
+	}
+	return c, ds
+}
+
+// mismatch says that a value is not of the type that is needed.
+func mismatch(v cty.Value, ty cty.Type, err error) string {
+	have, need := v.Type().FriendlyName(), ty.FriendlyName()
+	if ty == cty.Bool {
+		need = "true or false"
+	} else {
+		need = article(need)
+	}
+	switch {
+	case ty.IsPrimitiveType() && v.Type() == ty:
+		return need + " is needed: " + err.Error() + "."
+	case ty.IsPrimitiveType():
+		return "This is " + article(have) + "; " + need + " is needed."
+	case have == ty.FriendlyName() || v.Type().IsObjectType() || v.Type().IsTupleType() || v.Type().IsCollectionType():
+		return "It should be " + need + ": " + err.Error() + "."
+	}
+	return "This is " + article(have) + "; " + need + " is needed."
+}
+
+// firstOf drops what the parser repeats: one quote too few makes every later line wrong in the same way.
+func firstOf(ds diag.Diags) diag.Diags {
+	var out diag.Diags
+	said := map[string]bool{}
+	at := map[hcl.Pos]bool{}
+	for _, d := range ds {
+		if said[d.Summary] || d.Subject != nil && at[d.Subject.Start] {
+			continue
+		}
+		said[d.Summary] = true
+		if d.Subject != nil {
+			at[d.Subject.Start] = true
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
 // shortestSecret is the length below which a sensitive text is not searched for: replacing a single letter everywhere
 // would hide nothing and spoil every message.
 const shortestSecret = 3
@@ -57,8 +124,11 @@ func (r *Recipe) keepSecret(v cty.Value) {
 			return true, nil
 		}
 		if s, err := convert.Convert(v, cty.String); err == nil {
-			if s := s.AsString(); len(s) >= shortestSecret && !slices.Contains(r.secrets, s) {
-				r.secrets = append(r.secrets, s)
+			// Snippets show line by line, so each line of a long text is a secret of its own.
+			for _, s := range append(strings.Split(s.AsString(), "\n"), s.AsString()) {
+				if len(s) >= shortestSecret && !slices.Contains(r.secrets, s) {
+					r.secrets = append(r.secrets, s)
+				}
 			}
 		}
 		return true, nil
