@@ -89,7 +89,7 @@ func (s *Session) missing(ctx context.Context, n *recipe.Node, a *Action, e eval
 	for _, m := range r.GetMissing() {
 		a.Missing = append(a.Missing, Missing{m.GetWhat(), m.GetCommand()})
 	}
-	return diag.FromPlugin(r.GetDiagnostics(), n.Body, e.Name(), n.Addr)
+	return s.Diagnostics(n, e.Name(), r.GetDiagnostics())
 }
 
 // EvaluateSpec turns the recipe's evaluation into a specification; after names what does not exist yet.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	ctymsgpack "github.com/zclconf/go-cty/cty/msgpack"
@@ -32,6 +33,7 @@ type Session struct {
 	ReuseBenchmarks bool
 
 	mu      sync.Mutex // guards Program's scope
+	origins sync.Map   // path of a blob → the user's file, for messages
 	planned sync.Map   // digest of a PlanRequest → *pluginv1.PlanResponse: a plugin is asked once
 }
 
@@ -110,6 +112,7 @@ func (s *Session) model(ctx context.Context, n *recipe.Node, a *Action) diag.Dia
 	if art.Size == 0 {
 		return diag.Diags{diag.At(c.SourceRange, "recipe/model-source", "The model file is empty", "%s has 0 bytes.", c.Source)}
 	}
+	s.origins.Store(art.Path, c.Source)
 	art.Kind, art.Format = "model", format
 	s.SetOutputs(n, map[string]cache.Artifact{"": art}, nil)
 	return ds
@@ -259,7 +262,26 @@ func (s *Session) ask(ctx context.Context, n *recipe.Node, plugin string, req *p
 		return nil, fail(n, fmt.Sprintf("Plugin %s could not plan %s", plugin, n.Addr), err)
 	}
 	s.planned.Store(key, resp)
-	return resp, diag.FromPlugin(resp.GetDiagnostics(), n.Body, plugin, n.Addr)
+	return resp, s.Diagnostics(n, plugin, resp.GetDiagnostics())
+}
+
+// Diagnostics turns what a plugin said about a node into diagnostics in the user's words: where a plugin names the copy
+// of a file in the store, the user's own file stands instead.
+func (s *Session) Diagnostics(n *recipe.Node, plugin string, in []*pluginv1.Diagnostic) diag.Diags {
+	ds := diag.FromPlugin(in, n.Body, plugin, n.Addr)
+	for i := range ds {
+		ds[i].Summary, ds[i].Detail = s.Readable(ds[i].Summary), s.Readable(ds[i].Detail)
+	}
+	return ds
+}
+
+// Readable replaces the paths of blobs by the user's files.
+func (s *Session) Readable(text string) string {
+	s.origins.Range(func(blob, file any) bool {
+		text = strings.ReplaceAll(text, blob.(string), file.(string))
+		return true
+	})
+	return text
 }
 
 func (s *Session) output(n *recipe.Node, a *Action) diag.Diags {

@@ -74,7 +74,7 @@ func (r *Runner) dataset(ctx context.Context, n *recipe.Node, a *plan.Action, ac
 		case err != nil:
 			return nil, r.report(asDiags(n, "The dataset cannot be read", err))
 		}
-		result, err := json.Marshal(info)
+		result, err := json.Marshal(map[string]any{"samples": info.Samples, "fields": info.Fields, "labels": info.HasLabel})
 		if err != nil {
 			return nil, err
 		}
@@ -118,7 +118,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		req.RunId, req.OutDir, req.ScratchDir = r.ID+"/"+n.Addr, txn.OutDir, txn.ScratchDir
 		started := time.Now()
 		done, pds, err := p.Apply(ctx, req, func(e *pluginv1.ApplyEvent) { r.pluginEvent(n.Addr, e) })
-		ds := diag.FromPlugin(pds, n.Body, a.Plugin, n.Addr)
+		ds := s.Diagnostics(n, a.Plugin, pds)
 		switch {
 		case ctx.Err() == context.DeadlineExceeded:
 			return nil, r.report(ds.Append(diag.At(n.Range, "run/timeout", n.Addr+" took longer than its timeout", "It was stopped after %s.", n.Timeout)))
@@ -221,7 +221,7 @@ func (r *Runner) evaluate(ctx context.Context, n *recipe.Node, act *report.Actio
 	var p *evaluate.Problem
 	switch {
 	case errors.As(err, &p):
-		d := diag.At(c.RangeOf(p.Subject), "evaluate/failed", p.Diagnostic.GetSummary(), "%s", p.Diagnostic.GetDetail())
+		d := diag.At(c.RangeOf(p.Subject), "evaluate/failed", s.Readable(p.Diagnostic.GetSummary()), "%s", s.Readable(p.Diagnostic.GetDetail()))
 		d.Step = n.Addr
 		return r.report(diag.Diags{d})
 	case err != nil:
