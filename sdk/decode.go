@@ -28,7 +28,7 @@ func (t *StepType) decode(v *pluginv1.Value, inputs map[string]*pluginv1.Artifac
 	if len(v.GetMsgpack()) == 0 {
 		return decoded{}, nil, fmt.Errorf("the host sent no configuration for step %q", t.spec.Name)
 	}
-	val, err := ctymsgpack.Unmarshal(v.GetMsgpack(), t.schema.typ)
+	val, err := pluginv1.DecodeValue(v, t.schema.typ)
 	if err != nil {
 		return decoded{}, nil, fmt.Errorf("the host sent a configuration for step %q that does not fit its schema: %w", t.spec.Name, err)
 	}
@@ -241,7 +241,7 @@ func (d *decoder) notWhole(v cty.Value, path []any) {
 	case !n.IsInt():
 		d.fail(path, "%s is not a whole number", n.Text('g', 10))
 	case n.Sign() < 0:
-		d.fail(path, "%s is too small", n.Text('f', 0))
+		d.fail(path, "%s is too small", n.Text('g', 10))
 	default:
 		d.fail(path, "%s is too large", n.Text('g', 10))
 	}
