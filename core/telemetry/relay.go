@@ -77,14 +77,3 @@ func (r *relay) close() {
 	}
 }
 
-// SocketDir makes a folder for unix sockets that only its owner may enter. A socket's path has at most 103 bytes on
-// macOS, and the temporary folder's own may use up most of them.
-func SocketDir(prefix string) (string, error) {
-	base := os.TempDir()
-	if st, err := os.Stat("/tmp"); len(base) > 40 && err == nil && st.IsDir() && runtime.GOOS != "windows" {
-		if dir, err := os.MkdirTemp("/tmp", prefix); err == nil {
-			return dir, nil
-		}
-	}
-	return os.MkdirTemp(base, prefix) // mode 0700
-}
