@@ -3,6 +3,7 @@
 package sdk
 
 import (
+	"errors"
 	"os"
 	"strconv"
 
@@ -25,8 +26,7 @@ func takeStdio() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer null.Close()
-	if err := dup2(int(null.Fd()), 0); err != nil {
+	if err := errors.Join(dup2(int(null.Fd()), 0), null.Close()); err != nil {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "stdout"), nil

@@ -76,4 +76,3 @@ func (r *relay) close() {
 		_ = os.RemoveAll(r.dir)
 	}
 }
-
