@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/zclconf/go-cty/cty"
 	ctymsgpack "github.com/zclconf/go-cty/cty/msgpack"
 	"google.golang.org/protobuf/proto"
 
@@ -213,7 +214,7 @@ func (s *Session) step(ctx context.Context, n *recipe.Node, a *Action) diag.Diag
 		a.Inputs[attr] = cache.Artifact{Kind: art.Kind, Format: art.Format, Path: art.Path, Digest: art.Digest, Size: art.Size}
 	}
 	slices.Sort(a.After)
-	resp, pds := s.ask(ctx, n, name, req)
+	resp, pds := s.ask(ctx, n, name, req, plain, c.ConfigType)
 	ds = ds.Append(pds...)
 	if ds.HasErrors() {
 		return ds
@@ -243,7 +244,7 @@ func (s *Session) step(ctx context.Context, n *recipe.Node, a *Action) diag.Diag
 }
 
 // ask has a plugin plan a step, once for each request.
-func (s *Session) ask(ctx context.Context, n *recipe.Node, plugin string, req *pluginv1.PlanRequest) (*pluginv1.PlanResponse, diag.Diags) {
+func (s *Session) ask(ctx context.Context, n *recipe.Node, plugin string, req *pluginv1.PlanRequest, config cty.Value, ty cty.Type) (*pluginv1.PlanResponse, diag.Diags) {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
 	if err != nil {
 		return nil, fail(n, "The step cannot be planned", err)
@@ -257,12 +258,21 @@ func (s *Session) ask(ctx context.Context, n *recipe.Node, plugin string, req *p
 	if err != nil {
 		return nil, fail(n, fmt.Sprintf("Plugin %s does not start", plugin), err)
 	}
+	// The schema was checked without a process; what only the plugin knows is asked now that it runs anyway.
+	checked, err := p.Validate(ctx, req.GetStepType(), config, ty)
+	if err != nil {
+		return nil, fail(n, fmt.Sprintf("Plugin %s could not check %s", plugin, n.Addr), err)
+	}
+	said := s.Diagnostics(n, plugin, checked)
+	if said.HasErrors() {
+		return nil, said
+	}
 	resp, err := p.Plan(ctx, req)
 	if err != nil {
 		return nil, fail(n, fmt.Sprintf("Plugin %s could not plan %s", plugin, n.Addr), err)
 	}
 	s.planned.Store(key, resp)
-	return resp, s.Diagnostics(n, plugin, resp.GetDiagnostics())
+	return resp, said.Append(s.Diagnostics(n, plugin, resp.GetDiagnostics())...)
 }
 
 // Diagnostics turns what a plugin said about a node into diagnostics in the user's words: where a plugin names the copy
