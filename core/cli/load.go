@@ -160,7 +160,7 @@ func (w *work) prepare(withRun bool) error {
 		return err
 	}
 	w.manager = host.NewManager(host.Options{
-		RunDir: logs, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), MemoDir: filepath.Join(w.store.Dir(), "plugins"),
+		Version: w.app.Version, RunDir: logs, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), MemoDir: filepath.Join(w.store.Dir(), "plugins"),
 	})
 	w.registry = plan.NewRegistry(w.manager, refs)
 	return nil

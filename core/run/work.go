@@ -9,7 +9,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
-	ctymsgpack "github.com/zclconf/go-cty/cty/msgpack"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/optimize-hcl/optimize/core/cache"
@@ -176,7 +175,7 @@ func resultJSON(n *recipe.Node, done *pluginv1.Done) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := ctymsgpack.Unmarshal(b, ty)
+	v, err := pluginv1.DecodeValue(done.GetResult(), ty)
 	if err != nil {
 		return nil, err
 	}
