@@ -8,7 +8,9 @@ import (
 
 // Estimate is a point estimate with the bounds of its 95% interval.
 type Estimate struct {
-	Point, Low, High float64
+	Point float64 `json:"point"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
 }
 
 const (

@@ -62,7 +62,11 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 	w.registry.Warm(ctx, w.plugins()...)
 	// The whole plan is made first, so that a mistake in the last step shows before the first one runs.
 	p, ds := w.session.Build(ctx)
-	if ds.HasErrors() && ctx.Err() == nil {
+	if ctx.Err() != nil {
+		endRun(span, "cancellation")
+		return diag.Errorf("run/stopped", "Stopped by a signal", "Nothing was run. Apply again.")
+	}
+	if ds.HasErrors() {
 		endRun(span, "failure")
 		a.printDiags(ds, w.recipe.Files)
 		return errPrinted
@@ -76,11 +80,17 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 		Session: w.session, Tracer: w.tracing.Tracer(), Sink: view.event, ID: w.runID, Parallelism: f.parallelism, PublishFailed: f.publishFailed,
 	}
 	rec, ds := r.Run(ctx)
+	if rec.Status == "stopped" {
+		ds = nil // what the stop broke off is no mistake of the recipe
+	}
 	rec.TraceID = span.SpanContext().TraceID().String()
 	endRun(span, map[string]string{"ok": "success", "failed": "failure", "ensure_failed": "failure", "stopped": "cancellation"}[rec.Status])
 	view.done()
 	werr := rec.Write(w.runDir)
 	closed()
+	if err := w.tracing.UploadError(); err != nil {
+		fmt.Fprintf(a.stderr, "Warning: not all spans reached the collector: %s\n", err)
+	}
 	if a.json {
 		if len(ds) > 0 {
 			doc := (&diag.Renderer{Files: w.recipe.Files}).Document(ds.Sorted())
@@ -205,7 +215,11 @@ func (v *view) event(e run.Event) {
 		}
 	case "end":
 		word := map[string]string{"done": v.style.Green("done  "), "cached": v.style.Green("cached"), "failed": v.style.Red("FAILED"), "skipped": v.style.Faint("skip  "), "stopped": v.style.Yellow("stop  ")}[e.Status]
-		fmt.Fprintf(w, "  %s %s %s\n", word, e.Addr, v.style.Faint(round(e.Duration).String()))
+		took := ""
+		if e.Status == "done" || e.Status == "cached" || e.Status == "failed" {
+			took = " " + v.style.Faint(round(e.Duration).String())
+		}
+		fmt.Fprintf(w, "  %s %s%s\n", word, e.Addr, took)
 	case "evaluation":
 		fmt.Fprintln(w)
 		report.Table(w, v.style, e.Evaluation)

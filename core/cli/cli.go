@@ -104,6 +104,8 @@ func (a *app) signals(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	c := make(chan os.Signal, 2)
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	// A reader that goes away (apply | head) must not end the run in the middle: writes fail, the work goes on.
+	signal.Ignore(syscall.SIGPIPE)
 	go func() {
 		if _, ok := <-c; !ok {
 			return

@@ -38,13 +38,14 @@ const receiptName = "install.json"
 
 // Result is an installed runtime.
 type Result struct {
-	Name, Version string
+	Name    string `json:"name"`
+	Version string `json:"version"`
 	// Dir is absolute.
-	Dir string
+	Dir string `json:"dir"`
 	// Library is the path of the shared library.
-	Library string
+	Library string `json:"library"`
 	// Fresh is set when this call installed it.
-	Fresh bool
+	Fresh bool `json:"fresh"`
 }
 
 // Options say what to install and where from.

@@ -132,9 +132,7 @@ func (s *Session) dataset(n *recipe.Node, a *Action) diag.Diags {
 		return diag.Diags{diag.At(c.SourceRange, "recipe/dataset-digest", "The dataset is not the one that the recipe names",
 			"Its SHA-256 is %s; sha256 says %s.", digest, c.SHA256)}
 	}
-	spec := c.Spec
-	spec.Source = ""
-	config, err := json.Marshal(spec)
+	config, err := json.Marshal(datasetArguments(c))
 	if err != nil {
 		return fail(n, "The dataset cannot be planned", err)
 	}
@@ -144,6 +142,15 @@ func (s *Session) dataset(n *recipe.Node, a *Action) diag.Diags {
 	}
 	s.lookup(n, a)
 	return ds
+}
+
+// datasetArguments are the arguments of a dataset that its bytes depend on, under the recipe's names.
+func datasetArguments(c *recipe.DatasetConfig) map[string]any {
+	inputs := map[string]any{}
+	for _, in := range c.Inputs {
+		inputs[in.Name] = map[string]any{"field": in.Field, "scale": in.Scale, "mean": in.Mean, "std": in.Std, "dtype": in.DType}
+	}
+	return map[string]any{"label": c.Label, "limit": c.Limit, "shuffle": c.Shuffle, "seed": c.Seed, "input": inputs}
 }
 
 // RecordName is the name under which a node's runs are compared: its address in this recipe.

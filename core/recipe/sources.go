@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -80,7 +81,11 @@ func (r *reader) value(name string, ty cty.Type) (cty.Value, hcl.Range, bool) {
 		r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/type", fmt.Sprintf("%s has the wrong type", name), "%s", mismatch(v, ty, err)))
 		return cty.NullVal(ty), a.Expr.Range(), false
 	}
-	c, _ = c.UnmarkDeep()
+	if c.ContainsMarked() {
+		// Paths, names and sizes stand in messages, plans and records.
+		r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/sensitive", fmt.Sprintf("%s may not be sensitive", name), "It is shown in messages, plans and records. Use a value that is not sensitive."))
+		return cty.NullVal(ty), a.Expr.Range(), false
+	}
 	return c, a.Expr.Range(), !c.IsNull() && c.IsWhollyKnown()
 }
 
@@ -99,11 +104,15 @@ func (r *reader) written(name string) (string, hcl.Range, bool) {
 }
 
 func (r *reader) number(name string) *float64 {
-	v, _, ok := r.value(name, cty.Number)
+	v, rng, ok := r.value(name, cty.Number)
 	if !ok {
 		return nil
 	}
 	f, _ := v.AsBigFloat().Float64()
+	if math.IsInf(f, 0) {
+		r.ds = r.ds.Append(diag.At(rng, "recipe/number", name+" is not finite", "It is divided by zero, or larger than any float64."))
+		return nil
+	}
 	return &f
 }
 
