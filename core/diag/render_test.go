@@ -184,6 +184,22 @@ func TestDiags(t *testing.T) {
 	}
 }
 
+func TestHide(t *testing.T) {
+	files, _ := parse(t)
+	r := Renderer{Files: files, Hide: []string{"digits", ""}}
+	ds := Diags{{Summary: "no digits", Detail: "the digits\n  digits", Subject: rangeOf(t, "model.digits")}}
+	var b bytes.Buffer
+	if err := r.Text(&b, ds); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.JSON(&b, ds); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "digits") || !strings.Contains(b.String(), "  model  = model.******\n      │            ^^^^^^^^^^^^") {
+		t.Error(b.String())
+	}
+}
+
 // path makes a path: a string is an attribute, a string with a # before it a key, an int an index.
 func path(steps ...any) []*pluginv1.PathStep {
 	var out []*pluginv1.PathStep

@@ -274,11 +274,3 @@ func TestLoadErrors(t *testing.T) {
 		t.Error(ds)
 	}
 }
-
-func FuzzCheck(f *testing.F) {
-	f.Add(good)
-	f.Add("step \"quantize_static\" \"q\" { model = step.q.model }")
-	f.Add("variable \"v\" { type = list(number) }\nlocals { a = local.a }")
-	f.Add("evaluate \"e\" { candidates = { a = 1, b = 2 } }")
-	f.Fuzz(func(t *testing.T, src string) { check(t, src, nil) })
-}

@@ -214,7 +214,7 @@ func staticBool(a *hcl.Attribute, def bool) (bool, diag.Diags) {
 	}
 	v, hd := a.Expr.Value(nil)
 	if hd.HasErrors() {
-		return def, diag.FromHCL(hd)
+		return def, coded(hd)
 	}
 	b, err := truth(v)
 	if err != nil {
