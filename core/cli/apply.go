@@ -93,7 +93,7 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 	}
 	if a.json {
 		if len(ds) > 0 {
-			doc := (&diag.Renderer{Files: w.recipe.Files}).Document(ds.Sorted())
+			doc := (&diag.Renderer{Files: w.recipe.Files, Hide: a.secrets}).Document(ds.Sorted())
 			view.event(run.Event{Type: "diagnostic", Time: time.Now().UTC(), Diagnostics: doc.Diagnostics})
 		}
 		view.event(run.Event{Type: "result", Time: time.Now().UTC(), Run: rec})

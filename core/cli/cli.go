@@ -38,7 +38,8 @@ type app struct {
 	stdout, stderr io.Writer
 	json           bool
 	noColor        bool
-	exit           int // set by a command that ends with something else than 0 without an error to print
+	secrets        []string // texts that no message may show
+	exit           int      // set by a command that ends with something else than 0 without an error to print
 }
 
 // errPrinted ends a command whose errors have been written already.

@@ -111,6 +111,7 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 	}
 	ds = ds.Append(w.registry.CheckRequired(rec, a.Version)...)
 	prog, cds := rec.Check(values, types, w.registry.Names())
+	a.secrets = rec.Secrets()
 	ds = ds.Append(cds...)
 	if ds.HasErrors() || prog == nil {
 		w.close(ctx)
@@ -119,6 +120,14 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 	}
 	if len(ds) > 0 {
 		a.printDiags(ds, rec.Files)
+	}
+	if env := prog.Env(); len(env) > 0 {
+		// What was asked so far is remembered; the plugins that work see what their steps name.
+		w.manager.Close(ctx)
+		if err := w.startManager(env); err != nil {
+			w.close(ctx)
+			return nil, err
+		}
 	}
 	w.session = &plan.Session{
 		Recipe: rec, Program: prog, Registry: w.registry, Store: w.store, Version: a.Version, Platform: platform(),
@@ -143,7 +152,6 @@ func (w *work) prepare(withRun bool) error {
 	if w.store, err = cache.Open(dir); err != nil {
 		return err
 	}
-	logs := ""
 	if withRun {
 		if err := w.makeRunDir(); err != nil {
 			return err
@@ -153,14 +161,18 @@ func (w *work) prepare(withRun bool) error {
 		}); err != nil {
 			return err
 		}
-		logs = w.runDir
 	}
+	return w.startManager(nil)
+}
+
+// startManager knows the plugins at hand, none of them started; env are further variables that they see.
+func (w *work) startManager(env []string) error {
 	refs, err := w.app.refs(w.store)
 	if err != nil {
 		return err
 	}
 	w.manager = host.NewManager(host.Options{
-		Version: w.app.Version, RunDir: logs, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), MemoDir: filepath.Join(w.store.Dir(), "plugins"),
+		Version: w.app.Version, RunDir: w.runDir, Env: env, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), MemoDir: filepath.Join(w.store.Dir(), "plugins"),
 	})
 	w.registry = plan.NewRegistry(w.manager, refs)
 	return nil
@@ -226,7 +238,7 @@ func (w *work) close(ctx context.Context) {
 // printDiags writes diagnostics to stderr, or with --json as a document to stdout.
 func (a *app) printDiags(ds diag.Diags, files map[string]*hcl.File) {
 	ds = ds.Sorted()
-	r := &diag.Renderer{Files: files, Width: 100, Color: a.color(a.stderr)}
+	r := &diag.Renderer{Files: files, Width: 100, Color: a.color(a.stderr), Hide: a.secrets}
 	if a.json {
 		_ = r.JSON(a.stdout, ds)
 		return

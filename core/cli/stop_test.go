@@ -22,7 +22,7 @@ func TestInterrupt(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep([]time.Duration{30, 250, 900}[i] * time.Millisecond)
+		time.Sleep([]time.Duration{80, 250, 900}[i] * time.Millisecond)
 		if err := c.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}

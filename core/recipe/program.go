@@ -109,6 +109,22 @@ func (p *Program) makeNodes() (ds diag.Diags) {
 // Nodes gives the nodes, each after what it depends on.
 func (p *Program) Nodes() []*Node { return p.nodes }
 
+// Env gives the variables of the environment that steps name for their plugins, sorted.
+func (p *Program) Env() []string {
+	names := map[string]bool{}
+	for _, n := range p.nodes {
+		if n.Kind != KindStep {
+			continue
+		}
+		if c, ds := p.DecodeStep(n); !ds.HasErrors() && c != nil {
+			for _, e := range c.Env {
+				names[e] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
 // Plugins gives the plugins that the steps need, and those that evaluations name as runtimes, sorted.
 func (p *Program) Plugins() []string {
 	names := map[string]bool{}
