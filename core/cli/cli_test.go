@@ -57,58 +57,67 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/script",
-		UpdateScripts: os.Getenv("OPTIMIZE_UPDATE_GOLDEN") != "",
-		Setup: func(e *testscript.Env) error {
-			e.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
-			e.Setenv("HOME", e.WorkDir)
-			e.Setenv("OPTIMIZE_CACHE", filepath.Join(e.WorkDir, ".cache"))
-			e.Setenv("OPTIMIZE_DATA", data)
-			e.Setenv("OPTIMIZE_ONNXRUNTIME", os.Getenv("OPTIMIZE_ONNXRUNTIME"))
-			return nil
-		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			// fixture DIR puts the digit recipe's files there.
-			"fixture": func(ts *testscript.TestScript, _ bool, args []string) {
-				dir := ts.MkAbs(args[0])
-				ts.Check(os.MkdirAll(dir, 0o755))
-				for _, f := range []string{"recipe.hcl", "digits.onnx", "mnist-train.npz", "mnist-test.npz"} {
-					to := filepath.Join(dir, f)
-					if _, err := os.Stat(to); err == nil {
-						continue // the script brings its own
-					}
-					b, err := os.ReadFile(filepath.Join(digits, f))
-					ts.Check(err)
-					ts.Check(os.WriteFile(to, b, 0o644))
-				}
-			},
-			// exits CODE COMMAND... runs a command that must end with that code, and without a stack trace.
-			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
-				want, err := strconv.Atoi(args[0])
-				ts.Check(err)
-				got := 0
-				if err := ts.Exec(args[1], args[2:]...); err != nil {
-					var ee *exec.ExitError
-					if !asExit(err, &ee) {
-						ts.Fatalf("%v", err)
-					}
-					got = ee.ExitCode()
-				}
-				if got != want {
-					ts.Fatalf("exit code %d, want %d", got, want)
-				}
-			},
-			// edit FILE OLD NEW replaces text that must be there.
-			"edit": func(ts *testscript.TestScript, _ bool, args []string) {
-				edit(ts, ts.MkAbs(args[0]), args[1], args[2])
-			},
-			// cut FILE N keeps the first N bytes.
-			"cut": func(ts *testscript.TestScript, _ bool, args []string) {
-				n, err := strconv.ParseInt(args[1], 10, 64)
-				ts.Check(err)
-				ts.Check(os.Truncate(ts.MkAbs(args[0]), n))
-			},
-		},
-	})
+	// One folder an area: go test -run TestScripts/cache
+	areas, err := os.ReadDir("testdata/script")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, area := range areas {
+		t.Run(area.Name(), func(t *testing.T) {
+			testscript.Run(t, testscript.Params{
+				Dir:           filepath.Join("testdata/script", area.Name()),
+				UpdateScripts: os.Getenv("OPTIMIZE_UPDATE_GOLDEN") != "",
+				Setup: func(e *testscript.Env) error {
+					e.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
+					e.Setenv("HOME", e.WorkDir)
+					e.Setenv("OPTIMIZE_CACHE", filepath.Join(e.WorkDir, ".cache"))
+					e.Setenv("OPTIMIZE_DATA", data)
+					e.Setenv("OPTIMIZE_ONNXRUNTIME", os.Getenv("OPTIMIZE_ONNXRUNTIME"))
+					return nil
+				},
+				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+					// fixture DIR puts the digit recipe's files there.
+					"fixture": func(ts *testscript.TestScript, _ bool, args []string) {
+						dir := ts.MkAbs(args[0])
+						ts.Check(os.MkdirAll(dir, 0o755))
+						for _, f := range []string{"recipe.hcl", "digits.onnx", "mnist-train.npz", "mnist-test.npz"} {
+							to := filepath.Join(dir, f)
+							if _, err := os.Stat(to); err == nil {
+								continue // the script brings its own
+							}
+							b, err := os.ReadFile(filepath.Join(digits, f))
+							ts.Check(err)
+							ts.Check(os.WriteFile(to, b, 0o644))
+						}
+					},
+					// exits CODE COMMAND... runs a command that must end with that code, and without a stack trace.
+					"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+						want, err := strconv.Atoi(args[0])
+						ts.Check(err)
+						got := 0
+						if err := ts.Exec(args[1], args[2:]...); err != nil {
+							var ee *exec.ExitError
+							if !asExit(err, &ee) {
+								ts.Fatalf("%v", err)
+							}
+							got = ee.ExitCode()
+						}
+						if got != want {
+							ts.Fatalf("exit code %d, want %d", got, want)
+						}
+					},
+					// edit FILE OLD NEW replaces text that must be there.
+					"edit": func(ts *testscript.TestScript, _ bool, args []string) {
+						edit(ts, ts.MkAbs(args[0]), args[1], args[2])
+					},
+					// cut FILE N keeps the first N bytes.
+					"cut": func(ts *testscript.TestScript, _ bool, args []string) {
+						n, err := strconv.ParseInt(args[1], 10, 64)
+						ts.Check(err)
+						ts.Check(os.Truncate(ts.MkAbs(args[0]), n))
+					},
+				},
+			})
+		})
+	}
 }
