@@ -16,6 +16,9 @@ import (
 // binary is the real command, built once; the tests run it as a user would.
 var binary string
 
+// plugins is a folder with a third-party plugin, optimize-plugin-demo.
+var plugins string
+
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "optimize-cli-")
@@ -29,6 +32,13 @@ func TestMain(m *testing.M) {
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "the command does not build:", err)
+			return 1
+		}
+		plugins = filepath.Join(dir, "plugins")
+		demo := exec.Command("go", "build", "-o", filepath.Join(plugins, "optimize-plugin-demo"), "./testdata/demoplugin")
+		demo.Stdout, demo.Stderr = os.Stderr, os.Stderr
+		if err := demo.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "the demo plugin does not build:", err)
 			return 1
 		}
 		return m.Run()
@@ -72,6 +82,7 @@ func TestScripts(t *testing.T) {
 					e.Setenv("HOME", e.WorkDir)
 					e.Setenv("OPTIMIZE_CACHE", filepath.Join(e.WorkDir, ".cache"))
 					e.Setenv("OPTIMIZE_DATA", data)
+					e.Setenv("OPTIMIZE_PLUGINS", plugins)
 					e.Setenv("OPTIMIZE_ONNXRUNTIME", os.Getenv("OPTIMIZE_ONNXRUNTIME"))
 					return nil
 				},

@@ -18,6 +18,7 @@ import (
 	"github.com/optimize-hcl/optimize/core/cache"
 	"github.com/optimize-hcl/optimize/core/diag"
 	"github.com/optimize-hcl/optimize/core/host"
+	"github.com/optimize-hcl/optimize/core/install"
 	"github.com/optimize-hcl/optimize/core/plan"
 	"github.com/optimize-hcl/optimize/core/recipe"
 	"github.com/optimize-hcl/optimize/core/telemetry"
@@ -104,6 +105,11 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 		w.ctx, w.span = w.tracing.StartRun(ctx, filepath.Base(path), w.runID)
 		ctx = w.ctx
 	}
+	if more := w.addThirdParty(ctx); more.HasErrors() {
+		w.close(ctx)
+		a.printDiags(ds.Append(more...), rec.Files)
+		return nil, errPrinted
+	}
 	types, err := w.registry.StepTypes(ctx)
 	if err != nil {
 		w.close(ctx)
@@ -127,6 +133,11 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 		if err := w.startManager(env); err != nil {
 			w.close(ctx)
 			return nil, err
+		}
+		if more := w.addThirdParty(ctx); more.HasErrors() {
+			w.close(ctx)
+			a.printDiags(more, rec.Files)
+			return nil, errPrinted
 		}
 	}
 	w.session = &plan.Session{
@@ -178,7 +189,15 @@ func (w *work) startManager(env []string) error {
 	return nil
 }
 
-// refs are the plugins at hand: the bundled ones.
+// addThirdParty finds the plugins that the recipe requires and that are not bundled.
+func (w *work) addThirdParty(ctx context.Context) diag.Diags {
+	return w.registry.AddThirdParty(ctx, w.recipe.RequiredPlugins, install.PluginDirs(os.Getenv), func(path string) (string, error) {
+		digest, _, err := w.store.HashFile(path)
+		return digest, err
+	})
+}
+
+// refs are the bundled plugins.
 func (a *app) refs(store *cache.Store) ([]host.Ref, error) {
 	exe, err := os.Executable()
 	if err != nil {

@@ -27,6 +27,7 @@ type Registry struct {
 	mu        sync.Mutex
 	described map[string]*pluginv1.DescribeResponse
 	failed    map[string]error
+	looked    []string
 }
 
 // NewRegistry gives a registry of the plugins refs, whose names must differ.
@@ -36,6 +37,38 @@ func NewRegistry(m *host.Manager, refs []host.Ref) *Registry {
 		r.refs[ref.Name] = ref
 	}
 	return r
+}
+
+// AddThirdParty finds the plugins that a recipe requires and that are not bundled, in the folders dirs. Their versions are
+// asked of them. A plugin that is nowhere is left to [Registry.CheckRequired]. digest gives the SHA-256 of a file.
+func (r *Registry) AddThirdParty(ctx context.Context, required []recipe.RequiredPlugin, dirs []string, digest func(path string) (string, error)) diag.Diags {
+	var ds diag.Diags
+	r.looked = dirs
+	for _, p := range required {
+		if _, ok := r.refs[p.Name]; ok {
+			continue
+		}
+		path, ok := install.FindPlugin(dirs, p.Name)
+		if !ok {
+			continue
+		}
+		sum, err := digest(path)
+		if err != nil {
+			ds = ds.Append(diag.At(p.Range, "plugin/unreadable", fmt.Sprintf("Plugin %s cannot be read", p.Name), "%s", err))
+			continue
+		}
+		ref := host.Ref{Name: p.Name, Command: []string{path}, Digest: sum}
+		d, err := r.manager.Describe(ctx, ref)
+		if err != nil {
+			ds = ds.Append(diag.At(p.Range, "plugin/start", fmt.Sprintf("Plugin %s does not start", p.Name), "%s", err))
+			continue
+		}
+		ref.Version = d.GetVersion()
+		r.mu.Lock()
+		r.refs[p.Name], r.described[p.Name] = ref, d
+		r.mu.Unlock()
+	}
+	return ds
 }
 
 // Names lists the plugins, sorted.
@@ -167,6 +200,20 @@ func (r *Registry) Runs(ctx context.Context, plugin, format string) (bool, error
 	return slices.ContainsFunc(d.GetFormats(), func(f *pluginv1.Format) bool { return f.GetName() == format && f.GetRuns() }), nil
 }
 
+func (r *Registry) bundled() []string {
+	return slices.DeleteFunc(r.Names(), func(n string) bool { return !r.refs[n].Bundled })
+}
+
+// pluginFolder is the folder of the user's own plugins, as a message names it.
+func (r *Registry) pluginFolder() string {
+	for _, d := range r.looked {
+		if filepath.Base(d) == "plugins" {
+			return d
+		}
+	}
+	return "the folder plugins of the data folder"
+}
+
 // CheckRequired compares required_version and required_plugins with what is here.
 func (r *Registry) CheckRequired(rec *recipe.Recipe, version string) diag.Diags {
 	var ds diag.Diags
@@ -179,7 +226,8 @@ func (r *Registry) CheckRequired(rec *recipe.Recipe, version string) diag.Diags 
 		ref, ok := r.refs[p.Name]
 		if !ok {
 			ds = ds.Append(diag.At(p.Range, "recipe/unknown-plugin", fmt.Sprintf("There is no plugin %q", p.Name),
-				"Bundled with Optimize %s: %s.", version, strings.Join(r.Names(), ", ")))
+				"Bundled with Optimize %s: %s. Another one is an executable %s%s: put it into a folder of OPTIMIZE_PLUGINS, %s or a folder of PATH.",
+				version, strings.Join(r.bundled(), ", "), install.PluginPrefix, p.Name, r.pluginFolder()))
 			continue
 		}
 		if p.Version != "" {
