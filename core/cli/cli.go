@@ -67,7 +67,7 @@ func Main(args []string, p Program) int {
 	defer stop()
 	root := a.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	switch {
 	case errors.Is(context.Cause(ctx), errStopped):
 		if err != nil && !errors.Is(err, errPrinted) && !errors.Is(err, context.Canceled) {
@@ -81,22 +81,16 @@ func Main(args []string, p Program) int {
 	}
 	var u usageError
 	if errors.As(err, &u) || isCobraUsage(err) {
-		fmt.Fprintf(a.stderr, "optimize: %s\nRun `optimize help` for the commands.\n", err)
+		fmt.Fprintf(a.stderr, "optimize: %s\nRun `%s --help` for what it takes.\n", err, cmd.CommandPath())
 		return ExitUsage
 	}
 	a.printError(err)
 	return ExitFailed
 }
 
-// isCobraUsage recognises the errors that cobra itself makes; it has no type for them.
+// isCobraUsage recognises the errors that cobra makes itself and that no hook of ours sees; it has no type for them.
 func isCobraUsage(err error) bool {
-	s := err.Error()
-	for _, p := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires at least", "flag needs an argument", "invalid argument", "bad flag syntax", "required flag"} {
-		if strings.HasPrefix(s, p) {
-			return true
-		}
-	}
-	return false
+	return strings.HasPrefix(err.Error(), "required flag")
 }
 
 // signals gives a context that the first SIGINT or SIGTERM ends; the second ends the process. Plugins end with it,
@@ -126,21 +120,31 @@ func (a *app) root() *cobra.Command {
 		Long: `Optimize runs recipes: an HCL file says how a trained model becomes a smaller, faster one,
 how the result is measured against the original, and what must hold.
 
-  optimize init recipe.hcl     bring the native libraries that the recipe needs
-  optimize plan recipe.hcl     what would run, what is cached, and why not
-  optimize apply recipe.hcl    run it, measure, check the budgets, write the outputs
-
 Exit codes: 0 all held, 1 the recipe or a step failed, 2 wrong use of the command
 line, 3 an ensure did not hold, 130 stopped by a signal.`,
+		Example: `  optimize init recipe.hcl     bring the native libraries that the recipe needs
+  optimize plan recipe.hcl     what would run, what is cached, and why not
+  optimize apply recipe.hcl    run it, measure, check the budgets, write the outputs`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON instead of text")
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", false, "print without colours (also: NO_COLOR)")
-	root.AddCommand(a.versionCommand(), a.initCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.inspectCommand(), a.pluginCommand())
+	// One command a line; help.go sorts them into groups.
+	root.AddCommand(
+		a.applyCommand(),
+		a.completionCommand(),
+		a.initCommand(),
+		a.inspectCommand(),
+		a.planCommand(),
+		a.pluginCommand(),
+		a.validateCommand(),
+		a.versionCommand(),
+	)
+	a.finish(root)
 	return root
 }
 
