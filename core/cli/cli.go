@@ -39,6 +39,7 @@ type app struct {
 	json           bool
 	noColor        bool
 	secrets        []string // texts that no message may show
+	looks          bool     // the command only looks: it needs no store that can be written
 	exit           int      // set by a command that ends with something else than 0 without an error to print
 }
 

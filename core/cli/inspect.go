@@ -27,6 +27,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		Example: "  optimize inspect model.onnx\n  optimize inspect model.onnx --json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			a.looks = true
 			ctx := cmd.Context()
 			path, err := filepath.Abs(args[0])
 			if err != nil {

@@ -29,6 +29,7 @@ type work struct {
 	app      *app
 	recipe   *recipe.Recipe
 	store    *cache.Store
+	scratch  string // a store that ends with the command; empty with the user's
 	manager  *host.Manager
 	registry *plan.Registry
 	session  *plan.Session
@@ -156,11 +157,8 @@ func files(r *recipe.Recipe) map[string]*hcl.File {
 
 // prepare opens the store and knows the plugins; withRun makes a folder for the run and starts tracing.
 func (w *work) prepare(withRun bool) error {
-	dir, err := cache.DefaultDir(os.Getenv)
+	err := w.openStore()
 	if err != nil {
-		return err
-	}
-	if w.store, err = cache.Open(dir); err != nil {
 		return err
 	}
 	if withRun {
@@ -216,9 +214,12 @@ func (a *app) refs(store *cache.Store) ([]host.Ref, error) {
 }
 
 func (w *work) makeRunDir() error {
-	base := filepath.Join(w.recipe.Dir, ".optimize", "runs")
+	base, err := runsDir(w.recipe.Dir)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(base, 0o755); err != nil {
-		return diag.Errorf("run/folder", "The folder of this run cannot be made", "%s. The record, trace and logs of a run lie beside the recipe: make %s writable, or copy the recipe to a folder of yours.", err, w.recipe.Dir)
+		return runFolderError(base, err)
 	}
 	now := time.Now().UTC()
 	for i := 0; ; i++ {
@@ -232,7 +233,7 @@ func (w *work) makeRunDir() error {
 		case err == nil:
 			return nil
 		case !os.IsExist(err) || i > 100:
-			return diag.Errorf("run/folder", "The folder of this run cannot be made", "%s", err)
+			return runFolderError(base, err)
 		}
 	}
 }
@@ -251,6 +252,9 @@ func (w *work) close(ctx context.Context) {
 	}
 	if w.store != nil {
 		_ = w.store.Close()
+	}
+	if w.scratch != "" {
+		_ = os.RemoveAll(w.scratch)
 	}
 }
 

@@ -23,6 +23,7 @@ but the recipe, and nothing is run.`,
 			if err != nil {
 				return err
 			}
+			a.looks = true
 			w, err := a.open(cmd.Context(), path, &f, false)
 			if err != nil {
 				return err

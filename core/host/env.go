@@ -14,7 +14,8 @@ import (
 // network. The rest stays here, since it holds the user's secrets, and would be input that no cache key knows.
 var passed = []string{
 	"PATH", "HOME", "TMPDIR", "LANG", "LC_*", "TZ", "LD_LIBRARY_PATH", "DYLD_*",
-	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+	"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+	"SSL_CERT_FILE", "SSL_CERT_DIR",
 	"OPTIMIZE_DATA", "OPTIMIZE_CACHE", "OPTIMIZE_ONNXRUNTIME", "XDG_DATA_HOME", "XDG_CACHE_HOME",
 	"GOCOVERDIR", "GOMEMLIMIT",
 }

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -10,19 +11,33 @@ import (
 	"time"
 )
 
-// SocketDir makes a folder for unix sockets that only its owner may enter. A socket's path has at most 103 bytes on
-// macOS, and the temporary folder's own may use up most of them. Folders of the same prefix that a killed process left
+// A socket's path has at most 103 bytes on macOS and 107 on Linux. Names below the folder take 40: go-plugin makes a
+// folder and a socket with random numbers in their names.
+const (
+	maxSocket = 103
+	below     = 40
+)
+
+// SocketDir makes a folder for unix sockets that only its owner may enter. The temporary folder's own path may use up
+// most of what a socket's may have: then another place is taken. Folders of the same prefix that a killed process left
 // are removed.
 func SocketDir(prefix string) (string, error) {
 	base := os.TempDir()
-	if st, err := os.Stat("/tmp"); len(base) > 40 && err == nil && st.IsDir() && runtime.GOOS != "windows" {
-		if dir, err := os.MkdirTemp("/tmp", prefix); err == nil {
-			sweep("/tmp", prefix, time.Hour)
+	const random = 10 // digits that MkdirTemp adds
+	if len(base)+1+len(prefix)+random+below <= maxSocket || runtime.GOOS == "windows" {
+		sweep(base, prefix, time.Hour)
+		return os.MkdirTemp(base, prefix) // mode 0700
+	}
+	for _, other := range []string{"/tmp", os.Getenv("XDG_RUNTIME_DIR")} {
+		if !filepath.IsAbs(other) || len(other) > len("/run/user/4294967295") {
+			continue
+		}
+		if dir, err := os.MkdirTemp(other, prefix); err == nil {
+			sweep(other, prefix, time.Hour)
 			return dir, nil
 		}
 	}
-	sweep(base, prefix, time.Hour)
-	return os.MkdirTemp(base, prefix) // mode 0700
+	return "", fmt.Errorf("%s is too long for the path of a socket, and /tmp cannot be written", base)
 }
 
 // sweep removes folders whose sockets nobody listens to any more, and those that have none long after they were made.
