@@ -3,7 +3,7 @@ recipe {
   required_version = ">= 0.1"
 
   required_plugins {
-    quantize    = { version = ">= 0.1" }          # bundled; a third party's has a source too
+    quantize    = { version = ">= 0.1" } # bundled; a third party's has a source too
     onnxruntime = { version = ">= 0.1" }
   }
 }
