@@ -44,6 +44,21 @@ type Plugin struct {
 	// Inspect tells what is in an artifact, as a value that encoding/json turns into an optimize.inspect/v1 document;
 	// nil when the plugin cannot.
 	Inspect func(ctx context.Context, a Artifact) (any, error)
+	// Targets are what artifacts may run on, of which the plugin can tell what they would do with one.
+	Targets []Target
+}
+
+// Target is something that an artifact may run on: an engine, a device.
+type Target struct {
+	// Name is lower-case: "onnxruntime", "openvino-cpu".
+	Name string
+	// Formats are the artifact formats that can be asked about.
+	Formats []string
+	// Doc is Markdown.
+	Doc string
+	// Inspect tells what the target would do with an artifact, as a value that encoding/json turns into an
+	// optimize.coverage/v1 document.
+	Inspect func(ctx context.Context, a Artifact) (any, error)
 }
 
 // Format is an artifact format that a plugin knows.
@@ -163,6 +178,7 @@ func Step[C any](s StepSpec, apply func(ctx context.Context, run *Run, c C) (*Re
 
 var (
 	pluginName = regexp.MustCompile(`^[a-z][a-z0-9]{0,31}$`)
+	targetName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
 	argName    = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 )
 
@@ -192,6 +208,16 @@ func (p *Plugin) Check() error {
 		seen[n] = true
 	}
 	seen = map[string]bool{}
+	for _, t := range p.Targets {
+		if !targetName.MatchString(t.Name) || seen[t.Name] {
+			return fmt.Errorf("plugin %q: target %q is listed twice, or its name is not of lower-case letters, digits and dashes", p.Name, t.Name)
+		}
+		if t.Inspect == nil || len(t.Formats) == 0 {
+			return fmt.Errorf("plugin %q: target %q has no formats or no function", p.Name, t.Name)
+		}
+		seen[t.Name] = true
+	}
+	seen = map[string]bool{}
 	for _, f := range p.Formats {
 		if f.Name == "" || seen[f.Name] {
 			return fmt.Errorf("plugin %q: format %q is empty or listed twice", p.Name, f.Name)
@@ -218,6 +244,9 @@ func (p *Plugin) Describe() (*pluginv1.DescribeResponse, error) {
 	for _, f := range p.Formats {
 		d.Formats = append(d.Formats, &pluginv1.Format{Name: f.Name, Extensions: f.Extensions,
 			Inspects: p.Inspect != nil, Runs: p.Runtime != nil, Native: f.Native && p.Runtime != nil})
+	}
+	for _, t := range p.Targets {
+		d.Targets = append(d.Targets, &pluginv1.Target{Name: t.Name, Formats: t.Formats, Markdown: t.Doc})
 	}
 	if p.Runtime != nil {
 		d.Capabilities = append(d.Capabilities, "runtime")

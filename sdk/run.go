@@ -26,6 +26,7 @@ type Run struct {
 
 	stopped <-chan struct{}
 	events  *events
+	host    *hostClient // nil when the core offers no service
 }
 
 // Result is what a step returns.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -164,7 +165,9 @@ func (s *server) run(ctx context.Context, t *StepType, r *pluginv1.ApplyRequest,
 		return &pluginv1.Done{}, ds, err
 	}
 	run := &Run{OutDir: r.GetOutDir(), ScratchDir: r.GetScratchDir(), Seed: r.GetSeed(), Threads: threads(r.GetThreads()),
-		Log: slog.New(&logHandler{events: ev}), stopped: a.stopped, events: ev}
+		Log: slog.New(&logHandler{events: ev}), stopped: a.stopped, events: ev,
+		host: dialHost(r.GetHost())}
+	defer run.host.close()
 	var res *Result
 	err = guard(func() (err error) {
 		res, err = t.apply(ctx, run, c.ptr)
@@ -288,12 +291,20 @@ func (s *server) idle() bool {
 }
 
 func (s *server) Inspect(ctx context.Context, r *pluginv1.InspectRequest) (*pluginv1.InspectResponse, error) {
-	if s.plugin.Inspect == nil {
+	inspect := s.plugin.Inspect
+	if name := r.GetTarget(); name != "" {
+		i := slices.IndexFunc(s.plugin.Targets, func(t Target) bool { return t.Name == name })
+		if i < 0 {
+			return nil, status.Errorf(codes.NotFound, "the plugin %s has no target %q", s.plugin.Name, name)
+		}
+		inspect = s.plugin.Targets[i].Inspect
+	}
+	if inspect == nil {
 		return nil, status.Errorf(codes.Unimplemented, "the plugin %s cannot inspect artifacts", s.plugin.Name)
 	}
 	var doc []byte
 	err := guard(func() error {
-		v, err := s.plugin.Inspect(ctx, artifactOf(r.GetArtifact()))
+		v, err := inspect(ctx, artifactOf(r.GetArtifact()))
 		if err == nil {
 			doc, err = json.Marshal(v)
 		}

@@ -188,6 +188,9 @@ func TestTree(t *testing.T) {
 	if !a.Tree || a.Size != 13 || read(t, filepath.Join(a.Path, "sub", "model.bin")) != "weights" {
 		t.Fatalf("artifact %+v", a)
 	}
+	if digest, size, err := s.HashPath(ctx, a.Path, true); err != nil || digest != a.Digest || size != a.Size {
+		t.Fatalf("hashed where it lies: %s %d %v", digest, size, err)
+	}
 	if w := rec.Outputs["weights"]; w.Tree || read(t, w.Path) != "weights" {
 		t.Fatalf("artifact %+v", w)
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,15 +17,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/plan"
 	"github.com/optimize-hcl/optimize/core/report"
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "inspect FILE",
-		Short:   "Show what is in a model",
-		Example: "  optimize inspect model.onnx\n  optimize inspect model.onnx --json",
+	var target string
+	c := &cobra.Command{
+		Use:   "inspect FILE",
+		Short: "Show what is in a model",
+		Long: `Show what is in a model: size, parameters, multiply-accumulate operations, inputs,
+outputs and operators. With --for it tells what a target would make of it: the
+operators that the engine really runs, after its own rewriting, and in which
+precision.`,
+		Example: "  optimize inspect model.onnx\n  optimize inspect model.onnx --json\n  optimize inspect model.onnx --for onnxruntime",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.looks = true
@@ -49,18 +56,15 @@ func (a *app) inspectCommand() *cobra.Command {
 			if err != nil {
 				return diag.Errorf("inspect/format", "The format of "+args[0]+" is not known", "%s.", upperFirst(err.Error()))
 			}
-			name, ok, err := w.registry.Inspector(ctx, format)
+			name, err := inspectorOf(ctx, w.registry, format, target)
 			if err != nil {
 				return err
-			}
-			if !ok {
-				return diag.Errorf("inspect/format", "No plugin inspects "+format, "")
 			}
 			p, err := w.registry.Plugin(ctx, name)
 			if err != nil {
 				return err
 			}
-			r, err := p.Inspect(ctx, &pluginv1.InspectRequest{Artifact: &pluginv1.Artifact{Kind: "model", Format: format, Path: path, Size: st.Size()}})
+			r, err := p.Inspect(ctx, &pluginv1.InspectRequest{Artifact: &pluginv1.Artifact{Kind: "model", Format: format, Path: path, Size: st.Size()}, Target: target})
 			if err != nil {
 				return err
 			}
@@ -76,9 +80,61 @@ func (a *app) inspectCommand() *cobra.Command {
 				_, err = fmt.Fprintln(a.stdout, b.String())
 				return err
 			}
-			return writeInspect(a.stdout, report.Style{Color: a.color(a.stdout)}, args[0], r.GetDocument())
+			style := report.Style{Color: a.color(a.stdout)}
+			if target != "" {
+				return writeCoverage(a.stdout, style, args[0]+" on "+target, r.GetDocument())
+			}
+			return writeInspect(a.stdout, style, args[0], r.GetDocument())
 		},
 	}
+	c.Flags().StringVar(&target, "for", "", "tell what this target would make of the model")
+	return c
+}
+
+// inspectorOf finds the plugin that inspects a format, or knows a target.
+func inspectorOf(ctx context.Context, r *plan.Registry, format, target string) (string, error) {
+	if target == "" {
+		name, ok, err := r.Inspector(ctx, format)
+		if err == nil && !ok {
+			err = diag.Errorf("inspect/format", "No plugin inspects "+format, "Name a model of another format.")
+		}
+		return name, err
+	}
+	name, formats, names, err := r.Target(ctx, target)
+	switch {
+	case err != nil:
+		return "", err
+	case name == "":
+		return "", diag.Errorf("inspect/target", fmt.Sprintf("There is no target %q", target), "Known are %s.", strings.Join(names, ", "))
+	case !slices.Contains(formats, format):
+		return "", diag.Errorf("inspect/target", fmt.Sprintf("Target %s does not take %s", target, format), "It takes %s.", strings.Join(formats, ", "))
+	}
+	return name, nil
+}
+
+// writeCoverage writes a document of the schema optimize.coverage/v1 for people.
+func writeCoverage(w io.Writer, s report.Style, name string, document []byte) error {
+	type op struct {
+		Op        string `json:"op"`
+		Precision string `json:"precision"`
+		Count     int    `json:"count"`
+	}
+	var d struct {
+		Engine string `json:"engine"`
+		Ops    []op   `json:"ops"`
+	}
+	if err := json.Unmarshal(document, &d); err != nil {
+		return fmt.Errorf("the plugin's document cannot be read: %w", err)
+	}
+	fmt.Fprintln(w, s.Bold(name))
+	if d.Engine != "" {
+		fmt.Fprintf(w, "  engine      %s\n", d.Engine)
+	}
+	slices.SortStableFunc(d.Ops, func(a, b op) int { return cmp.Compare(b.Count, a.Count) })
+	for _, o := range d.Ops {
+		fmt.Fprintf(w, "  %5d  %-20s %s\n", o.Count, o.Op, o.Precision)
+	}
+	return nil
 }
 
 // writeInspect writes a document of the schema optimize.inspect/v1 for people.

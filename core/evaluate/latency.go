@@ -64,22 +64,14 @@ func (g *grader) latency(ctx context.Context, r *Result) error {
 			if err != nil {
 				return err
 			}
-			ms := make([]float64, len(ns))
-			for j, v := range ns {
-				ms[j] = float64(v) / 1e6
-			}
-			slices.Sort(ms)
+			ms := milliseconds(ns)
 			all[i] = append(all[i], ms...)
 			medians[i] = append(medians[i], quantile(ms, 0.5))
 		}
 	}
 	timings := make([]timing, len(sessions))
 	for i := range sessions {
-		t := timing{Metrics: map[string]metrics.Estimate{}}
-		slices.Sort(all[i])
-		for name, q := range map[string]float64{"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99} {
-			t.Metrics[name] = spread(all[i], q)
-		}
+		t := timing{Metrics: percentiles(all[i])}
 		if i > 0 {
 			t.Metrics["speedup"] = pairedRatio(medians[0], medians[i])
 		} else {
@@ -135,6 +127,26 @@ func (g *grader) slice(ctx context.Context, i int, s *session, d time.Duration, 
 		return nil, problemf(name, "This is a fault of the plugin.", "plugin %s answered a benchmark without a single run", g.spec.Subjects[i].Engine.Name())
 	}
 	return r.GetLatencyNs(), nil
+}
+
+// milliseconds gives runs in nanoseconds as sorted milliseconds.
+func milliseconds(ns []int64) []float64 {
+	ms := make([]float64, len(ns))
+	for j, v := range ns {
+		ms[j] = float64(v) / 1e6
+	}
+	slices.Sort(ms)
+	return ms
+}
+
+// percentiles are the latencies of all runs of one subject, in milliseconds. It sorts them.
+func percentiles(runs []float64) map[string]metrics.Estimate {
+	slices.Sort(runs)
+	out := map[string]metrics.Estimate{}
+	for name, q := range map[string]float64{"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99} {
+		out[name] = spread(runs, q)
+	}
+	return out
 }
 
 // quantile is the q-quantile of sorted values, interpolated between neighbours.

@@ -18,7 +18,9 @@ import (
 // and the error is why ctx ended. A step that does not obey costs the process, and so every other step in it: the error
 // is a *StopError. Other errors are *CrashError, *HangError and *CallError. Without an error the step may still have
 // failed: see the diagnostics.
-func (p *Plugin) Apply(ctx context.Context, r *pluginv1.ApplyRequest, on func(*pluginv1.ApplyEvent)) (*pluginv1.Done, []*pluginv1.Diagnostic, error) {
+//
+// The step may ask services while it works; nil offers none.
+func (p *Plugin) Apply(ctx context.Context, r *pluginv1.ApplyRequest, services Services, on func(*pluginv1.ApplyEvent)) (*pluginv1.Done, []*pluginv1.Diagnostic, error) {
 	if r.RunId == "" {
 		r.RunId = rand.Text()
 	}
@@ -28,6 +30,15 @@ func (p *Plugin) Apply(ctx context.Context, r *pluginv1.ApplyRequest, on func(*p
 	// The stream outlives ctx: cancelling it would cut the step off in the middle of its cleaning up.
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	if services != nil {
+		d, err := p.manager.openDesk()
+		if err != nil {
+			return nil, nil, err
+		}
+		var release func()
+		r.Host, release = d.admit(sctx, services)
+		defer release()
+	}
 	stream, err := p.plugin.Apply(sctx, r)
 	if err != nil {
 		return nil, nil, p.explain(sctx, err, "Apply", r.GetStepType())

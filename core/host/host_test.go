@@ -27,6 +27,8 @@ type rig struct {
 	p   *Plugin
 	dir string
 	ty  cty.Type
+	// services are what its steps may ask; nil for nothing.
+	services Services
 }
 
 func newRig(t *testing.T, change func(*Options)) *rig {
@@ -77,7 +79,7 @@ func (r *rig) apply(ctx context.Context, step, text string, on func(*pluginv1.Ap
 		r.Error(err)
 	}
 	o.done, o.diags, o.err = r.p.Apply(ctx, &pluginv1.ApplyRequest{StepType: "fake_" + step, Config: &pluginv1.Value{Msgpack: b},
-		OutDir: o.out, ScratchDir: r.TempDir(), Threads: 2}, func(e *pluginv1.ApplyEvent) {
+		OutDir: o.out, ScratchDir: r.TempDir(), Threads: 2}, r.services, func(e *pluginv1.ApplyEvent) {
 		o.events = append(o.events, e)
 		if on != nil {
 			on(e)
@@ -173,8 +175,8 @@ func TestValidateAndPlan(t *testing.T) {
 	if _, err := r.p.Plan(t.Context(), &pluginv1.PlanRequest{StepType: "fake_nothing"}); !errors.As(err, &ce) || !strings.Contains(ce.Reason, "no step") {
 		t.Errorf("unknown step: %v", err)
 	}
-	if _, err := r.p.Runtime().Probe(t.Context(), &pluginv1.ProbeRequest{}); !errors.As(err, &ce) || ce.Call != "Probe" {
-		t.Errorf("no runtime: %v", err)
+	if _, err := r.p.Runtime().Coverage(t.Context(), &pluginv1.CoverageRequest{Session: "none"}); !errors.As(err, &ce) || ce.Call != "Coverage" {
+		t.Errorf("no session: %v", err)
 	}
 	b = must(ctymsgpack.Marshal(r.config(cty.StringVal("exit"), 0), r.ty))
 	var crash *CrashError

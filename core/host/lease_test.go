@@ -27,7 +27,7 @@ func testHost() {
 	b := must(ctymsgpack.Marshal(cty.ObjectVal(map[string]cty.Value{"text": cty.StringVal("wait"), "secs": cty.NullVal(cty.Number),
 		"deep": cty.NullVal(ty.AttributeType("deep"))}), ty))
 	dir := must(os.MkdirTemp("", "run"))
-	_, _, err := p.Apply(ctx, &pluginv1.ApplyRequest{StepType: "fake_grandchild", Config: &pluginv1.Value{Msgpack: b}, OutDir: dir, ScratchDir: dir}, func(e *pluginv1.ApplyEvent) {
+	_, _, err := p.Apply(ctx, &pluginv1.ApplyRequest{StepType: "fake_grandchild", Config: &pluginv1.Value{Msgpack: b}, OutDir: dir, ScratchDir: dir}, nil, func(e *pluginv1.ApplyEvent) {
 		if f := e.GetLog().GetFields(); f["pid"] != "" {
 			fmt.Println(f["pid"], f["own"])
 		}

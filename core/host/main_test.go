@@ -21,6 +21,7 @@ import (
 
 	"github.com/optimize-hcl/optimize/sdk"
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+	"github.com/optimize-hcl/optimize/tensor"
 )
 
 // The test binary plays three parts: the tests, the plugin that they start, and a host that they kill.
@@ -235,6 +236,29 @@ func fake() *sdk.Plugin {
 	step("escape", func(context.Context, *sdk.Run, config) (*sdk.Result, error) {
 		return &sdk.Result{Outputs: map[string]sdk.Artifact{"model": {Path: "../m.onnx"}}}, nil
 	})
+	step("ask", func(ctx context.Context, run *sdk.Run, c config) (*sdk.Result, error) {
+		candidate := sdk.Artifact{Path: run.Path("m.onnx"), Format: "onnx"}
+		switch c.Text {
+		case "evaluate":
+			m, n, err := run.Evaluate(ctx, sdk.Evaluation{Candidate: candidate})
+			if err == nil && (m["top1"].Value != 0.5 || n != 7) {
+				err = fmt.Errorf("got %v over %d", m, n)
+			}
+			if err != nil {
+				return nil, err
+			}
+		case "race":
+			if _, err := run.Race(ctx, sdk.Race{Candidates: []sdk.Artifact{candidate}}); err != nil {
+				return nil, err
+			}
+		case "coverage":
+			if _, err := run.Coverage(ctx, candidate, ""); err != nil {
+				return nil, err
+			}
+		}
+		return write(run, c)
+	})
+	p.Formats, p.Runtime = []sdk.Format{{Name: "fake", Extensions: []string{".fake"}}}, hanging{}
 	p.Inspect = func(_ context.Context, a sdk.Artifact) (any, error) {
 		if a.Path == "" {
 			return nil, errors.New("there is nothing to see")
@@ -242,6 +266,41 @@ func fake() *sdk.Plugin {
 		return map[string]any{"schema": "optimize.inspect/v1", "format": a.Format}, nil
 	}
 	return p
+}
+
+// hanging is a runtime whose benchmark never ends, and whose Predict stops the process.
+type hanging struct{}
+
+func (hanging) Probe(context.Context, sdk.ProbeRequest) (sdk.ProbeResult, error) {
+	return sdk.ProbeResult{}, nil
+}
+func (hanging) Open(context.Context, sdk.OpenRequest) (sdk.RuntimeSession, error) {
+	return hanging{}, nil
+}
+func (hanging) Info() sdk.SessionInfo { return sdk.SessionInfo{} }
+func (hanging) Predict(context.Context, sdk.PredictRequest) (int64, error) {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	select {}
+}
+func (hanging) Benchmark(context.Context, sdk.BenchmarkRequest) ([]int64, error) { select {} }
+func (hanging) Coverage(context.Context) (any, error)                            { return nil, nil }
+func (hanging) Close() error                                                     { return nil }
+
+// writeShard makes dir a dataset of two samples.
+func writeShard(t *testing.T, dir string) {
+	t.Helper()
+	x, err := tensor.FromFloat32(tensor.F32, []int64{2, 1}, []float32{1, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tensor.WriteFile(filepath.Join(dir, "0.safetensors"), []tensor.Named{{Name: "x", Tensor: x}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	err = tensor.WriteIndex(dir, tensor.Index{Samples: 2, Fields: []tensor.Field{{Name: "x", DType: tensor.F32, Shape: []int64{1}}},
+		Shards: []tensor.Shard{{File: "0.safetensors", Samples: 2}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func fakeRef(part string) Ref {

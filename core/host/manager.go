@@ -29,6 +29,9 @@ type Ref struct {
 	Digest string
 	// Bundled plugins are this program itself.
 	Bundled bool
+	// Role parts processes of one plugin from each other: an engine that crashes on a candidate must not take along the
+	// step of the same plugin that asked. Empty for the process of its steps.
+	Role string
 }
 
 // Options of a Manager. The zero value works.
@@ -61,6 +64,7 @@ type Manager struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry
+	desk    *desk // nil until a step may ask
 	closed  bool
 }
 
@@ -131,7 +135,7 @@ func (m *Manager) Plugin(ctx context.Context, r Ref) (*Plugin, error) {
 	if !pluginName.MatchString(r.Name) || len(r.Command) == 0 {
 		return nil, fmt.Errorf("plugin %q has no usable name or command", r.Name)
 	}
-	key := r.Name + "\x00" + fmt.Sprint(r.Command)
+	key := r.Name + "\x00" + r.Role + "\x00" + fmt.Sprint(r.Command)
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
@@ -173,8 +177,8 @@ func (e *entry) crashed() bool {
 func (m *Manager) Close(ctx context.Context) {
 	m.mu.Lock()
 	m.closed = true
-	entries := m.entries
-	m.entries = map[string]*entry{}
+	entries, desk := m.entries, m.desk
+	m.entries, m.desk = map[string]*entry{}, nil
 	m.mu.Unlock()
 	m.cancel() // ends starts in progress
 	var wg sync.WaitGroup
@@ -187,11 +191,16 @@ func (m *Manager) Close(ctx context.Context) {
 		})
 	}
 	wg.Wait()
+	desk.close()
 }
 
-func (m *Manager) logPath(name string) string {
+func (m *Manager) logPath(r Ref) string {
 	if m.opts.RunDir == "" {
 		return ""
+	}
+	name := r.Name
+	if r.Role != "" {
+		name += "-" + r.Role
 	}
 	return filepath.Join(m.opts.RunDir, "logs", name+".log")
 }

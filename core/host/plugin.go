@@ -37,7 +37,7 @@ type Plugin struct {
 }
 
 func (m *Manager) start(ctx context.Context, r Ref) (*Plugin, error) {
-	p := &Plugin{manager: m, ref: r, out: &output{path: m.logPath(r.Name), redact: m.opts.Redact}}
+	p := &Plugin{manager: m, ref: r, out: &output{path: m.logPath(r), redact: m.opts.Redact}}
 	var err error
 	if p.dir, err = workDir(); err != nil {
 		return nil, &StartError{Plugin: r.Name, Version: r.Version, Command: r.Command[0], Err: err,
@@ -147,8 +147,14 @@ func (p *Plugin) dialOptions() []grpc.DialOption {
 	return append(o,
 		grpc.WithIdleTimeout(0), // the connection is the plugin's lease on life
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			err := invoke(ctx, method, req, reply, cc, opts...)
-			if err == nil || !ours(method) {
+			var err error
+			if service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/"); service == pluginv1.Runtime_ServiceDesc.ServiceName {
+				err = p.watched(ctx, method, req, cc, func(ctx context.Context) error { return invoke(ctx, method, req, reply, cc, opts...) })
+			} else {
+				err = invoke(ctx, method, req, reply, cc, opts...)
+			}
+			var hang *HangError
+			if err == nil || !ours(method) || errors.As(err, &hang) {
 				return err
 			}
 			return p.explain(ctx, err, method[strings.LastIndexByte(method, '/')+1:], "")
@@ -263,8 +269,8 @@ func (p *Plugin) Inspect(ctx context.Context, r *pluginv1.InspectRequest) (*plug
 	return bounded(ctx, p, "Inspect", func(ctx context.Context) (*pluginv1.InspectResponse, error) { return p.plugin.Inspect(ctx, r) })
 }
 
-// Runtime is the plugin's runtime. Its calls return *CrashError and *CallError as the others do; they have no time
-// limit but that of their context.
+// Runtime is the plugin's runtime. Its calls return *CrashError, *HangError and *CallError as the others do. Predict may
+// take as long as it likes, as long as its process gives signs of life.
 func (p *Plugin) Runtime() pluginv1.RuntimeClient { return p.runtime }
 
 // close exports the plugin's spans and ends it.

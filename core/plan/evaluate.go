@@ -75,7 +75,7 @@ func (s *Session) engines(ctx context.Context, c *recipe.EvaluateConfig) []evalu
 	var out []evaluate.Engine
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if ref, ok := s.Registry.Ref(name); ok {
-			out = append(out, &engine{s.Registry, ref})
+			out = append(out, &engine{registry: s.Registry, ref: ref})
 		}
 	}
 	return out
@@ -142,10 +142,10 @@ func (s *Session) subject(ctx context.Context, n *recipe.Node, c *recipe.Evaluat
 	} else if !runs {
 		return out, diag.Diags{diag.At(sub.Range, "recipe/wrong-runtime", fmt.Sprintf("Plugin %s does not run %s", name, a.Format), "It is what %s holds.", sub.Name)}
 	}
-	out.Engine = &engine{s.Registry, ref}
+	out.Engine = &engine{registry: s.Registry, ref: ref}
 	if name, ok, err := s.Registry.Inspector(ctx, a.Format); err == nil && ok {
 		ref, _ := s.Registry.Ref(name)
-		out.Inspector = &engine{s.Registry, ref}
+		out.Inspector = &engine{registry: s.Registry, ref: ref}
 	}
 	return out, nil
 }
@@ -154,6 +154,8 @@ func (s *Session) subject(ctx context.Context, n *recipe.Node, c *recipe.Evaluat
 type engine struct {
 	registry *Registry
 	ref      host.Ref
+	// apart has it run in a process of its own, beside that of the plugin's steps.
+	apart bool
 }
 
 func (e *engine) Name() string    { return e.ref.Name }
@@ -169,7 +171,11 @@ func (e *engine) Probe(ctx context.Context, r *pluginv1.ProbeRequest) (*pluginv1
 }
 
 func (e *engine) Runtime(ctx context.Context) (pluginv1.RuntimeClient, error) {
-	p, err := e.registry.Plugin(ctx, e.ref.Name)
+	start := e.registry.Plugin
+	if e.apart {
+		start = e.registry.Engine
+	}
+	p, err := start(ctx, e.ref.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -111,6 +111,17 @@ func (r *Registry) Plugin(ctx context.Context, name string) (*host.Plugin, error
 	return r.manager.Plugin(ctx, ref)
 }
 
+// Engine gives a process of the plugin that only runs models, for the steps of that same plugin to have candidates
+// measured: a crash on a candidate costs the engine, not the step.
+func (r *Registry) Engine(ctx context.Context, name string) (*host.Plugin, error) {
+	ref, ok := r.refs[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no plugin %q; known are %s", name, strings.Join(r.Names(), ", "))
+	}
+	ref.Role = "engine"
+	return r.manager.Plugin(ctx, ref)
+}
+
 // Warm starts the plugins in the background, so that later calls find them running. Errors show at those calls.
 func (r *Registry) Warm(ctx context.Context, names ...string) {
 	for _, n := range names {
@@ -189,6 +200,25 @@ func (r *Registry) NativeRuntime(ctx context.Context, format string) (string, bo
 // Inspector gives the plugin that inspects a format.
 func (r *Registry) Inspector(ctx context.Context, format string) (string, bool, error) {
 	return r.formatWith(ctx, format, (*pluginv1.Format).GetInspects)
+}
+
+// Target gives the plugin that knows a target, and the formats that it can be asked about. names lists all targets when
+// there is none of that name.
+func (r *Registry) Target(ctx context.Context, target string) (plugin string, formats, names []string, err error) {
+	for _, n := range r.Names() {
+		d, err := r.Describe(ctx, n)
+		if err != nil {
+			return "", nil, nil, err
+		}
+		for _, t := range d.GetTargets() {
+			if t.GetName() == target {
+				return n, t.GetFormats(), nil, nil
+			}
+			names = append(names, t.GetName())
+		}
+	}
+	slices.Sort(names)
+	return "", nil, names, nil
 }
 
 // Runs tells whether the plugin opens artifacts of the format.

@@ -116,7 +116,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		req := proto.CloneOf(a.Request)
 		req.RunId, req.OutDir, req.ScratchDir = r.ID+"/"+n.Addr, txn.OutDir, txn.ScratchDir
 		started := time.Now()
-		done, pds, err := p.Apply(ctx, req, func(e *pluginv1.ApplyEvent) { r.pluginEvent(n.Addr, e) })
+		done, pds, err := p.Apply(ctx, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(n.Addr, e) })
 		ds := s.Diagnostics(n, a.Plugin, pds)
 		switch {
 		case ctx.Err() == context.DeadlineExceeded:

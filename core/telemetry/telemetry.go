@@ -164,6 +164,15 @@ func (p *Provider) DialOptions(traced func(method string) bool) []grpc.DialOptio
 		otelgrpc.WithFilter(func(i *stats.RPCTagInfo) bool { return traced(i.FullMethodName) })))}
 }
 
+// ServerOptions make a gRPC server of the host continue the trace of a plugin that calls it.
+func (p *Provider) ServerOptions() []grpc.ServerOption {
+	if p == nil {
+		return nil
+	}
+	return []grpc.ServerOption{grpc.StatsHandler(otelgrpc.NewServerHandler(
+		otelgrpc.WithTracerProvider(p.provider), otelgrpc.WithPropagators(propagation.TraceContext{})))}
+}
+
 // PluginEnv gives the variables by which any language's stock exporter sends its spans to the host, and the parent of
 // spans outside of a call. It is empty when no receiver could be opened: the plugin then works untraced.
 func (p *Provider) PluginEnv(ctx context.Context) []string {

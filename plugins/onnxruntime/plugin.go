@@ -40,7 +40,19 @@ func Plugin(version string) *sdk.Plugin {
 		Formats:      []sdk.Format{{Name: formatONNX, Extensions: []string{".onnx"}, Native: true}},
 		Runtime:      engine{},
 		Inspect:      inspect,
+		Targets: []sdk.Target{{Name: engineName, Formats: []string{formatONNX},
+			Doc: "ONNX Runtime's CPU provider on this machine: the operators that it really runs, after its own rewriting.", Inspect: onTarget}},
 	}
+}
+
+// onTarget tells what the engine makes of a model.
+func onTarget(ctx context.Context, a sdk.Artifact) (_ any, err error) {
+	s, err := engine{}.Open(ctx, sdk.OpenRequest{Artifact: a, Threads: runtime.GOMAXPROCS(0)})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return s.Coverage(ctx)
 }
 
 // engine is the runtime; it keeps nothing between sessions but the loaded library.

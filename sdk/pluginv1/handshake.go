@@ -11,6 +11,8 @@ const (
 	SetName = "plugin"
 	// HostPIDVariable holds the host's process id, by which a plugin sees that its host died before it connected.
 	HostPIDVariable = "OPTIMIZE_HOST_PID"
+	// TokenHeader is the metadata under which a step sends HostEndpoint.token with each call of the service Host.
+	TokenHeader = "optimize-token"
 	// MaxMessage is the size in bytes that no message should reach: whatever is larger travels as a file.
 	MaxMessage = 1 << 20
 	// MaxWireMessage is what both sides accept in bytes, so that a message that is too large gets a clear error from us.

@@ -75,7 +75,7 @@ func (x NestedBlock_Nesting) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NestedBlock_Nesting.Descriptor instead.
 func (NestedBlock_Nesting) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{7, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{8, 0}
 }
 
 type Log_Level int32
@@ -130,7 +130,7 @@ func (x Log_Level) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Log_Level.Descriptor instead.
 func (Log_Level) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{19, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{21, 0}
 }
 
 type Diagnostic_Severity int32
@@ -179,7 +179,7 @@ func (x Diagnostic_Severity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Diagnostic_Severity.Descriptor instead.
 func (Diagnostic_Severity) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{40, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{50, 0}
 }
 
 type DescribeRequest struct {
@@ -229,7 +229,9 @@ type DescribeResponse struct {
 	Steps   []*StepType `protobuf:"bytes,5,rep,name=steps,proto3" json:"steps,omitempty"`
 	Formats []*Format   `protobuf:"bytes,6,rep,name=formats,proto3" json:"formats,omitempty"`
 	// Additive features: "runtime", "inspect".
-	Capabilities  []string `protobuf:"bytes,7,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Capabilities []string `protobuf:"bytes,7,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// What InspectRequest.target may be.
+	Targets       []*Target `protobuf:"bytes,8,rep,name=targets,proto3" json:"targets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -313,6 +315,76 @@ func (x *DescribeResponse) GetCapabilities() []string {
 	return nil
 }
 
+func (x *DescribeResponse) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+// Target is something that a model may run on, of which Inspect can tell what it would do with the model.
+type Target struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "onnxruntime", "openvino-cpu", ...
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The artifact formats that can be asked about.
+	Formats       []string `protobuf:"bytes,2,rep,name=formats,proto3" json:"formats,omitempty"`
+	Markdown      string   `protobuf:"bytes,3,opt,name=markdown,proto3" json:"markdown,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Target) Reset() {
+	*x = Target{}
+	mi := &file_plugin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Target) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Target) ProtoMessage() {}
+
+func (x *Target) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Target.ProtoReflect.Descriptor instead.
+func (*Target) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Target) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Target) GetFormats() []string {
+	if x != nil {
+		return x.Formats
+	}
+	return nil
+}
+
+func (x *Target) GetMarkdown() string {
+	if x != nil {
+		return x.Markdown
+	}
+	return ""
+}
+
 // Format is an artifact format that the plugin knows, and what it can do with it.
 type Format struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -332,7 +404,7 @@ type Format struct {
 
 func (x *Format) Reset() {
 	*x = Format{}
-	mi := &file_plugin_proto_msgTypes[2]
+	mi := &file_plugin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -344,7 +416,7 @@ func (x *Format) String() string {
 func (*Format) ProtoMessage() {}
 
 func (x *Format) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[2]
+	mi := &file_plugin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -357,7 +429,7 @@ func (x *Format) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Format.ProtoReflect.Descriptor instead.
 func (*Format) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{2}
+	return file_plugin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Format) GetName() string {
@@ -414,7 +486,7 @@ type StepType struct {
 
 func (x *StepType) Reset() {
 	*x = StepType{}
-	mi := &file_plugin_proto_msgTypes[3]
+	mi := &file_plugin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -426,7 +498,7 @@ func (x *StepType) String() string {
 func (*StepType) ProtoMessage() {}
 
 func (x *StepType) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[3]
+	mi := &file_plugin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -439,7 +511,7 @@ func (x *StepType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepType.ProtoReflect.Descriptor instead.
 func (*StepType) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{3}
+	return file_plugin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StepType) GetName() string {
@@ -504,7 +576,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_plugin_proto_msgTypes[4]
+	mi := &file_plugin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +588,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[4]
+	mi := &file_plugin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +601,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{4}
+	return file_plugin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Output) GetName() string {
@@ -571,7 +643,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_plugin_proto_msgTypes[5]
+	mi := &file_plugin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +655,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[5]
+	mi := &file_plugin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +668,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{5}
+	return file_plugin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Block) GetAttributes() []*Attribute {
@@ -643,7 +715,7 @@ type Attribute struct {
 
 func (x *Attribute) Reset() {
 	*x = Attribute{}
-	mi := &file_plugin_proto_msgTypes[6]
+	mi := &file_plugin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +727,7 @@ func (x *Attribute) String() string {
 func (*Attribute) ProtoMessage() {}
 
 func (x *Attribute) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[6]
+	mi := &file_plugin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +740,7 @@ func (x *Attribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attribute.ProtoReflect.Descriptor instead.
 func (*Attribute) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{6}
+	return file_plugin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Attribute) GetName() string {
@@ -755,7 +827,7 @@ type NestedBlock struct {
 
 func (x *NestedBlock) Reset() {
 	*x = NestedBlock{}
-	mi := &file_plugin_proto_msgTypes[7]
+	mi := &file_plugin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -767,7 +839,7 @@ func (x *NestedBlock) String() string {
 func (*NestedBlock) ProtoMessage() {}
 
 func (x *NestedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[7]
+	mi := &file_plugin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -780,7 +852,7 @@ func (x *NestedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NestedBlock.ProtoReflect.Descriptor instead.
 func (*NestedBlock) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{7}
+	return file_plugin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NestedBlock) GetName() string {
@@ -828,7 +900,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_plugin_proto_msgTypes[8]
+	mi := &file_plugin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +912,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[8]
+	mi := &file_plugin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +925,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{8}
+	return file_plugin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Value) GetMsgpack() []byte {
@@ -880,7 +952,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_plugin_proto_msgTypes[9]
+	mi := &file_plugin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -892,7 +964,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[9]
+	mi := &file_plugin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -905,7 +977,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{9}
+	return file_plugin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Artifact) GetKind() string {
@@ -960,7 +1032,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_plugin_proto_msgTypes[10]
+	mi := &file_plugin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1044,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[10]
+	mi := &file_plugin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1057,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{10}
+	return file_plugin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ValidateRequest) GetStepType() string {
@@ -1011,7 +1083,7 @@ type ValidateResponse struct {
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_plugin_proto_msgTypes[11]
+	mi := &file_plugin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1095,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[11]
+	mi := &file_plugin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1108,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{11}
+	return file_plugin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ValidateResponse) GetDiagnostics() []*Diagnostic {
@@ -1059,7 +1131,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_plugin_proto_msgTypes[12]
+	mi := &file_plugin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1143,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[12]
+	mi := &file_plugin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1156,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{12}
+	return file_plugin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanRequest) GetStepType() string {
@@ -1129,7 +1201,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_plugin_proto_msgTypes[13]
+	mi := &file_plugin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1213,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[13]
+	mi := &file_plugin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1226,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{13}
+	return file_plugin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PlanResponse) GetDiagnostics() []*Diagnostic {
@@ -1198,7 +1270,7 @@ type Missing struct {
 
 func (x *Missing) Reset() {
 	*x = Missing{}
-	mi := &file_plugin_proto_msgTypes[14]
+	mi := &file_plugin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1282,7 @@ func (x *Missing) String() string {
 func (*Missing) ProtoMessage() {}
 
 func (x *Missing) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[14]
+	mi := &file_plugin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1295,7 @@ func (x *Missing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Missing.ProtoReflect.Descriptor instead.
 func (*Missing) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{14}
+	return file_plugin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Missing) GetWhat() string {
@@ -1251,16 +1323,18 @@ type ApplyRequest struct {
 	// Empty and writable; only what lands here is kept.
 	OutDir string `protobuf:"bytes,5,opt,name=out_dir,json=outDir,proto3" json:"out_dir,omitempty"`
 	// For temporary files.
-	ScratchDir    string `protobuf:"bytes,6,opt,name=scratch_dir,json=scratchDir,proto3" json:"scratch_dir,omitempty"`
-	Seed          uint64 `protobuf:"varint,7,opt,name=seed,proto3" json:"seed,omitempty"`
-	Threads       int64  `protobuf:"varint,8,opt,name=threads,proto3" json:"threads,omitempty"`
+	ScratchDir string `protobuf:"bytes,6,opt,name=scratch_dir,json=scratchDir,proto3" json:"scratch_dir,omitempty"`
+	Seed       uint64 `protobuf:"varint,7,opt,name=seed,proto3" json:"seed,omitempty"`
+	Threads    int64  `protobuf:"varint,8,opt,name=threads,proto3" json:"threads,omitempty"`
+	// Where the service Host listens for this Apply; absent when the core offers none.
+	Host          *HostEndpoint `protobuf:"bytes,9,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_plugin_proto_msgTypes[15]
+	mi := &file_plugin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1346,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[15]
+	mi := &file_plugin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1359,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{15}
+	return file_plugin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ApplyRequest) GetRunId() string {
@@ -1344,6 +1418,69 @@ func (x *ApplyRequest) GetThreads() int64 {
 	return 0
 }
 
+func (x *ApplyRequest) GetHost() *HostEndpoint {
+	if x != nil {
+		return x.Host
+	}
+	return nil
+}
+
+// HostEndpoint is valid until the Apply that carried it ends.
+type HostEndpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A gRPC target without TLS: "unix:///run/optimize-host-1/s" or, on Windows, "127.0.0.1:50123". The folder of the socket
+	// is its user's alone.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Sent with each call as the metadata "optimize-token".
+	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostEndpoint) Reset() {
+	*x = HostEndpoint{}
+	mi := &file_plugin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostEndpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostEndpoint) ProtoMessage() {}
+
+func (x *HostEndpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostEndpoint.ProtoReflect.Descriptor instead.
+func (*HostEndpoint) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *HostEndpoint) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *HostEndpoint) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 type ApplyEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Event:
@@ -1360,7 +1497,7 @@ type ApplyEvent struct {
 
 func (x *ApplyEvent) Reset() {
 	*x = ApplyEvent{}
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1509,7 @@ func (x *ApplyEvent) String() string {
 func (*ApplyEvent) ProtoMessage() {}
 
 func (x *ApplyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1522,7 @@ func (x *ApplyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyEvent.ProtoReflect.Descriptor instead.
 func (*ApplyEvent) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{16}
+	return file_plugin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApplyEvent) GetEvent() isApplyEvent_Event {
@@ -1483,7 +1620,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1632,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1645,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{17}
+	return file_plugin_proto_rawDescGZIP(), []int{19}
 }
 
 type Progress struct {
@@ -1524,7 +1661,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1673,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1686,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{18}
+	return file_plugin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Progress) GetPhase() string {
@@ -1591,7 +1728,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1740,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1753,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{19}
+	return file_plugin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Log) GetLevel() Log_Level {
@@ -1653,7 +1790,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1802,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1815,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{20}
+	return file_plugin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Done) GetResult() *Value {
@@ -1711,7 +1848,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1860,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1873,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{21}
+	return file_plugin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StopRequest) GetRunId() string {
@@ -1754,7 +1891,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1903,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1916,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{22}
+	return file_plugin_proto_rawDescGZIP(), []int{24}
 }
 
 type FlushRequest struct {
@@ -1790,7 +1927,7 @@ type FlushRequest struct {
 
 func (x *FlushRequest) Reset() {
 	*x = FlushRequest{}
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +1939,7 @@ func (x *FlushRequest) String() string {
 func (*FlushRequest) ProtoMessage() {}
 
 func (x *FlushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1952,7 @@ func (x *FlushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushRequest.ProtoReflect.Descriptor instead.
 func (*FlushRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{23}
+	return file_plugin_proto_rawDescGZIP(), []int{25}
 }
 
 type FlushResponse struct {
@@ -1826,7 +1963,7 @@ type FlushResponse struct {
 
 func (x *FlushResponse) Reset() {
 	*x = FlushResponse{}
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1975,7 @@ func (x *FlushResponse) String() string {
 func (*FlushResponse) ProtoMessage() {}
 
 func (x *FlushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,19 +1988,21 @@ func (x *FlushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushResponse.ProtoReflect.Descriptor instead.
 func (*FlushResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{24}
+	return file_plugin_proto_rawDescGZIP(), []int{26}
 }
 
 type InspectRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Artifact      *Artifact              `protobuf:"bytes,1,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Artifact *Artifact              `protobuf:"bytes,1,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	// One of DescribeResponse.targets: the answer tells what it would do with the artifact. Empty: what is in it.
+	Target        string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +2014,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2027,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{25}
+	return file_plugin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *InspectRequest) GetArtifact() *Artifact {
@@ -1896,6 +2035,13 @@ func (x *InspectRequest) GetArtifact() *Artifact {
 		return x.Artifact
 	}
 	return nil
+}
+
+func (x *InspectRequest) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
 }
 
 type InspectResponse struct {
@@ -1909,7 +2055,7 @@ type InspectResponse struct {
 
 func (x *InspectResponse) Reset() {
 	*x = InspectResponse{}
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2067,7 @@ func (x *InspectResponse) String() string {
 func (*InspectResponse) ProtoMessage() {}
 
 func (x *InspectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2080,7 @@ func (x *InspectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectResponse.ProtoReflect.Descriptor instead.
 func (*InspectResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{26}
+	return file_plugin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InspectResponse) GetDiagnostics() []*Diagnostic {
@@ -1961,7 +2107,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2119,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2132,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{27}
+	return file_plugin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ProbeRequest) GetOptions() map[string]string {
@@ -2015,7 +2161,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2173,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2186,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{28}
+	return file_plugin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ProbeResponse) GetDiagnostics() []*Diagnostic {
@@ -2075,7 +2221,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2233,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2246,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{29}
+	return file_plugin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *OpenRequest) GetArtifact() *Artifact {
@@ -2139,7 +2285,7 @@ type OpenResponse struct {
 
 func (x *OpenResponse) Reset() {
 	*x = OpenResponse{}
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2151,7 +2297,7 @@ func (x *OpenResponse) String() string {
 func (*OpenResponse) ProtoMessage() {}
 
 func (x *OpenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2164,7 +2310,7 @@ func (x *OpenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenResponse.ProtoReflect.Descriptor instead.
 func (*OpenResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{30}
+	return file_plugin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OpenResponse) GetDiagnostics() []*Diagnostic {
@@ -2222,7 +2368,7 @@ type TensorInfo struct {
 
 func (x *TensorInfo) Reset() {
 	*x = TensorInfo{}
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2380,7 @@ func (x *TensorInfo) String() string {
 func (*TensorInfo) ProtoMessage() {}
 
 func (x *TensorInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2393,7 @@ func (x *TensorInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorInfo.ProtoReflect.Descriptor instead.
 func (*TensorInfo) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{31}
+	return file_plugin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TensorInfo) GetName() string {
@@ -2288,7 +2434,7 @@ type PredictRequest struct {
 
 func (x *PredictRequest) Reset() {
 	*x = PredictRequest{}
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2446,7 @@ func (x *PredictRequest) String() string {
 func (*PredictRequest) ProtoMessage() {}
 
 func (x *PredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2459,7 @@ func (x *PredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictRequest.ProtoReflect.Descriptor instead.
 func (*PredictRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{32}
+	return file_plugin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PredictRequest) GetSession() string {
@@ -2362,7 +2508,7 @@ type PredictResponse struct {
 
 func (x *PredictResponse) Reset() {
 	*x = PredictResponse{}
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2520,7 @@ func (x *PredictResponse) String() string {
 func (*PredictResponse) ProtoMessage() {}
 
 func (x *PredictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2533,7 @@ func (x *PredictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictResponse.ProtoReflect.Descriptor instead.
 func (*PredictResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{33}
+	return file_plugin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PredictResponse) GetDiagnostics() []*Diagnostic {
@@ -2424,7 +2570,7 @@ type BenchmarkRequest struct {
 
 func (x *BenchmarkRequest) Reset() {
 	*x = BenchmarkRequest{}
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +2582,7 @@ func (x *BenchmarkRequest) String() string {
 func (*BenchmarkRequest) ProtoMessage() {}
 
 func (x *BenchmarkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +2595,7 @@ func (x *BenchmarkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BenchmarkRequest.ProtoReflect.Descriptor instead.
 func (*BenchmarkRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{34}
+	return file_plugin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *BenchmarkRequest) GetSession() string {
@@ -2498,7 +2644,7 @@ type BenchmarkResponse struct {
 
 func (x *BenchmarkResponse) Reset() {
 	*x = BenchmarkResponse{}
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2510,7 +2656,7 @@ func (x *BenchmarkResponse) String() string {
 func (*BenchmarkResponse) ProtoMessage() {}
 
 func (x *BenchmarkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2523,7 +2669,7 @@ func (x *BenchmarkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BenchmarkResponse.ProtoReflect.Descriptor instead.
 func (*BenchmarkResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{35}
+	return file_plugin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BenchmarkResponse) GetDiagnostics() []*Diagnostic {
@@ -2549,7 +2695,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2561,7 +2707,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2574,7 +2720,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{36}
+	return file_plugin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CoverageRequest) GetSession() string {
@@ -2595,7 +2741,7 @@ type CoverageResponse struct {
 
 func (x *CoverageResponse) Reset() {
 	*x = CoverageResponse{}
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2753,7 @@ func (x *CoverageResponse) String() string {
 func (*CoverageResponse) ProtoMessage() {}
 
 func (x *CoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2766,7 @@ func (x *CoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageResponse.ProtoReflect.Descriptor instead.
 func (*CoverageResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{37}
+	return file_plugin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CoverageResponse) GetDiagnostics() []*Diagnostic {
@@ -2646,7 +2792,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2658,7 +2804,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2671,7 +2817,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{38}
+	return file_plugin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CloseRequest) GetSession() string {
@@ -2689,7 +2835,7 @@ type CloseResponse struct {
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2701,7 +2847,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2714,7 +2860,517 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39}
+	return file_plugin_proto_rawDescGZIP(), []int{41}
+}
+
+type EvaluateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of a step's own making, or one of its inputs: an absolute path and a format; the rest is not needed.
+	Candidate *Artifact `protobuf:"bytes,1,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	// What the candidate is compared with; absent when nothing is compared.
+	Baseline *Artifact `protobuf:"bytes,2,opt,name=baseline,proto3" json:"baseline,omitempty"`
+	// A materialised dataset, as an input of the step gives it.
+	Dataset *Artifact `protobuf:"bytes,3,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// The plugin whose Runtime runs both; empty: the native one of each format.
+	Runtime string `protobuf:"bytes,4,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	// Empty: the defaults of the task, as in an evaluate block.
+	Metrics       []string `protobuf:"bytes,5,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvaluateRequest) Reset() {
+	*x = EvaluateRequest{}
+	mi := &file_plugin_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvaluateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvaluateRequest) ProtoMessage() {}
+
+func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvaluateRequest.ProtoReflect.Descriptor instead.
+func (*EvaluateRequest) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *EvaluateRequest) GetCandidate() *Artifact {
+	if x != nil {
+		return x.Candidate
+	}
+	return nil
+}
+
+func (x *EvaluateRequest) GetBaseline() *Artifact {
+	if x != nil {
+		return x.Baseline
+	}
+	return nil
+}
+
+func (x *EvaluateRequest) GetDataset() *Artifact {
+	if x != nil {
+		return x.Dataset
+	}
+	return nil
+}
+
+func (x *EvaluateRequest) GetRuntime() string {
+	if x != nil {
+		return x.Runtime
+	}
+	return ""
+}
+
+func (x *EvaluateRequest) GetMetrics() []string {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+type EvaluateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Diagnostics   []*Diagnostic          `protobuf:"bytes,1,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+	Metrics       []*Metric              `protobuf:"bytes,2,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	Samples       int64                  `protobuf:"varint,3,opt,name=samples,proto3" json:"samples,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvaluateResponse) Reset() {
+	*x = EvaluateResponse{}
+	mi := &file_plugin_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvaluateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvaluateResponse) ProtoMessage() {}
+
+func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvaluateResponse.ProtoReflect.Descriptor instead.
+func (*EvaluateResponse) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *EvaluateResponse) GetDiagnostics() []*Diagnostic {
+	if x != nil {
+		return x.Diagnostics
+	}
+	return nil
+}
+
+func (x *EvaluateResponse) GetMetrics() []*Metric {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *EvaluateResponse) GetSamples() int64 {
+	if x != nil {
+		return x.Samples
+	}
+	return 0
+}
+
+// Metric is a figure with its 95% interval.
+type Metric struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         float64                `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
+	Low           float64                `protobuf:"fixed64,3,opt,name=low,proto3" json:"low,omitempty"`
+	High          float64                `protobuf:"fixed64,4,opt,name=high,proto3" json:"high,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Metric) Reset() {
+	*x = Metric{}
+	mi := &file_plugin_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Metric) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Metric) ProtoMessage() {}
+
+func (x *Metric) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Metric.ProtoReflect.Descriptor instead.
+func (*Metric) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Metric) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Metric) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *Metric) GetLow() float64 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *Metric) GetHigh() float64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+type RaceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first one is the reference of the speed-ups.
+	Candidates []*Artifact `protobuf:"bytes,1,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	Dataset    *Artifact   `protobuf:"bytes,2,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// The plugin whose Runtime runs them; empty: the native one of each format.
+	Runtime string `protobuf:"bytes,3,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	// Samples a run, at least 1.
+	Batch   int64 `protobuf:"varint,4,opt,name=batch,proto3" json:"batch,omitempty"`
+	Threads int64 `protobuf:"varint,5,opt,name=threads,proto3" json:"threads,omitempty"`
+	// Time spent on each candidate.
+	DurationNs    int64 `protobuf:"varint,6,opt,name=duration_ns,json=durationNs,proto3" json:"duration_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaceRequest) Reset() {
+	*x = RaceRequest{}
+	mi := &file_plugin_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaceRequest) ProtoMessage() {}
+
+func (x *RaceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaceRequest.ProtoReflect.Descriptor instead.
+func (*RaceRequest) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *RaceRequest) GetCandidates() []*Artifact {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+func (x *RaceRequest) GetDataset() *Artifact {
+	if x != nil {
+		return x.Dataset
+	}
+	return nil
+}
+
+func (x *RaceRequest) GetRuntime() string {
+	if x != nil {
+		return x.Runtime
+	}
+	return ""
+}
+
+func (x *RaceRequest) GetBatch() int64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *RaceRequest) GetThreads() int64 {
+	if x != nil {
+		return x.Threads
+	}
+	return 0
+}
+
+func (x *RaceRequest) GetDurationNs() int64 {
+	if x != nil {
+		return x.DurationNs
+	}
+	return 0
+}
+
+type RaceResponse struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Diagnostics []*Diagnostic          `protobuf:"bytes,1,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+	// One for each candidate, in their order.
+	Laps          []*Lap `protobuf:"bytes,2,rep,name=laps,proto3" json:"laps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaceResponse) Reset() {
+	*x = RaceResponse{}
+	mi := &file_plugin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaceResponse) ProtoMessage() {}
+
+func (x *RaceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaceResponse.ProtoReflect.Descriptor instead.
+func (*RaceResponse) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *RaceResponse) GetDiagnostics() []*Diagnostic {
+	if x != nil {
+		return x.Diagnostics
+	}
+	return nil
+}
+
+func (x *RaceResponse) GetLaps() []*Lap {
+	if x != nil {
+		return x.Laps
+	}
+	return nil
+}
+
+type Lap struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why there are no figures: the engine refused the candidate, or crashed on it.
+	Diagnostics []*Diagnostic `protobuf:"bytes,1,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+	// latency_p50, latency_p90 and latency_p99 in milliseconds, speedup as a factor; empty when the candidate was lost.
+	Metrics       []*Metric `protobuf:"bytes,2,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lap) Reset() {
+	*x = Lap{}
+	mi := &file_plugin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lap) ProtoMessage() {}
+
+func (x *Lap) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lap.ProtoReflect.Descriptor instead.
+func (*Lap) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Lap) GetDiagnostics() []*Diagnostic {
+	if x != nil {
+		return x.Diagnostics
+	}
+	return nil
+}
+
+func (x *Lap) GetMetrics() []*Metric {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+type ReadCoverageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Candidate     *Artifact              `protobuf:"bytes,1,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	Runtime       string                 `protobuf:"bytes,2,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadCoverageRequest) Reset() {
+	*x = ReadCoverageRequest{}
+	mi := &file_plugin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadCoverageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadCoverageRequest) ProtoMessage() {}
+
+func (x *ReadCoverageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadCoverageRequest.ProtoReflect.Descriptor instead.
+func (*ReadCoverageRequest) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ReadCoverageRequest) GetCandidate() *Artifact {
+	if x != nil {
+		return x.Candidate
+	}
+	return nil
+}
+
+func (x *ReadCoverageRequest) GetRuntime() string {
+	if x != nil {
+		return x.Runtime
+	}
+	return ""
+}
+
+type ReadCoverageResponse struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Diagnostics []*Diagnostic          `protobuf:"bytes,1,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+	// As CoverageResponse.document.
+	Document      []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadCoverageResponse) Reset() {
+	*x = ReadCoverageResponse{}
+	mi := &file_plugin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadCoverageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadCoverageResponse) ProtoMessage() {}
+
+func (x *ReadCoverageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadCoverageResponse.ProtoReflect.Descriptor instead.
+func (*ReadCoverageResponse) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ReadCoverageResponse) GetDiagnostics() []*Diagnostic {
+	if x != nil {
+		return x.Diagnostics
+	}
+	return nil
+}
+
+func (x *ReadCoverageResponse) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
 }
 
 type Diagnostic struct {
@@ -2733,7 +3389,7 @@ type Diagnostic struct {
 
 func (x *Diagnostic) Reset() {
 	*x = Diagnostic{}
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +3401,7 @@ func (x *Diagnostic) String() string {
 func (*Diagnostic) ProtoMessage() {}
 
 func (x *Diagnostic) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +3414,7 @@ func (x *Diagnostic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diagnostic.ProtoReflect.Descriptor instead.
 func (*Diagnostic) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{40}
+	return file_plugin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Diagnostic) GetSeverity() Diagnostic_Severity {
@@ -2810,7 +3466,7 @@ type PathStep struct {
 
 func (x *PathStep) Reset() {
 	*x = PathStep{}
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +3478,7 @@ func (x *PathStep) String() string {
 func (*PathStep) ProtoMessage() {}
 
 func (x *PathStep) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +3491,7 @@ func (x *PathStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathStep.ProtoReflect.Descriptor instead.
 func (*PathStep) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41}
+	return file_plugin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PathStep) GetStep() isPathStep_Step {
@@ -2899,7 +3555,7 @@ var File_plugin_proto protoreflect.FileDescriptor
 const file_plugin_proto_rawDesc = "" +
 	"\n" +
 	"\fplugin.proto\x12\x12optimize.plugin.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\x8d\x02\n" +
+	"\x0fDescribeRequest\"\xc3\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12#\n" +
@@ -2907,7 +3563,12 @@ const file_plugin_proto_rawDesc = "" +
 	"\alicence\x18\x04 \x01(\tR\alicence\x122\n" +
 	"\x05steps\x18\x05 \x03(\v2\x1c.optimize.plugin.v1.StepTypeR\x05steps\x124\n" +
 	"\aformats\x18\x06 \x03(\v2\x1a.optimize.plugin.v1.FormatR\aformats\x12\"\n" +
-	"\fcapabilities\x18\a \x03(\tR\fcapabilities\"\x84\x01\n" +
+	"\fcapabilities\x18\a \x03(\tR\fcapabilities\x124\n" +
+	"\atargets\x18\b \x03(\v2\x1a.optimize.plugin.v1.TargetR\atargets\"R\n" +
+	"\x06Target\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aformats\x18\x02 \x03(\tR\aformats\x12\x1a\n" +
+	"\bmarkdown\x18\x03 \x01(\tR\bmarkdown\"\x84\x01\n" +
 	"\x06Format\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
@@ -2996,7 +3657,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"7\n" +
 	"\aMissing\x12\x12\n" +
 	"\x04what\x18\x01 \x01(\tR\x04what\x12\x18\n" +
-	"\acommand\x18\x02 \x01(\tR\acommand\"\xfc\x02\n" +
+	"\acommand\x18\x02 \x01(\tR\acommand\"\xb2\x03\n" +
 	"\fApplyRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1b\n" +
 	"\tstep_type\x18\x02 \x01(\tR\bstepType\x121\n" +
@@ -3006,10 +3667,14 @@ const file_plugin_proto_rawDesc = "" +
 	"\vscratch_dir\x18\x06 \x01(\tR\n" +
 	"scratchDir\x12\x12\n" +
 	"\x04seed\x18\a \x01(\x04R\x04seed\x12\x18\n" +
-	"\athreads\x18\b \x01(\x03R\athreads\x1aW\n" +
+	"\athreads\x18\b \x01(\x03R\athreads\x124\n" +
+	"\x04host\x18\t \x01(\v2 .optimize.plugin.v1.HostEndpointR\x04host\x1aW\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x122\n" +
-	"\x05value\x18\x02 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\x05value:\x028\x01\"\xaf\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\x05value:\x028\x01\">\n" +
+	"\fHostEndpoint\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\xaf\x02\n" +
 	"\n" +
 	"ApplyEvent\x12:\n" +
 	"\bprogress\x18\x01 \x01(\v2\x1c.optimize.plugin.v1.ProgressH\x00R\bprogress\x12+\n" +
@@ -3052,9 +3717,10 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\x0e\n" +
 	"\fStopResponse\"\x0e\n" +
 	"\fFlushRequest\"\x0f\n" +
-	"\rFlushResponse\"J\n" +
+	"\rFlushResponse\"b\n" +
 	"\x0eInspectRequest\x128\n" +
-	"\bartifact\x18\x01 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\bartifact\"o\n" +
+	"\bartifact\x18\x01 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\bartifact\x12\x16\n" +
+	"\x06target\x18\x02 \x01(\tR\x06target\"o\n" +
 	"\x0fInspectResponse\x12@\n" +
 	"\vdiagnostics\x18\x01 \x03(\v2\x1e.optimize.plugin.v1.DiagnosticR\vdiagnostics\x12\x1a\n" +
 	"\bdocument\x18\x02 \x01(\fR\bdocument\"\xad\x01\n" +
@@ -3124,7 +3790,44 @@ const file_plugin_proto_rawDesc = "" +
 	"\bdocument\x18\x02 \x01(\fR\bdocument\"(\n" +
 	"\fCloseRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\"\x0f\n" +
-	"\rCloseResponse\"\x99\x02\n" +
+	"\rCloseResponse\"\xf3\x01\n" +
+	"\x0fEvaluateRequest\x12:\n" +
+	"\tcandidate\x18\x01 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\tcandidate\x128\n" +
+	"\bbaseline\x18\x02 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\bbaseline\x126\n" +
+	"\adataset\x18\x03 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\adataset\x12\x18\n" +
+	"\aruntime\x18\x04 \x01(\tR\aruntime\x12\x18\n" +
+	"\ametrics\x18\x05 \x03(\tR\ametrics\"\xa4\x01\n" +
+	"\x10EvaluateResponse\x12@\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2\x1e.optimize.plugin.v1.DiagnosticR\vdiagnostics\x124\n" +
+	"\ametrics\x18\x02 \x03(\v2\x1a.optimize.plugin.v1.MetricR\ametrics\x12\x18\n" +
+	"\asamples\x18\x03 \x01(\x03R\asamples\"X\n" +
+	"\x06Metric\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value\x12\x10\n" +
+	"\x03low\x18\x03 \x01(\x01R\x03low\x12\x12\n" +
+	"\x04high\x18\x04 \x01(\x01R\x04high\"\xee\x01\n" +
+	"\vRaceRequest\x12<\n" +
+	"\n" +
+	"candidates\x18\x01 \x03(\v2\x1c.optimize.plugin.v1.ArtifactR\n" +
+	"candidates\x126\n" +
+	"\adataset\x18\x02 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\adataset\x12\x18\n" +
+	"\aruntime\x18\x03 \x01(\tR\aruntime\x12\x14\n" +
+	"\x05batch\x18\x04 \x01(\x03R\x05batch\x12\x18\n" +
+	"\athreads\x18\x05 \x01(\x03R\athreads\x12\x1f\n" +
+	"\vduration_ns\x18\x06 \x01(\x03R\n" +
+	"durationNs\"}\n" +
+	"\fRaceResponse\x12@\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2\x1e.optimize.plugin.v1.DiagnosticR\vdiagnostics\x12+\n" +
+	"\x04laps\x18\x02 \x03(\v2\x17.optimize.plugin.v1.LapR\x04laps\"}\n" +
+	"\x03Lap\x12@\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2\x1e.optimize.plugin.v1.DiagnosticR\vdiagnostics\x124\n" +
+	"\ametrics\x18\x02 \x03(\v2\x1a.optimize.plugin.v1.MetricR\ametrics\"k\n" +
+	"\x13ReadCoverageRequest\x12:\n" +
+	"\tcandidate\x18\x01 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\tcandidate\x12\x18\n" +
+	"\aruntime\x18\x02 \x01(\tR\aruntime\"t\n" +
+	"\x14ReadCoverageResponse\x12@\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2\x1e.optimize.plugin.v1.DiagnosticR\vdiagnostics\x12\x1a\n" +
+	"\bdocument\x18\x02 \x01(\fR\bdocument\"\x99\x02\n" +
 	"\n" +
 	"Diagnostic\x12C\n" +
 	"\bseverity\x18\x01 \x01(\x0e2'.optimize.plugin.v1.Diagnostic.SeverityR\bseverity\x12\x18\n" +
@@ -3155,7 +3858,11 @@ const file_plugin_proto_rawDesc = "" +
 	"\aPredict\x12\".optimize.plugin.v1.PredictRequest\x1a#.optimize.plugin.v1.PredictResponse\x12X\n" +
 	"\tBenchmark\x12$.optimize.plugin.v1.BenchmarkRequest\x1a%.optimize.plugin.v1.BenchmarkResponse\x12U\n" +
 	"\bCoverage\x12#.optimize.plugin.v1.CoverageRequest\x1a$.optimize.plugin.v1.CoverageResponse\x12L\n" +
-	"\x05Close\x12 .optimize.plugin.v1.CloseRequest\x1a!.optimize.plugin.v1.CloseResponseB/Z-github.com/optimize-hcl/optimize/sdk/pluginv1b\x06proto3"
+	"\x05Close\x12 .optimize.plugin.v1.CloseRequest\x1a!.optimize.plugin.v1.CloseResponse2\x8b\x02\n" +
+	"\x04Host\x12U\n" +
+	"\bEvaluate\x12#.optimize.plugin.v1.EvaluateRequest\x1a$.optimize.plugin.v1.EvaluateResponse\x12I\n" +
+	"\x04Race\x12\x1f.optimize.plugin.v1.RaceRequest\x1a .optimize.plugin.v1.RaceResponse\x12a\n" +
+	"\fReadCoverage\x12'.optimize.plugin.v1.ReadCoverageRequest\x1a(.optimize.plugin.v1.ReadCoverageResponseB/Z-github.com/optimize-hcl/optimize/sdk/pluginv1b\x06proto3"
 
 var (
 	file_plugin_proto_rawDescOnce sync.Once
@@ -3170,143 +3877,174 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_plugin_proto_goTypes = []any{
-	(NestedBlock_Nesting)(0),  // 0: optimize.plugin.v1.NestedBlock.Nesting
-	(Log_Level)(0),            // 1: optimize.plugin.v1.Log.Level
-	(Diagnostic_Severity)(0),  // 2: optimize.plugin.v1.Diagnostic.Severity
-	(*DescribeRequest)(nil),   // 3: optimize.plugin.v1.DescribeRequest
-	(*DescribeResponse)(nil),  // 4: optimize.plugin.v1.DescribeResponse
-	(*Format)(nil),            // 5: optimize.plugin.v1.Format
-	(*StepType)(nil),          // 6: optimize.plugin.v1.StepType
-	(*Output)(nil),            // 7: optimize.plugin.v1.Output
-	(*Block)(nil),             // 8: optimize.plugin.v1.Block
-	(*Attribute)(nil),         // 9: optimize.plugin.v1.Attribute
-	(*NestedBlock)(nil),       // 10: optimize.plugin.v1.NestedBlock
-	(*Value)(nil),             // 11: optimize.plugin.v1.Value
-	(*Artifact)(nil),          // 12: optimize.plugin.v1.Artifact
-	(*ValidateRequest)(nil),   // 13: optimize.plugin.v1.ValidateRequest
-	(*ValidateResponse)(nil),  // 14: optimize.plugin.v1.ValidateResponse
-	(*PlanRequest)(nil),       // 15: optimize.plugin.v1.PlanRequest
-	(*PlanResponse)(nil),      // 16: optimize.plugin.v1.PlanResponse
-	(*Missing)(nil),           // 17: optimize.plugin.v1.Missing
-	(*ApplyRequest)(nil),      // 18: optimize.plugin.v1.ApplyRequest
-	(*ApplyEvent)(nil),        // 19: optimize.plugin.v1.ApplyEvent
-	(*Heartbeat)(nil),         // 20: optimize.plugin.v1.Heartbeat
-	(*Progress)(nil),          // 21: optimize.plugin.v1.Progress
-	(*Log)(nil),               // 22: optimize.plugin.v1.Log
-	(*Done)(nil),              // 23: optimize.plugin.v1.Done
-	(*StopRequest)(nil),       // 24: optimize.plugin.v1.StopRequest
-	(*StopResponse)(nil),      // 25: optimize.plugin.v1.StopResponse
-	(*FlushRequest)(nil),      // 26: optimize.plugin.v1.FlushRequest
-	(*FlushResponse)(nil),     // 27: optimize.plugin.v1.FlushResponse
-	(*InspectRequest)(nil),    // 28: optimize.plugin.v1.InspectRequest
-	(*InspectResponse)(nil),   // 29: optimize.plugin.v1.InspectResponse
-	(*ProbeRequest)(nil),      // 30: optimize.plugin.v1.ProbeRequest
-	(*ProbeResponse)(nil),     // 31: optimize.plugin.v1.ProbeResponse
-	(*OpenRequest)(nil),       // 32: optimize.plugin.v1.OpenRequest
-	(*OpenResponse)(nil),      // 33: optimize.plugin.v1.OpenResponse
-	(*TensorInfo)(nil),        // 34: optimize.plugin.v1.TensorInfo
-	(*PredictRequest)(nil),    // 35: optimize.plugin.v1.PredictRequest
-	(*PredictResponse)(nil),   // 36: optimize.plugin.v1.PredictResponse
-	(*BenchmarkRequest)(nil),  // 37: optimize.plugin.v1.BenchmarkRequest
-	(*BenchmarkResponse)(nil), // 38: optimize.plugin.v1.BenchmarkResponse
-	(*CoverageRequest)(nil),   // 39: optimize.plugin.v1.CoverageRequest
-	(*CoverageResponse)(nil),  // 40: optimize.plugin.v1.CoverageResponse
-	(*CloseRequest)(nil),      // 41: optimize.plugin.v1.CloseRequest
-	(*CloseResponse)(nil),     // 42: optimize.plugin.v1.CloseResponse
-	(*Diagnostic)(nil),        // 43: optimize.plugin.v1.Diagnostic
-	(*PathStep)(nil),          // 44: optimize.plugin.v1.PathStep
-	nil,                       // 45: optimize.plugin.v1.Artifact.LabelsEntry
-	nil,                       // 46: optimize.plugin.v1.PlanRequest.InputsEntry
-	nil,                       // 47: optimize.plugin.v1.PlanResponse.FingerprintEntry
-	nil,                       // 48: optimize.plugin.v1.ApplyRequest.InputsEntry
-	nil,                       // 49: optimize.plugin.v1.Log.FieldsEntry
-	nil,                       // 50: optimize.plugin.v1.Done.OutputsEntry
-	nil,                       // 51: optimize.plugin.v1.ProbeRequest.OptionsEntry
-	nil,                       // 52: optimize.plugin.v1.ProbeResponse.FingerprintEntry
-	nil,                       // 53: optimize.plugin.v1.OpenRequest.OptionsEntry
-	nil,                       // 54: optimize.plugin.v1.OpenResponse.FactsEntry
+	(NestedBlock_Nesting)(0),     // 0: optimize.plugin.v1.NestedBlock.Nesting
+	(Log_Level)(0),               // 1: optimize.plugin.v1.Log.Level
+	(Diagnostic_Severity)(0),     // 2: optimize.plugin.v1.Diagnostic.Severity
+	(*DescribeRequest)(nil),      // 3: optimize.plugin.v1.DescribeRequest
+	(*DescribeResponse)(nil),     // 4: optimize.plugin.v1.DescribeResponse
+	(*Target)(nil),               // 5: optimize.plugin.v1.Target
+	(*Format)(nil),               // 6: optimize.plugin.v1.Format
+	(*StepType)(nil),             // 7: optimize.plugin.v1.StepType
+	(*Output)(nil),               // 8: optimize.plugin.v1.Output
+	(*Block)(nil),                // 9: optimize.plugin.v1.Block
+	(*Attribute)(nil),            // 10: optimize.plugin.v1.Attribute
+	(*NestedBlock)(nil),          // 11: optimize.plugin.v1.NestedBlock
+	(*Value)(nil),                // 12: optimize.plugin.v1.Value
+	(*Artifact)(nil),             // 13: optimize.plugin.v1.Artifact
+	(*ValidateRequest)(nil),      // 14: optimize.plugin.v1.ValidateRequest
+	(*ValidateResponse)(nil),     // 15: optimize.plugin.v1.ValidateResponse
+	(*PlanRequest)(nil),          // 16: optimize.plugin.v1.PlanRequest
+	(*PlanResponse)(nil),         // 17: optimize.plugin.v1.PlanResponse
+	(*Missing)(nil),              // 18: optimize.plugin.v1.Missing
+	(*ApplyRequest)(nil),         // 19: optimize.plugin.v1.ApplyRequest
+	(*HostEndpoint)(nil),         // 20: optimize.plugin.v1.HostEndpoint
+	(*ApplyEvent)(nil),           // 21: optimize.plugin.v1.ApplyEvent
+	(*Heartbeat)(nil),            // 22: optimize.plugin.v1.Heartbeat
+	(*Progress)(nil),             // 23: optimize.plugin.v1.Progress
+	(*Log)(nil),                  // 24: optimize.plugin.v1.Log
+	(*Done)(nil),                 // 25: optimize.plugin.v1.Done
+	(*StopRequest)(nil),          // 26: optimize.plugin.v1.StopRequest
+	(*StopResponse)(nil),         // 27: optimize.plugin.v1.StopResponse
+	(*FlushRequest)(nil),         // 28: optimize.plugin.v1.FlushRequest
+	(*FlushResponse)(nil),        // 29: optimize.plugin.v1.FlushResponse
+	(*InspectRequest)(nil),       // 30: optimize.plugin.v1.InspectRequest
+	(*InspectResponse)(nil),      // 31: optimize.plugin.v1.InspectResponse
+	(*ProbeRequest)(nil),         // 32: optimize.plugin.v1.ProbeRequest
+	(*ProbeResponse)(nil),        // 33: optimize.plugin.v1.ProbeResponse
+	(*OpenRequest)(nil),          // 34: optimize.plugin.v1.OpenRequest
+	(*OpenResponse)(nil),         // 35: optimize.plugin.v1.OpenResponse
+	(*TensorInfo)(nil),           // 36: optimize.plugin.v1.TensorInfo
+	(*PredictRequest)(nil),       // 37: optimize.plugin.v1.PredictRequest
+	(*PredictResponse)(nil),      // 38: optimize.plugin.v1.PredictResponse
+	(*BenchmarkRequest)(nil),     // 39: optimize.plugin.v1.BenchmarkRequest
+	(*BenchmarkResponse)(nil),    // 40: optimize.plugin.v1.BenchmarkResponse
+	(*CoverageRequest)(nil),      // 41: optimize.plugin.v1.CoverageRequest
+	(*CoverageResponse)(nil),     // 42: optimize.plugin.v1.CoverageResponse
+	(*CloseRequest)(nil),         // 43: optimize.plugin.v1.CloseRequest
+	(*CloseResponse)(nil),        // 44: optimize.plugin.v1.CloseResponse
+	(*EvaluateRequest)(nil),      // 45: optimize.plugin.v1.EvaluateRequest
+	(*EvaluateResponse)(nil),     // 46: optimize.plugin.v1.EvaluateResponse
+	(*Metric)(nil),               // 47: optimize.plugin.v1.Metric
+	(*RaceRequest)(nil),          // 48: optimize.plugin.v1.RaceRequest
+	(*RaceResponse)(nil),         // 49: optimize.plugin.v1.RaceResponse
+	(*Lap)(nil),                  // 50: optimize.plugin.v1.Lap
+	(*ReadCoverageRequest)(nil),  // 51: optimize.plugin.v1.ReadCoverageRequest
+	(*ReadCoverageResponse)(nil), // 52: optimize.plugin.v1.ReadCoverageResponse
+	(*Diagnostic)(nil),           // 53: optimize.plugin.v1.Diagnostic
+	(*PathStep)(nil),             // 54: optimize.plugin.v1.PathStep
+	nil,                          // 55: optimize.plugin.v1.Artifact.LabelsEntry
+	nil,                          // 56: optimize.plugin.v1.PlanRequest.InputsEntry
+	nil,                          // 57: optimize.plugin.v1.PlanResponse.FingerprintEntry
+	nil,                          // 58: optimize.plugin.v1.ApplyRequest.InputsEntry
+	nil,                          // 59: optimize.plugin.v1.Log.FieldsEntry
+	nil,                          // 60: optimize.plugin.v1.Done.OutputsEntry
+	nil,                          // 61: optimize.plugin.v1.ProbeRequest.OptionsEntry
+	nil,                          // 62: optimize.plugin.v1.ProbeResponse.FingerprintEntry
+	nil,                          // 63: optimize.plugin.v1.OpenRequest.OptionsEntry
+	nil,                          // 64: optimize.plugin.v1.OpenResponse.FactsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
-	6,  // 0: optimize.plugin.v1.DescribeResponse.steps:type_name -> optimize.plugin.v1.StepType
-	5,  // 1: optimize.plugin.v1.DescribeResponse.formats:type_name -> optimize.plugin.v1.Format
-	8,  // 2: optimize.plugin.v1.StepType.schema:type_name -> optimize.plugin.v1.Block
-	7,  // 3: optimize.plugin.v1.StepType.outputs:type_name -> optimize.plugin.v1.Output
-	9,  // 4: optimize.plugin.v1.Block.attributes:type_name -> optimize.plugin.v1.Attribute
-	10, // 5: optimize.plugin.v1.Block.blocks:type_name -> optimize.plugin.v1.NestedBlock
-	8,  // 6: optimize.plugin.v1.NestedBlock.body:type_name -> optimize.plugin.v1.Block
-	0,  // 7: optimize.plugin.v1.NestedBlock.nesting:type_name -> optimize.plugin.v1.NestedBlock.Nesting
-	45, // 8: optimize.plugin.v1.Artifact.labels:type_name -> optimize.plugin.v1.Artifact.LabelsEntry
-	11, // 9: optimize.plugin.v1.ValidateRequest.config:type_name -> optimize.plugin.v1.Value
-	43, // 10: optimize.plugin.v1.ValidateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	11, // 11: optimize.plugin.v1.PlanRequest.config:type_name -> optimize.plugin.v1.Value
-	46, // 12: optimize.plugin.v1.PlanRequest.inputs:type_name -> optimize.plugin.v1.PlanRequest.InputsEntry
-	43, // 13: optimize.plugin.v1.PlanResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	47, // 14: optimize.plugin.v1.PlanResponse.fingerprint:type_name -> optimize.plugin.v1.PlanResponse.FingerprintEntry
-	17, // 15: optimize.plugin.v1.PlanResponse.missing:type_name -> optimize.plugin.v1.Missing
-	11, // 16: optimize.plugin.v1.ApplyRequest.config:type_name -> optimize.plugin.v1.Value
-	48, // 17: optimize.plugin.v1.ApplyRequest.inputs:type_name -> optimize.plugin.v1.ApplyRequest.InputsEntry
-	21, // 18: optimize.plugin.v1.ApplyEvent.progress:type_name -> optimize.plugin.v1.Progress
-	22, // 19: optimize.plugin.v1.ApplyEvent.log:type_name -> optimize.plugin.v1.Log
-	43, // 20: optimize.plugin.v1.ApplyEvent.diagnostic:type_name -> optimize.plugin.v1.Diagnostic
-	23, // 21: optimize.plugin.v1.ApplyEvent.done:type_name -> optimize.plugin.v1.Done
-	20, // 22: optimize.plugin.v1.ApplyEvent.heartbeat:type_name -> optimize.plugin.v1.Heartbeat
-	1,  // 23: optimize.plugin.v1.Log.level:type_name -> optimize.plugin.v1.Log.Level
-	49, // 24: optimize.plugin.v1.Log.fields:type_name -> optimize.plugin.v1.Log.FieldsEntry
-	11, // 25: optimize.plugin.v1.Done.result:type_name -> optimize.plugin.v1.Value
-	50, // 26: optimize.plugin.v1.Done.outputs:type_name -> optimize.plugin.v1.Done.OutputsEntry
-	12, // 27: optimize.plugin.v1.InspectRequest.artifact:type_name -> optimize.plugin.v1.Artifact
-	43, // 28: optimize.plugin.v1.InspectResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	51, // 29: optimize.plugin.v1.ProbeRequest.options:type_name -> optimize.plugin.v1.ProbeRequest.OptionsEntry
-	43, // 30: optimize.plugin.v1.ProbeResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	52, // 31: optimize.plugin.v1.ProbeResponse.fingerprint:type_name -> optimize.plugin.v1.ProbeResponse.FingerprintEntry
-	17, // 32: optimize.plugin.v1.ProbeResponse.missing:type_name -> optimize.plugin.v1.Missing
-	12, // 33: optimize.plugin.v1.OpenRequest.artifact:type_name -> optimize.plugin.v1.Artifact
-	53, // 34: optimize.plugin.v1.OpenRequest.options:type_name -> optimize.plugin.v1.OpenRequest.OptionsEntry
-	43, // 35: optimize.plugin.v1.OpenResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	34, // 36: optimize.plugin.v1.OpenResponse.inputs:type_name -> optimize.plugin.v1.TensorInfo
-	34, // 37: optimize.plugin.v1.OpenResponse.outputs:type_name -> optimize.plugin.v1.TensorInfo
-	54, // 38: optimize.plugin.v1.OpenResponse.facts:type_name -> optimize.plugin.v1.OpenResponse.FactsEntry
-	43, // 39: optimize.plugin.v1.PredictResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	43, // 40: optimize.plugin.v1.BenchmarkResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	43, // 41: optimize.plugin.v1.CoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	2,  // 42: optimize.plugin.v1.Diagnostic.severity:type_name -> optimize.plugin.v1.Diagnostic.Severity
-	44, // 43: optimize.plugin.v1.Diagnostic.path:type_name -> optimize.plugin.v1.PathStep
-	12, // 44: optimize.plugin.v1.PlanRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	12, // 45: optimize.plugin.v1.ApplyRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	12, // 46: optimize.plugin.v1.Done.OutputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	3,  // 47: optimize.plugin.v1.Plugin.Describe:input_type -> optimize.plugin.v1.DescribeRequest
-	13, // 48: optimize.plugin.v1.Plugin.Validate:input_type -> optimize.plugin.v1.ValidateRequest
-	15, // 49: optimize.plugin.v1.Plugin.Plan:input_type -> optimize.plugin.v1.PlanRequest
-	18, // 50: optimize.plugin.v1.Plugin.Apply:input_type -> optimize.plugin.v1.ApplyRequest
-	24, // 51: optimize.plugin.v1.Plugin.Stop:input_type -> optimize.plugin.v1.StopRequest
-	28, // 52: optimize.plugin.v1.Plugin.Inspect:input_type -> optimize.plugin.v1.InspectRequest
-	26, // 53: optimize.plugin.v1.Plugin.Flush:input_type -> optimize.plugin.v1.FlushRequest
-	30, // 54: optimize.plugin.v1.Runtime.Probe:input_type -> optimize.plugin.v1.ProbeRequest
-	32, // 55: optimize.plugin.v1.Runtime.Open:input_type -> optimize.plugin.v1.OpenRequest
-	35, // 56: optimize.plugin.v1.Runtime.Predict:input_type -> optimize.plugin.v1.PredictRequest
-	37, // 57: optimize.plugin.v1.Runtime.Benchmark:input_type -> optimize.plugin.v1.BenchmarkRequest
-	39, // 58: optimize.plugin.v1.Runtime.Coverage:input_type -> optimize.plugin.v1.CoverageRequest
-	41, // 59: optimize.plugin.v1.Runtime.Close:input_type -> optimize.plugin.v1.CloseRequest
-	4,  // 60: optimize.plugin.v1.Plugin.Describe:output_type -> optimize.plugin.v1.DescribeResponse
-	14, // 61: optimize.plugin.v1.Plugin.Validate:output_type -> optimize.plugin.v1.ValidateResponse
-	16, // 62: optimize.plugin.v1.Plugin.Plan:output_type -> optimize.plugin.v1.PlanResponse
-	19, // 63: optimize.plugin.v1.Plugin.Apply:output_type -> optimize.plugin.v1.ApplyEvent
-	25, // 64: optimize.plugin.v1.Plugin.Stop:output_type -> optimize.plugin.v1.StopResponse
-	29, // 65: optimize.plugin.v1.Plugin.Inspect:output_type -> optimize.plugin.v1.InspectResponse
-	27, // 66: optimize.plugin.v1.Plugin.Flush:output_type -> optimize.plugin.v1.FlushResponse
-	31, // 67: optimize.plugin.v1.Runtime.Probe:output_type -> optimize.plugin.v1.ProbeResponse
-	33, // 68: optimize.plugin.v1.Runtime.Open:output_type -> optimize.plugin.v1.OpenResponse
-	36, // 69: optimize.plugin.v1.Runtime.Predict:output_type -> optimize.plugin.v1.PredictResponse
-	38, // 70: optimize.plugin.v1.Runtime.Benchmark:output_type -> optimize.plugin.v1.BenchmarkResponse
-	40, // 71: optimize.plugin.v1.Runtime.Coverage:output_type -> optimize.plugin.v1.CoverageResponse
-	42, // 72: optimize.plugin.v1.Runtime.Close:output_type -> optimize.plugin.v1.CloseResponse
-	60, // [60:73] is the sub-list for method output_type
-	47, // [47:60] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	7,  // 0: optimize.plugin.v1.DescribeResponse.steps:type_name -> optimize.plugin.v1.StepType
+	6,  // 1: optimize.plugin.v1.DescribeResponse.formats:type_name -> optimize.plugin.v1.Format
+	5,  // 2: optimize.plugin.v1.DescribeResponse.targets:type_name -> optimize.plugin.v1.Target
+	9,  // 3: optimize.plugin.v1.StepType.schema:type_name -> optimize.plugin.v1.Block
+	8,  // 4: optimize.plugin.v1.StepType.outputs:type_name -> optimize.plugin.v1.Output
+	10, // 5: optimize.plugin.v1.Block.attributes:type_name -> optimize.plugin.v1.Attribute
+	11, // 6: optimize.plugin.v1.Block.blocks:type_name -> optimize.plugin.v1.NestedBlock
+	9,  // 7: optimize.plugin.v1.NestedBlock.body:type_name -> optimize.plugin.v1.Block
+	0,  // 8: optimize.plugin.v1.NestedBlock.nesting:type_name -> optimize.plugin.v1.NestedBlock.Nesting
+	55, // 9: optimize.plugin.v1.Artifact.labels:type_name -> optimize.plugin.v1.Artifact.LabelsEntry
+	12, // 10: optimize.plugin.v1.ValidateRequest.config:type_name -> optimize.plugin.v1.Value
+	53, // 11: optimize.plugin.v1.ValidateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	12, // 12: optimize.plugin.v1.PlanRequest.config:type_name -> optimize.plugin.v1.Value
+	56, // 13: optimize.plugin.v1.PlanRequest.inputs:type_name -> optimize.plugin.v1.PlanRequest.InputsEntry
+	53, // 14: optimize.plugin.v1.PlanResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	57, // 15: optimize.plugin.v1.PlanResponse.fingerprint:type_name -> optimize.plugin.v1.PlanResponse.FingerprintEntry
+	18, // 16: optimize.plugin.v1.PlanResponse.missing:type_name -> optimize.plugin.v1.Missing
+	12, // 17: optimize.plugin.v1.ApplyRequest.config:type_name -> optimize.plugin.v1.Value
+	58, // 18: optimize.plugin.v1.ApplyRequest.inputs:type_name -> optimize.plugin.v1.ApplyRequest.InputsEntry
+	20, // 19: optimize.plugin.v1.ApplyRequest.host:type_name -> optimize.plugin.v1.HostEndpoint
+	23, // 20: optimize.plugin.v1.ApplyEvent.progress:type_name -> optimize.plugin.v1.Progress
+	24, // 21: optimize.plugin.v1.ApplyEvent.log:type_name -> optimize.plugin.v1.Log
+	53, // 22: optimize.plugin.v1.ApplyEvent.diagnostic:type_name -> optimize.plugin.v1.Diagnostic
+	25, // 23: optimize.plugin.v1.ApplyEvent.done:type_name -> optimize.plugin.v1.Done
+	22, // 24: optimize.plugin.v1.ApplyEvent.heartbeat:type_name -> optimize.plugin.v1.Heartbeat
+	1,  // 25: optimize.plugin.v1.Log.level:type_name -> optimize.plugin.v1.Log.Level
+	59, // 26: optimize.plugin.v1.Log.fields:type_name -> optimize.plugin.v1.Log.FieldsEntry
+	12, // 27: optimize.plugin.v1.Done.result:type_name -> optimize.plugin.v1.Value
+	60, // 28: optimize.plugin.v1.Done.outputs:type_name -> optimize.plugin.v1.Done.OutputsEntry
+	13, // 29: optimize.plugin.v1.InspectRequest.artifact:type_name -> optimize.plugin.v1.Artifact
+	53, // 30: optimize.plugin.v1.InspectResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	61, // 31: optimize.plugin.v1.ProbeRequest.options:type_name -> optimize.plugin.v1.ProbeRequest.OptionsEntry
+	53, // 32: optimize.plugin.v1.ProbeResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	62, // 33: optimize.plugin.v1.ProbeResponse.fingerprint:type_name -> optimize.plugin.v1.ProbeResponse.FingerprintEntry
+	18, // 34: optimize.plugin.v1.ProbeResponse.missing:type_name -> optimize.plugin.v1.Missing
+	13, // 35: optimize.plugin.v1.OpenRequest.artifact:type_name -> optimize.plugin.v1.Artifact
+	63, // 36: optimize.plugin.v1.OpenRequest.options:type_name -> optimize.plugin.v1.OpenRequest.OptionsEntry
+	53, // 37: optimize.plugin.v1.OpenResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	36, // 38: optimize.plugin.v1.OpenResponse.inputs:type_name -> optimize.plugin.v1.TensorInfo
+	36, // 39: optimize.plugin.v1.OpenResponse.outputs:type_name -> optimize.plugin.v1.TensorInfo
+	64, // 40: optimize.plugin.v1.OpenResponse.facts:type_name -> optimize.plugin.v1.OpenResponse.FactsEntry
+	53, // 41: optimize.plugin.v1.PredictResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	53, // 42: optimize.plugin.v1.BenchmarkResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	53, // 43: optimize.plugin.v1.CoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	13, // 44: optimize.plugin.v1.EvaluateRequest.candidate:type_name -> optimize.plugin.v1.Artifact
+	13, // 45: optimize.plugin.v1.EvaluateRequest.baseline:type_name -> optimize.plugin.v1.Artifact
+	13, // 46: optimize.plugin.v1.EvaluateRequest.dataset:type_name -> optimize.plugin.v1.Artifact
+	53, // 47: optimize.plugin.v1.EvaluateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	47, // 48: optimize.plugin.v1.EvaluateResponse.metrics:type_name -> optimize.plugin.v1.Metric
+	13, // 49: optimize.plugin.v1.RaceRequest.candidates:type_name -> optimize.plugin.v1.Artifact
+	13, // 50: optimize.plugin.v1.RaceRequest.dataset:type_name -> optimize.plugin.v1.Artifact
+	53, // 51: optimize.plugin.v1.RaceResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	50, // 52: optimize.plugin.v1.RaceResponse.laps:type_name -> optimize.plugin.v1.Lap
+	53, // 53: optimize.plugin.v1.Lap.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	47, // 54: optimize.plugin.v1.Lap.metrics:type_name -> optimize.plugin.v1.Metric
+	13, // 55: optimize.plugin.v1.ReadCoverageRequest.candidate:type_name -> optimize.plugin.v1.Artifact
+	53, // 56: optimize.plugin.v1.ReadCoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	2,  // 57: optimize.plugin.v1.Diagnostic.severity:type_name -> optimize.plugin.v1.Diagnostic.Severity
+	54, // 58: optimize.plugin.v1.Diagnostic.path:type_name -> optimize.plugin.v1.PathStep
+	13, // 59: optimize.plugin.v1.PlanRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	13, // 60: optimize.plugin.v1.ApplyRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	13, // 61: optimize.plugin.v1.Done.OutputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	3,  // 62: optimize.plugin.v1.Plugin.Describe:input_type -> optimize.plugin.v1.DescribeRequest
+	14, // 63: optimize.plugin.v1.Plugin.Validate:input_type -> optimize.plugin.v1.ValidateRequest
+	16, // 64: optimize.plugin.v1.Plugin.Plan:input_type -> optimize.plugin.v1.PlanRequest
+	19, // 65: optimize.plugin.v1.Plugin.Apply:input_type -> optimize.plugin.v1.ApplyRequest
+	26, // 66: optimize.plugin.v1.Plugin.Stop:input_type -> optimize.plugin.v1.StopRequest
+	30, // 67: optimize.plugin.v1.Plugin.Inspect:input_type -> optimize.plugin.v1.InspectRequest
+	28, // 68: optimize.plugin.v1.Plugin.Flush:input_type -> optimize.plugin.v1.FlushRequest
+	32, // 69: optimize.plugin.v1.Runtime.Probe:input_type -> optimize.plugin.v1.ProbeRequest
+	34, // 70: optimize.plugin.v1.Runtime.Open:input_type -> optimize.plugin.v1.OpenRequest
+	37, // 71: optimize.plugin.v1.Runtime.Predict:input_type -> optimize.plugin.v1.PredictRequest
+	39, // 72: optimize.plugin.v1.Runtime.Benchmark:input_type -> optimize.plugin.v1.BenchmarkRequest
+	41, // 73: optimize.plugin.v1.Runtime.Coverage:input_type -> optimize.plugin.v1.CoverageRequest
+	43, // 74: optimize.plugin.v1.Runtime.Close:input_type -> optimize.plugin.v1.CloseRequest
+	45, // 75: optimize.plugin.v1.Host.Evaluate:input_type -> optimize.plugin.v1.EvaluateRequest
+	48, // 76: optimize.plugin.v1.Host.Race:input_type -> optimize.plugin.v1.RaceRequest
+	51, // 77: optimize.plugin.v1.Host.ReadCoverage:input_type -> optimize.plugin.v1.ReadCoverageRequest
+	4,  // 78: optimize.plugin.v1.Plugin.Describe:output_type -> optimize.plugin.v1.DescribeResponse
+	15, // 79: optimize.plugin.v1.Plugin.Validate:output_type -> optimize.plugin.v1.ValidateResponse
+	17, // 80: optimize.plugin.v1.Plugin.Plan:output_type -> optimize.plugin.v1.PlanResponse
+	21, // 81: optimize.plugin.v1.Plugin.Apply:output_type -> optimize.plugin.v1.ApplyEvent
+	27, // 82: optimize.plugin.v1.Plugin.Stop:output_type -> optimize.plugin.v1.StopResponse
+	31, // 83: optimize.plugin.v1.Plugin.Inspect:output_type -> optimize.plugin.v1.InspectResponse
+	29, // 84: optimize.plugin.v1.Plugin.Flush:output_type -> optimize.plugin.v1.FlushResponse
+	33, // 85: optimize.plugin.v1.Runtime.Probe:output_type -> optimize.plugin.v1.ProbeResponse
+	35, // 86: optimize.plugin.v1.Runtime.Open:output_type -> optimize.plugin.v1.OpenResponse
+	38, // 87: optimize.plugin.v1.Runtime.Predict:output_type -> optimize.plugin.v1.PredictResponse
+	40, // 88: optimize.plugin.v1.Runtime.Benchmark:output_type -> optimize.plugin.v1.BenchmarkResponse
+	42, // 89: optimize.plugin.v1.Runtime.Coverage:output_type -> optimize.plugin.v1.CoverageResponse
+	44, // 90: optimize.plugin.v1.Runtime.Close:output_type -> optimize.plugin.v1.CloseResponse
+	46, // 91: optimize.plugin.v1.Host.Evaluate:output_type -> optimize.plugin.v1.EvaluateResponse
+	49, // 92: optimize.plugin.v1.Host.Race:output_type -> optimize.plugin.v1.RaceResponse
+	52, // 93: optimize.plugin.v1.Host.ReadCoverage:output_type -> optimize.plugin.v1.ReadCoverageResponse
+	78, // [78:94] is the sub-list for method output_type
+	62, // [62:78] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_plugin_proto_init() }
@@ -3314,14 +4052,14 @@ func file_plugin_proto_init() {
 	if File_plugin_proto != nil {
 		return
 	}
-	file_plugin_proto_msgTypes[16].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[18].OneofWrappers = []any{
 		(*ApplyEvent_Progress)(nil),
 		(*ApplyEvent_Log)(nil),
 		(*ApplyEvent_Diagnostic)(nil),
 		(*ApplyEvent_Done)(nil),
 		(*ApplyEvent_Heartbeat)(nil),
 	}
-	file_plugin_proto_msgTypes[41].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[51].OneofWrappers = []any{
 		(*PathStep_Attribute)(nil),
 		(*PathStep_Key)(nil),
 		(*PathStep_Index)(nil),
@@ -3332,9 +4070,9 @@ func file_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   52,
+			NumMessages:   62,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_plugin_proto_goTypes,
 		DependencyIndexes: file_plugin_proto_depIdxs,

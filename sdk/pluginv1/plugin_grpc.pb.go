@@ -682,3 +682,195 @@ var Runtime_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "plugin.proto",
 }
+
+const (
+	Host_Evaluate_FullMethodName     = "/optimize.plugin.v1.Host/Evaluate"
+	Host_Race_FullMethodName         = "/optimize.plugin.v1.Host/Race"
+	Host_ReadCoverage_FullMethodName = "/optimize.plugin.v1.Host/ReadCoverage"
+)
+
+// HostClient is the client API for Host service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Host is served by the core, on the endpoint that ApplyRequest.host gives and for as long as that Apply lasts: what a step
+// may ask while it works. The core grades and times; the engine that runs a candidate is another plugin's Runtime.
+type HostClient interface {
+	// Evaluate runs a candidate on a dataset and grades it against a baseline.
+	Evaluate(ctx context.Context, in *EvaluateRequest, opts ...grpc.CallOption) (*EvaluateResponse, error)
+	// Race times candidates side by side, in alternating slices. A candidate that its engine cannot run, or crashes on, is
+	// lost alone.
+	Race(ctx context.Context, in *RaceRequest, opts ...grpc.CallOption) (*RaceResponse, error)
+	// ReadCoverage gives the engine's own optimized graph of a candidate.
+	ReadCoverage(ctx context.Context, in *ReadCoverageRequest, opts ...grpc.CallOption) (*ReadCoverageResponse, error)
+}
+
+type hostClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewHostClient(cc grpc.ClientConnInterface) HostClient {
+	return &hostClient{cc}
+}
+
+func (c *hostClient) Evaluate(ctx context.Context, in *EvaluateRequest, opts ...grpc.CallOption) (*EvaluateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EvaluateResponse)
+	err := c.cc.Invoke(ctx, Host_Evaluate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *hostClient) Race(ctx context.Context, in *RaceRequest, opts ...grpc.CallOption) (*RaceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RaceResponse)
+	err := c.cc.Invoke(ctx, Host_Race_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *hostClient) ReadCoverage(ctx context.Context, in *ReadCoverageRequest, opts ...grpc.CallOption) (*ReadCoverageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadCoverageResponse)
+	err := c.cc.Invoke(ctx, Host_ReadCoverage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// HostServer is the server API for Host service.
+// All implementations must embed UnimplementedHostServer
+// for forward compatibility.
+//
+// Host is served by the core, on the endpoint that ApplyRequest.host gives and for as long as that Apply lasts: what a step
+// may ask while it works. The core grades and times; the engine that runs a candidate is another plugin's Runtime.
+type HostServer interface {
+	// Evaluate runs a candidate on a dataset and grades it against a baseline.
+	Evaluate(context.Context, *EvaluateRequest) (*EvaluateResponse, error)
+	// Race times candidates side by side, in alternating slices. A candidate that its engine cannot run, or crashes on, is
+	// lost alone.
+	Race(context.Context, *RaceRequest) (*RaceResponse, error)
+	// ReadCoverage gives the engine's own optimized graph of a candidate.
+	ReadCoverage(context.Context, *ReadCoverageRequest) (*ReadCoverageResponse, error)
+	mustEmbedUnimplementedHostServer()
+}
+
+// UnimplementedHostServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedHostServer struct{}
+
+func (UnimplementedHostServer) Evaluate(context.Context, *EvaluateRequest) (*EvaluateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Evaluate not implemented")
+}
+func (UnimplementedHostServer) Race(context.Context, *RaceRequest) (*RaceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Race not implemented")
+}
+func (UnimplementedHostServer) ReadCoverage(context.Context, *ReadCoverageRequest) (*ReadCoverageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadCoverage not implemented")
+}
+func (UnimplementedHostServer) mustEmbedUnimplementedHostServer() {}
+func (UnimplementedHostServer) testEmbeddedByValue()              {}
+
+// UnsafeHostServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to HostServer will
+// result in compilation errors.
+type UnsafeHostServer interface {
+	mustEmbedUnimplementedHostServer()
+}
+
+func RegisterHostServer(s grpc.ServiceRegistrar, srv HostServer) {
+	// If the following call panics, it indicates UnimplementedHostServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Host_ServiceDesc, srv)
+}
+
+func _Host_Evaluate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EvaluateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HostServer).Evaluate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Host_Evaluate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HostServer).Evaluate(ctx, req.(*EvaluateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Host_Race_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RaceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HostServer).Race(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Host_Race_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HostServer).Race(ctx, req.(*RaceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Host_ReadCoverage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadCoverageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HostServer).ReadCoverage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Host_ReadCoverage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HostServer).ReadCoverage(ctx, req.(*ReadCoverageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Host_ServiceDesc is the grpc.ServiceDesc for Host service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Host_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "optimize.plugin.v1.Host",
+	HandlerType: (*HostServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Evaluate",
+			Handler:    _Host_Evaluate_Handler,
+		},
+		{
+			MethodName: "Race",
+			Handler:    _Host_Race_Handler,
+		},
+		{
+			MethodName: "ReadCoverage",
+			Handler:    _Host_ReadCoverage_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "plugin.proto",
+}

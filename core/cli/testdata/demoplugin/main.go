@@ -35,6 +35,13 @@ func main() {
 			select {}
 		}),
 	}
+	p.Steps = append(p.Steps,
+		sdk.Step(sdk.StepSpec{Name: "demo_search", Revision: 1, Doc: "Take the fastest of several candidates.", ResultExample: searchFacts{},
+			Outputs: []sdk.Output{{Name: "model", Kind: "model", Format: "demo"}}}, search),
+		sdk.Step(sdk.StepSpec{Name: "demo_control", Revision: 1, Doc: "Have a candidate graded.", ResultExample: controlFacts{},
+			Outputs: []sdk.Output{{Name: "model", Kind: "model", Format: "onnx"}}}, control))
+	p.Formats = []sdk.Format{{Name: "demo", Extensions: []string{".demo"}, Native: true}}
+	p.Runtime = engine{}
 	sdk.Serve(p)
 }
 
