@@ -136,6 +136,16 @@ type PlanResult struct {
 	Diagnostics Diagnostics
 	// Nondeterministic: the same inputs do not give the same bytes, as in a search that times candidates.
 	Nondeterministic bool
+	// Needs lets the host run steps side by side without running out of memory.
+	Needs Needs
+}
+
+// Needs is what a step takes of the machine while it works.
+type Needs struct {
+	// Memory is the most that it will hold at once, in bytes; 0 when it cannot tell.
+	Memory int64
+	// Cores that it keeps busy; 0 counts as one.
+	Cores int
 }
 
 // Missing is something that the machine lacks.

@@ -106,6 +106,9 @@ func (s *server) Plan(ctx context.Context, r *pluginv1.PlanRequest) (*pluginv1.P
 			if p != nil {
 				ds = append(ds, p.Diagnostics.known(c.unknown)...)
 				out.Fingerprint, out.Nondeterministic, out.Missing = p.Fingerprint, p.Nondeterministic, missing(p.Missing)
+				if n := p.Needs; n != (Needs{}) {
+					out.Needs = &pluginv1.Needs{MemoryBytes: max(0, n.Memory), Cores: int64(max(0, n.Cores))}
+				}
 			}
 			return err
 		})

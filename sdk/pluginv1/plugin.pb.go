@@ -130,7 +130,7 @@ func (x Log_Level) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Log_Level.Descriptor instead.
 func (Log_Level) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{21, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{22, 0}
 }
 
 type Diagnostic_Severity int32
@@ -179,7 +179,7 @@ func (x Diagnostic_Severity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Diagnostic_Severity.Descriptor instead.
 func (Diagnostic_Severity) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{50, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{51, 0}
 }
 
 type DescribeRequest struct {
@@ -1195,8 +1195,10 @@ type PlanResponse struct {
 	// The same inputs do not give the same bytes (a search that times candidates).
 	Nondeterministic bool       `protobuf:"varint,3,opt,name=nondeterministic,proto3" json:"nondeterministic,omitempty"`
 	Missing          []*Missing `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Unset when the step cannot tell.
+	Needs         *Needs `protobuf:"bytes,5,opt,name=needs,proto3" json:"needs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlanResponse) Reset() {
@@ -1257,6 +1259,68 @@ func (x *PlanResponse) GetMissing() []*Missing {
 	return nil
 }
 
+func (x *PlanResponse) GetNeeds() *Needs {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
+}
+
+// Needs is what a step takes of the machine while it works. The host runs steps side by side only as far as they fit.
+type Needs struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The most memory that it will hold at once; 0 when not known.
+	MemoryBytes int64 `protobuf:"varint,1,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// The cores that it keeps busy; 0 counts as one.
+	Cores         int64 `protobuf:"varint,2,opt,name=cores,proto3" json:"cores,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Needs) Reset() {
+	*x = Needs{}
+	mi := &file_plugin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Needs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Needs) ProtoMessage() {}
+
+func (x *Needs) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Needs.ProtoReflect.Descriptor instead.
+func (*Needs) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Needs) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *Needs) GetCores() int64 {
+	if x != nil {
+		return x.Cores
+	}
+	return 0
+}
+
 // Missing is something that the machine lacks.
 type Missing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1270,7 +1334,7 @@ type Missing struct {
 
 func (x *Missing) Reset() {
 	*x = Missing{}
-	mi := &file_plugin_proto_msgTypes[15]
+	mi := &file_plugin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1346,7 @@ func (x *Missing) String() string {
 func (*Missing) ProtoMessage() {}
 
 func (x *Missing) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[15]
+	mi := &file_plugin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1359,7 @@ func (x *Missing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Missing.ProtoReflect.Descriptor instead.
 func (*Missing) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{15}
+	return file_plugin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Missing) GetWhat() string {
@@ -1334,7 +1398,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1346,7 +1410,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1359,7 +1423,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{16}
+	return file_plugin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ApplyRequest) GetRunId() string {
@@ -1439,7 +1503,7 @@ type HostEndpoint struct {
 
 func (x *HostEndpoint) Reset() {
 	*x = HostEndpoint{}
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1515,7 @@ func (x *HostEndpoint) String() string {
 func (*HostEndpoint) ProtoMessage() {}
 
 func (x *HostEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1528,7 @@ func (x *HostEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostEndpoint.ProtoReflect.Descriptor instead.
 func (*HostEndpoint) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{17}
+	return file_plugin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HostEndpoint) GetAddress() string {
@@ -1497,7 +1561,7 @@ type ApplyEvent struct {
 
 func (x *ApplyEvent) Reset() {
 	*x = ApplyEvent{}
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1573,7 @@ func (x *ApplyEvent) String() string {
 func (*ApplyEvent) ProtoMessage() {}
 
 func (x *ApplyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1586,7 @@ func (x *ApplyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyEvent.ProtoReflect.Descriptor instead.
 func (*ApplyEvent) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{18}
+	return file_plugin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ApplyEvent) GetEvent() isApplyEvent_Event {
@@ -1620,7 +1684,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1696,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1709,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{19}
+	return file_plugin_proto_rawDescGZIP(), []int{20}
 }
 
 type Progress struct {
@@ -1661,7 +1725,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1737,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1750,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{20}
+	return file_plugin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Progress) GetPhase() string {
@@ -1728,7 +1792,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1804,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1817,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{21}
+	return file_plugin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Log) GetLevel() Log_Level {
@@ -1790,7 +1854,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +1866,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1879,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{22}
+	return file_plugin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Done) GetResult() *Value {
@@ -1848,7 +1912,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +1924,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +1937,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{23}
+	return file_plugin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StopRequest) GetRunId() string {
@@ -1891,7 +1955,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +1967,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +1980,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{24}
+	return file_plugin_proto_rawDescGZIP(), []int{25}
 }
 
 type FlushRequest struct {
@@ -1927,7 +1991,7 @@ type FlushRequest struct {
 
 func (x *FlushRequest) Reset() {
 	*x = FlushRequest{}
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2003,7 @@ func (x *FlushRequest) String() string {
 func (*FlushRequest) ProtoMessage() {}
 
 func (x *FlushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2016,7 @@ func (x *FlushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushRequest.ProtoReflect.Descriptor instead.
 func (*FlushRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{25}
+	return file_plugin_proto_rawDescGZIP(), []int{26}
 }
 
 type FlushResponse struct {
@@ -1963,7 +2027,7 @@ type FlushResponse struct {
 
 func (x *FlushResponse) Reset() {
 	*x = FlushResponse{}
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2039,7 @@ func (x *FlushResponse) String() string {
 func (*FlushResponse) ProtoMessage() {}
 
 func (x *FlushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2052,7 @@ func (x *FlushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushResponse.ProtoReflect.Descriptor instead.
 func (*FlushResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{26}
+	return file_plugin_proto_rawDescGZIP(), []int{27}
 }
 
 type InspectRequest struct {
@@ -2002,7 +2066,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2078,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2091,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{27}
+	return file_plugin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InspectRequest) GetArtifact() *Artifact {
@@ -2055,7 +2119,7 @@ type InspectResponse struct {
 
 func (x *InspectResponse) Reset() {
 	*x = InspectResponse{}
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2131,7 @@ func (x *InspectResponse) String() string {
 func (*InspectResponse) ProtoMessage() {}
 
 func (x *InspectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2144,7 @@ func (x *InspectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectResponse.ProtoReflect.Descriptor instead.
 func (*InspectResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{28}
+	return file_plugin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InspectResponse) GetDiagnostics() []*Diagnostic {
@@ -2107,7 +2171,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2119,7 +2183,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2132,7 +2196,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{29}
+	return file_plugin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ProbeRequest) GetOptions() map[string]string {
@@ -2161,7 +2225,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2237,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2250,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{30}
+	return file_plugin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ProbeResponse) GetDiagnostics() []*Diagnostic {
@@ -2221,7 +2285,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2233,7 +2297,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2246,7 +2310,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{31}
+	return file_plugin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OpenRequest) GetArtifact() *Artifact {
@@ -2285,7 +2349,7 @@ type OpenResponse struct {
 
 func (x *OpenResponse) Reset() {
 	*x = OpenResponse{}
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2361,7 @@ func (x *OpenResponse) String() string {
 func (*OpenResponse) ProtoMessage() {}
 
 func (x *OpenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2374,7 @@ func (x *OpenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenResponse.ProtoReflect.Descriptor instead.
 func (*OpenResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{32}
+	return file_plugin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *OpenResponse) GetDiagnostics() []*Diagnostic {
@@ -2368,7 +2432,7 @@ type TensorInfo struct {
 
 func (x *TensorInfo) Reset() {
 	*x = TensorInfo{}
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2444,7 @@ func (x *TensorInfo) String() string {
 func (*TensorInfo) ProtoMessage() {}
 
 func (x *TensorInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2457,7 @@ func (x *TensorInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorInfo.ProtoReflect.Descriptor instead.
 func (*TensorInfo) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{33}
+	return file_plugin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TensorInfo) GetName() string {
@@ -2434,7 +2498,7 @@ type PredictRequest struct {
 
 func (x *PredictRequest) Reset() {
 	*x = PredictRequest{}
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2446,7 +2510,7 @@ func (x *PredictRequest) String() string {
 func (*PredictRequest) ProtoMessage() {}
 
 func (x *PredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2459,7 +2523,7 @@ func (x *PredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictRequest.ProtoReflect.Descriptor instead.
 func (*PredictRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{34}
+	return file_plugin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PredictRequest) GetSession() string {
@@ -2508,7 +2572,7 @@ type PredictResponse struct {
 
 func (x *PredictResponse) Reset() {
 	*x = PredictResponse{}
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +2584,7 @@ func (x *PredictResponse) String() string {
 func (*PredictResponse) ProtoMessage() {}
 
 func (x *PredictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +2597,7 @@ func (x *PredictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictResponse.ProtoReflect.Descriptor instead.
 func (*PredictResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{35}
+	return file_plugin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PredictResponse) GetDiagnostics() []*Diagnostic {
@@ -2570,7 +2634,7 @@ type BenchmarkRequest struct {
 
 func (x *BenchmarkRequest) Reset() {
 	*x = BenchmarkRequest{}
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2582,7 +2646,7 @@ func (x *BenchmarkRequest) String() string {
 func (*BenchmarkRequest) ProtoMessage() {}
 
 func (x *BenchmarkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2595,7 +2659,7 @@ func (x *BenchmarkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BenchmarkRequest.ProtoReflect.Descriptor instead.
 func (*BenchmarkRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{36}
+	return file_plugin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BenchmarkRequest) GetSession() string {
@@ -2644,7 +2708,7 @@ type BenchmarkResponse struct {
 
 func (x *BenchmarkResponse) Reset() {
 	*x = BenchmarkResponse{}
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2656,7 +2720,7 @@ func (x *BenchmarkResponse) String() string {
 func (*BenchmarkResponse) ProtoMessage() {}
 
 func (x *BenchmarkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2669,7 +2733,7 @@ func (x *BenchmarkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BenchmarkResponse.ProtoReflect.Descriptor instead.
 func (*BenchmarkResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{37}
+	return file_plugin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BenchmarkResponse) GetDiagnostics() []*Diagnostic {
@@ -2695,7 +2759,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2707,7 +2771,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2720,7 +2784,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{38}
+	return file_plugin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CoverageRequest) GetSession() string {
@@ -2741,7 +2805,7 @@ type CoverageResponse struct {
 
 func (x *CoverageResponse) Reset() {
 	*x = CoverageResponse{}
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +2817,7 @@ func (x *CoverageResponse) String() string {
 func (*CoverageResponse) ProtoMessage() {}
 
 func (x *CoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +2830,7 @@ func (x *CoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageResponse.ProtoReflect.Descriptor instead.
 func (*CoverageResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39}
+	return file_plugin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CoverageResponse) GetDiagnostics() []*Diagnostic {
@@ -2792,7 +2856,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2868,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +2881,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{40}
+	return file_plugin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CloseRequest) GetSession() string {
@@ -2835,7 +2899,7 @@ type CloseResponse struct {
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2847,7 +2911,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2860,7 +2924,7 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41}
+	return file_plugin_proto_rawDescGZIP(), []int{42}
 }
 
 type EvaluateRequest struct {
@@ -2881,7 +2945,7 @@ type EvaluateRequest struct {
 
 func (x *EvaluateRequest) Reset() {
 	*x = EvaluateRequest{}
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +2957,7 @@ func (x *EvaluateRequest) String() string {
 func (*EvaluateRequest) ProtoMessage() {}
 
 func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +2970,7 @@ func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateRequest.ProtoReflect.Descriptor instead.
 func (*EvaluateRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{42}
+	return file_plugin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *EvaluateRequest) GetCandidate() *Artifact {
@@ -2955,7 +3019,7 @@ type EvaluateResponse struct {
 
 func (x *EvaluateResponse) Reset() {
 	*x = EvaluateResponse{}
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3031,7 @@ func (x *EvaluateResponse) String() string {
 func (*EvaluateResponse) ProtoMessage() {}
 
 func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3044,7 @@ func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateResponse.ProtoReflect.Descriptor instead.
 func (*EvaluateResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{43}
+	return file_plugin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *EvaluateResponse) GetDiagnostics() []*Diagnostic {
@@ -3017,7 +3081,7 @@ type Metric struct {
 
 func (x *Metric) Reset() {
 	*x = Metric{}
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +3093,7 @@ func (x *Metric) String() string {
 func (*Metric) ProtoMessage() {}
 
 func (x *Metric) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3042,7 +3106,7 @@ func (x *Metric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metric.ProtoReflect.Descriptor instead.
 func (*Metric) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{44}
+	return file_plugin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Metric) GetName() string {
@@ -3091,7 +3155,7 @@ type RaceRequest struct {
 
 func (x *RaceRequest) Reset() {
 	*x = RaceRequest{}
-	mi := &file_plugin_proto_msgTypes[45]
+	mi := &file_plugin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3167,7 @@ func (x *RaceRequest) String() string {
 func (*RaceRequest) ProtoMessage() {}
 
 func (x *RaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[45]
+	mi := &file_plugin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3180,7 @@ func (x *RaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaceRequest.ProtoReflect.Descriptor instead.
 func (*RaceRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{45}
+	return file_plugin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RaceRequest) GetCandidates() []*Artifact {
@@ -3172,7 +3236,7 @@ type RaceResponse struct {
 
 func (x *RaceResponse) Reset() {
 	*x = RaceResponse{}
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3184,7 +3248,7 @@ func (x *RaceResponse) String() string {
 func (*RaceResponse) ProtoMessage() {}
 
 func (x *RaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3197,7 +3261,7 @@ func (x *RaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaceResponse.ProtoReflect.Descriptor instead.
 func (*RaceResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{46}
+	return file_plugin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RaceResponse) GetDiagnostics() []*Diagnostic {
@@ -3226,7 +3290,7 @@ type Lap struct {
 
 func (x *Lap) Reset() {
 	*x = Lap{}
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3302,7 @@ func (x *Lap) String() string {
 func (*Lap) ProtoMessage() {}
 
 func (x *Lap) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3315,7 @@ func (x *Lap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lap.ProtoReflect.Descriptor instead.
 func (*Lap) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{47}
+	return file_plugin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Lap) GetDiagnostics() []*Diagnostic {
@@ -3278,7 +3342,7 @@ type ReadCoverageRequest struct {
 
 func (x *ReadCoverageRequest) Reset() {
 	*x = ReadCoverageRequest{}
-	mi := &file_plugin_proto_msgTypes[48]
+	mi := &file_plugin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3290,7 +3354,7 @@ func (x *ReadCoverageRequest) String() string {
 func (*ReadCoverageRequest) ProtoMessage() {}
 
 func (x *ReadCoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[48]
+	mi := &file_plugin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3303,7 +3367,7 @@ func (x *ReadCoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadCoverageRequest.ProtoReflect.Descriptor instead.
 func (*ReadCoverageRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{48}
+	return file_plugin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReadCoverageRequest) GetCandidate() *Artifact {
@@ -3331,7 +3395,7 @@ type ReadCoverageResponse struct {
 
 func (x *ReadCoverageResponse) Reset() {
 	*x = ReadCoverageResponse{}
-	mi := &file_plugin_proto_msgTypes[49]
+	mi := &file_plugin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3343,7 +3407,7 @@ func (x *ReadCoverageResponse) String() string {
 func (*ReadCoverageResponse) ProtoMessage() {}
 
 func (x *ReadCoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[49]
+	mi := &file_plugin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3356,7 +3420,7 @@ func (x *ReadCoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadCoverageResponse.ProtoReflect.Descriptor instead.
 func (*ReadCoverageResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{49}
+	return file_plugin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReadCoverageResponse) GetDiagnostics() []*Diagnostic {
@@ -3389,7 +3453,7 @@ type Diagnostic struct {
 
 func (x *Diagnostic) Reset() {
 	*x = Diagnostic{}
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3401,7 +3465,7 @@ func (x *Diagnostic) String() string {
 func (*Diagnostic) ProtoMessage() {}
 
 func (x *Diagnostic) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3414,7 +3478,7 @@ func (x *Diagnostic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diagnostic.ProtoReflect.Descriptor instead.
 func (*Diagnostic) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{50}
+	return file_plugin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Diagnostic) GetSeverity() Diagnostic_Severity {
@@ -3466,7 +3530,7 @@ type PathStep struct {
 
 func (x *PathStep) Reset() {
 	*x = PathStep{}
-	mi := &file_plugin_proto_msgTypes[51]
+	mi := &file_plugin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3542,7 @@ func (x *PathStep) String() string {
 func (*PathStep) ProtoMessage() {}
 
 func (x *PathStep) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[51]
+	mi := &file_plugin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3555,7 @@ func (x *PathStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathStep.ProtoReflect.Descriptor instead.
 func (*PathStep) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{51}
+	return file_plugin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PathStep) GetStep() isPathStep_Step {
@@ -3646,15 +3710,19 @@ const file_plugin_proto_rawDesc = "" +
 	"\athreads\x18\x04 \x01(\x03R\athreads\x1aW\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x122\n" +
-	"\x05value\x18\x02 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\x05value:\x028\x01\"\xc8\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\x05value:\x028\x01\"\xf9\x02\n" +
 	"\fPlanResponse\x12@\n" +
 	"\vdiagnostics\x18\x01 \x03(\v2\x1e.optimize.plugin.v1.DiagnosticR\vdiagnostics\x12S\n" +
 	"\vfingerprint\x18\x02 \x03(\v21.optimize.plugin.v1.PlanResponse.FingerprintEntryR\vfingerprint\x12*\n" +
 	"\x10nondeterministic\x18\x03 \x01(\bR\x10nondeterministic\x125\n" +
-	"\amissing\x18\x04 \x03(\v2\x1b.optimize.plugin.v1.MissingR\amissing\x1a>\n" +
+	"\amissing\x18\x04 \x03(\v2\x1b.optimize.plugin.v1.MissingR\amissing\x12/\n" +
+	"\x05needs\x18\x05 \x01(\v2\x19.optimize.plugin.v1.NeedsR\x05needs\x1a>\n" +
 	"\x10FingerprintEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"7\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"@\n" +
+	"\x05Needs\x12!\n" +
+	"\fmemory_bytes\x18\x01 \x01(\x03R\vmemoryBytes\x12\x14\n" +
+	"\x05cores\x18\x02 \x01(\x03R\x05cores\"7\n" +
 	"\aMissing\x12\x12\n" +
 	"\x04what\x18\x01 \x01(\tR\x04what\x12\x18\n" +
 	"\acommand\x18\x02 \x01(\tR\acommand\"\xb2\x03\n" +
@@ -3877,7 +3945,7 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_plugin_proto_goTypes = []any{
 	(NestedBlock_Nesting)(0),     // 0: optimize.plugin.v1.NestedBlock.Nesting
 	(Log_Level)(0),               // 1: optimize.plugin.v1.Log.Level
@@ -3897,53 +3965,54 @@ var file_plugin_proto_goTypes = []any{
 	(*ValidateResponse)(nil),     // 15: optimize.plugin.v1.ValidateResponse
 	(*PlanRequest)(nil),          // 16: optimize.plugin.v1.PlanRequest
 	(*PlanResponse)(nil),         // 17: optimize.plugin.v1.PlanResponse
-	(*Missing)(nil),              // 18: optimize.plugin.v1.Missing
-	(*ApplyRequest)(nil),         // 19: optimize.plugin.v1.ApplyRequest
-	(*HostEndpoint)(nil),         // 20: optimize.plugin.v1.HostEndpoint
-	(*ApplyEvent)(nil),           // 21: optimize.plugin.v1.ApplyEvent
-	(*Heartbeat)(nil),            // 22: optimize.plugin.v1.Heartbeat
-	(*Progress)(nil),             // 23: optimize.plugin.v1.Progress
-	(*Log)(nil),                  // 24: optimize.plugin.v1.Log
-	(*Done)(nil),                 // 25: optimize.plugin.v1.Done
-	(*StopRequest)(nil),          // 26: optimize.plugin.v1.StopRequest
-	(*StopResponse)(nil),         // 27: optimize.plugin.v1.StopResponse
-	(*FlushRequest)(nil),         // 28: optimize.plugin.v1.FlushRequest
-	(*FlushResponse)(nil),        // 29: optimize.plugin.v1.FlushResponse
-	(*InspectRequest)(nil),       // 30: optimize.plugin.v1.InspectRequest
-	(*InspectResponse)(nil),      // 31: optimize.plugin.v1.InspectResponse
-	(*ProbeRequest)(nil),         // 32: optimize.plugin.v1.ProbeRequest
-	(*ProbeResponse)(nil),        // 33: optimize.plugin.v1.ProbeResponse
-	(*OpenRequest)(nil),          // 34: optimize.plugin.v1.OpenRequest
-	(*OpenResponse)(nil),         // 35: optimize.plugin.v1.OpenResponse
-	(*TensorInfo)(nil),           // 36: optimize.plugin.v1.TensorInfo
-	(*PredictRequest)(nil),       // 37: optimize.plugin.v1.PredictRequest
-	(*PredictResponse)(nil),      // 38: optimize.plugin.v1.PredictResponse
-	(*BenchmarkRequest)(nil),     // 39: optimize.plugin.v1.BenchmarkRequest
-	(*BenchmarkResponse)(nil),    // 40: optimize.plugin.v1.BenchmarkResponse
-	(*CoverageRequest)(nil),      // 41: optimize.plugin.v1.CoverageRequest
-	(*CoverageResponse)(nil),     // 42: optimize.plugin.v1.CoverageResponse
-	(*CloseRequest)(nil),         // 43: optimize.plugin.v1.CloseRequest
-	(*CloseResponse)(nil),        // 44: optimize.plugin.v1.CloseResponse
-	(*EvaluateRequest)(nil),      // 45: optimize.plugin.v1.EvaluateRequest
-	(*EvaluateResponse)(nil),     // 46: optimize.plugin.v1.EvaluateResponse
-	(*Metric)(nil),               // 47: optimize.plugin.v1.Metric
-	(*RaceRequest)(nil),          // 48: optimize.plugin.v1.RaceRequest
-	(*RaceResponse)(nil),         // 49: optimize.plugin.v1.RaceResponse
-	(*Lap)(nil),                  // 50: optimize.plugin.v1.Lap
-	(*ReadCoverageRequest)(nil),  // 51: optimize.plugin.v1.ReadCoverageRequest
-	(*ReadCoverageResponse)(nil), // 52: optimize.plugin.v1.ReadCoverageResponse
-	(*Diagnostic)(nil),           // 53: optimize.plugin.v1.Diagnostic
-	(*PathStep)(nil),             // 54: optimize.plugin.v1.PathStep
-	nil,                          // 55: optimize.plugin.v1.Artifact.LabelsEntry
-	nil,                          // 56: optimize.plugin.v1.PlanRequest.InputsEntry
-	nil,                          // 57: optimize.plugin.v1.PlanResponse.FingerprintEntry
-	nil,                          // 58: optimize.plugin.v1.ApplyRequest.InputsEntry
-	nil,                          // 59: optimize.plugin.v1.Log.FieldsEntry
-	nil,                          // 60: optimize.plugin.v1.Done.OutputsEntry
-	nil,                          // 61: optimize.plugin.v1.ProbeRequest.OptionsEntry
-	nil,                          // 62: optimize.plugin.v1.ProbeResponse.FingerprintEntry
-	nil,                          // 63: optimize.plugin.v1.OpenRequest.OptionsEntry
-	nil,                          // 64: optimize.plugin.v1.OpenResponse.FactsEntry
+	(*Needs)(nil),                // 18: optimize.plugin.v1.Needs
+	(*Missing)(nil),              // 19: optimize.plugin.v1.Missing
+	(*ApplyRequest)(nil),         // 20: optimize.plugin.v1.ApplyRequest
+	(*HostEndpoint)(nil),         // 21: optimize.plugin.v1.HostEndpoint
+	(*ApplyEvent)(nil),           // 22: optimize.plugin.v1.ApplyEvent
+	(*Heartbeat)(nil),            // 23: optimize.plugin.v1.Heartbeat
+	(*Progress)(nil),             // 24: optimize.plugin.v1.Progress
+	(*Log)(nil),                  // 25: optimize.plugin.v1.Log
+	(*Done)(nil),                 // 26: optimize.plugin.v1.Done
+	(*StopRequest)(nil),          // 27: optimize.plugin.v1.StopRequest
+	(*StopResponse)(nil),         // 28: optimize.plugin.v1.StopResponse
+	(*FlushRequest)(nil),         // 29: optimize.plugin.v1.FlushRequest
+	(*FlushResponse)(nil),        // 30: optimize.plugin.v1.FlushResponse
+	(*InspectRequest)(nil),       // 31: optimize.plugin.v1.InspectRequest
+	(*InspectResponse)(nil),      // 32: optimize.plugin.v1.InspectResponse
+	(*ProbeRequest)(nil),         // 33: optimize.plugin.v1.ProbeRequest
+	(*ProbeResponse)(nil),        // 34: optimize.plugin.v1.ProbeResponse
+	(*OpenRequest)(nil),          // 35: optimize.plugin.v1.OpenRequest
+	(*OpenResponse)(nil),         // 36: optimize.plugin.v1.OpenResponse
+	(*TensorInfo)(nil),           // 37: optimize.plugin.v1.TensorInfo
+	(*PredictRequest)(nil),       // 38: optimize.plugin.v1.PredictRequest
+	(*PredictResponse)(nil),      // 39: optimize.plugin.v1.PredictResponse
+	(*BenchmarkRequest)(nil),     // 40: optimize.plugin.v1.BenchmarkRequest
+	(*BenchmarkResponse)(nil),    // 41: optimize.plugin.v1.BenchmarkResponse
+	(*CoverageRequest)(nil),      // 42: optimize.plugin.v1.CoverageRequest
+	(*CoverageResponse)(nil),     // 43: optimize.plugin.v1.CoverageResponse
+	(*CloseRequest)(nil),         // 44: optimize.plugin.v1.CloseRequest
+	(*CloseResponse)(nil),        // 45: optimize.plugin.v1.CloseResponse
+	(*EvaluateRequest)(nil),      // 46: optimize.plugin.v1.EvaluateRequest
+	(*EvaluateResponse)(nil),     // 47: optimize.plugin.v1.EvaluateResponse
+	(*Metric)(nil),               // 48: optimize.plugin.v1.Metric
+	(*RaceRequest)(nil),          // 49: optimize.plugin.v1.RaceRequest
+	(*RaceResponse)(nil),         // 50: optimize.plugin.v1.RaceResponse
+	(*Lap)(nil),                  // 51: optimize.plugin.v1.Lap
+	(*ReadCoverageRequest)(nil),  // 52: optimize.plugin.v1.ReadCoverageRequest
+	(*ReadCoverageResponse)(nil), // 53: optimize.plugin.v1.ReadCoverageResponse
+	(*Diagnostic)(nil),           // 54: optimize.plugin.v1.Diagnostic
+	(*PathStep)(nil),             // 55: optimize.plugin.v1.PathStep
+	nil,                          // 56: optimize.plugin.v1.Artifact.LabelsEntry
+	nil,                          // 57: optimize.plugin.v1.PlanRequest.InputsEntry
+	nil,                          // 58: optimize.plugin.v1.PlanResponse.FingerprintEntry
+	nil,                          // 59: optimize.plugin.v1.ApplyRequest.InputsEntry
+	nil,                          // 60: optimize.plugin.v1.Log.FieldsEntry
+	nil,                          // 61: optimize.plugin.v1.Done.OutputsEntry
+	nil,                          // 62: optimize.plugin.v1.ProbeRequest.OptionsEntry
+	nil,                          // 63: optimize.plugin.v1.ProbeResponse.FingerprintEntry
+	nil,                          // 64: optimize.plugin.v1.OpenRequest.OptionsEntry
+	nil,                          // 65: optimize.plugin.v1.OpenResponse.FactsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
 	7,  // 0: optimize.plugin.v1.DescribeResponse.steps:type_name -> optimize.plugin.v1.StepType
@@ -3955,96 +4024,97 @@ var file_plugin_proto_depIdxs = []int32{
 	11, // 6: optimize.plugin.v1.Block.blocks:type_name -> optimize.plugin.v1.NestedBlock
 	9,  // 7: optimize.plugin.v1.NestedBlock.body:type_name -> optimize.plugin.v1.Block
 	0,  // 8: optimize.plugin.v1.NestedBlock.nesting:type_name -> optimize.plugin.v1.NestedBlock.Nesting
-	55, // 9: optimize.plugin.v1.Artifact.labels:type_name -> optimize.plugin.v1.Artifact.LabelsEntry
+	56, // 9: optimize.plugin.v1.Artifact.labels:type_name -> optimize.plugin.v1.Artifact.LabelsEntry
 	12, // 10: optimize.plugin.v1.ValidateRequest.config:type_name -> optimize.plugin.v1.Value
-	53, // 11: optimize.plugin.v1.ValidateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	54, // 11: optimize.plugin.v1.ValidateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
 	12, // 12: optimize.plugin.v1.PlanRequest.config:type_name -> optimize.plugin.v1.Value
-	56, // 13: optimize.plugin.v1.PlanRequest.inputs:type_name -> optimize.plugin.v1.PlanRequest.InputsEntry
-	53, // 14: optimize.plugin.v1.PlanResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	57, // 15: optimize.plugin.v1.PlanResponse.fingerprint:type_name -> optimize.plugin.v1.PlanResponse.FingerprintEntry
-	18, // 16: optimize.plugin.v1.PlanResponse.missing:type_name -> optimize.plugin.v1.Missing
-	12, // 17: optimize.plugin.v1.ApplyRequest.config:type_name -> optimize.plugin.v1.Value
-	58, // 18: optimize.plugin.v1.ApplyRequest.inputs:type_name -> optimize.plugin.v1.ApplyRequest.InputsEntry
-	20, // 19: optimize.plugin.v1.ApplyRequest.host:type_name -> optimize.plugin.v1.HostEndpoint
-	23, // 20: optimize.plugin.v1.ApplyEvent.progress:type_name -> optimize.plugin.v1.Progress
-	24, // 21: optimize.plugin.v1.ApplyEvent.log:type_name -> optimize.plugin.v1.Log
-	53, // 22: optimize.plugin.v1.ApplyEvent.diagnostic:type_name -> optimize.plugin.v1.Diagnostic
-	25, // 23: optimize.plugin.v1.ApplyEvent.done:type_name -> optimize.plugin.v1.Done
-	22, // 24: optimize.plugin.v1.ApplyEvent.heartbeat:type_name -> optimize.plugin.v1.Heartbeat
-	1,  // 25: optimize.plugin.v1.Log.level:type_name -> optimize.plugin.v1.Log.Level
-	59, // 26: optimize.plugin.v1.Log.fields:type_name -> optimize.plugin.v1.Log.FieldsEntry
-	12, // 27: optimize.plugin.v1.Done.result:type_name -> optimize.plugin.v1.Value
-	60, // 28: optimize.plugin.v1.Done.outputs:type_name -> optimize.plugin.v1.Done.OutputsEntry
-	13, // 29: optimize.plugin.v1.InspectRequest.artifact:type_name -> optimize.plugin.v1.Artifact
-	53, // 30: optimize.plugin.v1.InspectResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	61, // 31: optimize.plugin.v1.ProbeRequest.options:type_name -> optimize.plugin.v1.ProbeRequest.OptionsEntry
-	53, // 32: optimize.plugin.v1.ProbeResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	62, // 33: optimize.plugin.v1.ProbeResponse.fingerprint:type_name -> optimize.plugin.v1.ProbeResponse.FingerprintEntry
-	18, // 34: optimize.plugin.v1.ProbeResponse.missing:type_name -> optimize.plugin.v1.Missing
-	13, // 35: optimize.plugin.v1.OpenRequest.artifact:type_name -> optimize.plugin.v1.Artifact
-	63, // 36: optimize.plugin.v1.OpenRequest.options:type_name -> optimize.plugin.v1.OpenRequest.OptionsEntry
-	53, // 37: optimize.plugin.v1.OpenResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	36, // 38: optimize.plugin.v1.OpenResponse.inputs:type_name -> optimize.plugin.v1.TensorInfo
-	36, // 39: optimize.plugin.v1.OpenResponse.outputs:type_name -> optimize.plugin.v1.TensorInfo
-	64, // 40: optimize.plugin.v1.OpenResponse.facts:type_name -> optimize.plugin.v1.OpenResponse.FactsEntry
-	53, // 41: optimize.plugin.v1.PredictResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	53, // 42: optimize.plugin.v1.BenchmarkResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	53, // 43: optimize.plugin.v1.CoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	13, // 44: optimize.plugin.v1.EvaluateRequest.candidate:type_name -> optimize.plugin.v1.Artifact
-	13, // 45: optimize.plugin.v1.EvaluateRequest.baseline:type_name -> optimize.plugin.v1.Artifact
-	13, // 46: optimize.plugin.v1.EvaluateRequest.dataset:type_name -> optimize.plugin.v1.Artifact
-	53, // 47: optimize.plugin.v1.EvaluateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	47, // 48: optimize.plugin.v1.EvaluateResponse.metrics:type_name -> optimize.plugin.v1.Metric
-	13, // 49: optimize.plugin.v1.RaceRequest.candidates:type_name -> optimize.plugin.v1.Artifact
-	13, // 50: optimize.plugin.v1.RaceRequest.dataset:type_name -> optimize.plugin.v1.Artifact
-	53, // 51: optimize.plugin.v1.RaceResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	50, // 52: optimize.plugin.v1.RaceResponse.laps:type_name -> optimize.plugin.v1.Lap
-	53, // 53: optimize.plugin.v1.Lap.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	47, // 54: optimize.plugin.v1.Lap.metrics:type_name -> optimize.plugin.v1.Metric
-	13, // 55: optimize.plugin.v1.ReadCoverageRequest.candidate:type_name -> optimize.plugin.v1.Artifact
-	53, // 56: optimize.plugin.v1.ReadCoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	2,  // 57: optimize.plugin.v1.Diagnostic.severity:type_name -> optimize.plugin.v1.Diagnostic.Severity
-	54, // 58: optimize.plugin.v1.Diagnostic.path:type_name -> optimize.plugin.v1.PathStep
-	13, // 59: optimize.plugin.v1.PlanRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	13, // 60: optimize.plugin.v1.ApplyRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	13, // 61: optimize.plugin.v1.Done.OutputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	3,  // 62: optimize.plugin.v1.Plugin.Describe:input_type -> optimize.plugin.v1.DescribeRequest
-	14, // 63: optimize.plugin.v1.Plugin.Validate:input_type -> optimize.plugin.v1.ValidateRequest
-	16, // 64: optimize.plugin.v1.Plugin.Plan:input_type -> optimize.plugin.v1.PlanRequest
-	19, // 65: optimize.plugin.v1.Plugin.Apply:input_type -> optimize.plugin.v1.ApplyRequest
-	26, // 66: optimize.plugin.v1.Plugin.Stop:input_type -> optimize.plugin.v1.StopRequest
-	30, // 67: optimize.plugin.v1.Plugin.Inspect:input_type -> optimize.plugin.v1.InspectRequest
-	28, // 68: optimize.plugin.v1.Plugin.Flush:input_type -> optimize.plugin.v1.FlushRequest
-	32, // 69: optimize.plugin.v1.Runtime.Probe:input_type -> optimize.plugin.v1.ProbeRequest
-	34, // 70: optimize.plugin.v1.Runtime.Open:input_type -> optimize.plugin.v1.OpenRequest
-	37, // 71: optimize.plugin.v1.Runtime.Predict:input_type -> optimize.plugin.v1.PredictRequest
-	39, // 72: optimize.plugin.v1.Runtime.Benchmark:input_type -> optimize.plugin.v1.BenchmarkRequest
-	41, // 73: optimize.plugin.v1.Runtime.Coverage:input_type -> optimize.plugin.v1.CoverageRequest
-	43, // 74: optimize.plugin.v1.Runtime.Close:input_type -> optimize.plugin.v1.CloseRequest
-	45, // 75: optimize.plugin.v1.Host.Evaluate:input_type -> optimize.plugin.v1.EvaluateRequest
-	48, // 76: optimize.plugin.v1.Host.Race:input_type -> optimize.plugin.v1.RaceRequest
-	51, // 77: optimize.plugin.v1.Host.ReadCoverage:input_type -> optimize.plugin.v1.ReadCoverageRequest
-	4,  // 78: optimize.plugin.v1.Plugin.Describe:output_type -> optimize.plugin.v1.DescribeResponse
-	15, // 79: optimize.plugin.v1.Plugin.Validate:output_type -> optimize.plugin.v1.ValidateResponse
-	17, // 80: optimize.plugin.v1.Plugin.Plan:output_type -> optimize.plugin.v1.PlanResponse
-	21, // 81: optimize.plugin.v1.Plugin.Apply:output_type -> optimize.plugin.v1.ApplyEvent
-	27, // 82: optimize.plugin.v1.Plugin.Stop:output_type -> optimize.plugin.v1.StopResponse
-	31, // 83: optimize.plugin.v1.Plugin.Inspect:output_type -> optimize.plugin.v1.InspectResponse
-	29, // 84: optimize.plugin.v1.Plugin.Flush:output_type -> optimize.plugin.v1.FlushResponse
-	33, // 85: optimize.plugin.v1.Runtime.Probe:output_type -> optimize.plugin.v1.ProbeResponse
-	35, // 86: optimize.plugin.v1.Runtime.Open:output_type -> optimize.plugin.v1.OpenResponse
-	38, // 87: optimize.plugin.v1.Runtime.Predict:output_type -> optimize.plugin.v1.PredictResponse
-	40, // 88: optimize.plugin.v1.Runtime.Benchmark:output_type -> optimize.plugin.v1.BenchmarkResponse
-	42, // 89: optimize.plugin.v1.Runtime.Coverage:output_type -> optimize.plugin.v1.CoverageResponse
-	44, // 90: optimize.plugin.v1.Runtime.Close:output_type -> optimize.plugin.v1.CloseResponse
-	46, // 91: optimize.plugin.v1.Host.Evaluate:output_type -> optimize.plugin.v1.EvaluateResponse
-	49, // 92: optimize.plugin.v1.Host.Race:output_type -> optimize.plugin.v1.RaceResponse
-	52, // 93: optimize.plugin.v1.Host.ReadCoverage:output_type -> optimize.plugin.v1.ReadCoverageResponse
-	78, // [78:94] is the sub-list for method output_type
-	62, // [62:78] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	57, // 13: optimize.plugin.v1.PlanRequest.inputs:type_name -> optimize.plugin.v1.PlanRequest.InputsEntry
+	54, // 14: optimize.plugin.v1.PlanResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	58, // 15: optimize.plugin.v1.PlanResponse.fingerprint:type_name -> optimize.plugin.v1.PlanResponse.FingerprintEntry
+	19, // 16: optimize.plugin.v1.PlanResponse.missing:type_name -> optimize.plugin.v1.Missing
+	18, // 17: optimize.plugin.v1.PlanResponse.needs:type_name -> optimize.plugin.v1.Needs
+	12, // 18: optimize.plugin.v1.ApplyRequest.config:type_name -> optimize.plugin.v1.Value
+	59, // 19: optimize.plugin.v1.ApplyRequest.inputs:type_name -> optimize.plugin.v1.ApplyRequest.InputsEntry
+	21, // 20: optimize.plugin.v1.ApplyRequest.host:type_name -> optimize.plugin.v1.HostEndpoint
+	24, // 21: optimize.plugin.v1.ApplyEvent.progress:type_name -> optimize.plugin.v1.Progress
+	25, // 22: optimize.plugin.v1.ApplyEvent.log:type_name -> optimize.plugin.v1.Log
+	54, // 23: optimize.plugin.v1.ApplyEvent.diagnostic:type_name -> optimize.plugin.v1.Diagnostic
+	26, // 24: optimize.plugin.v1.ApplyEvent.done:type_name -> optimize.plugin.v1.Done
+	23, // 25: optimize.plugin.v1.ApplyEvent.heartbeat:type_name -> optimize.plugin.v1.Heartbeat
+	1,  // 26: optimize.plugin.v1.Log.level:type_name -> optimize.plugin.v1.Log.Level
+	60, // 27: optimize.plugin.v1.Log.fields:type_name -> optimize.plugin.v1.Log.FieldsEntry
+	12, // 28: optimize.plugin.v1.Done.result:type_name -> optimize.plugin.v1.Value
+	61, // 29: optimize.plugin.v1.Done.outputs:type_name -> optimize.plugin.v1.Done.OutputsEntry
+	13, // 30: optimize.plugin.v1.InspectRequest.artifact:type_name -> optimize.plugin.v1.Artifact
+	54, // 31: optimize.plugin.v1.InspectResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	62, // 32: optimize.plugin.v1.ProbeRequest.options:type_name -> optimize.plugin.v1.ProbeRequest.OptionsEntry
+	54, // 33: optimize.plugin.v1.ProbeResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	63, // 34: optimize.plugin.v1.ProbeResponse.fingerprint:type_name -> optimize.plugin.v1.ProbeResponse.FingerprintEntry
+	19, // 35: optimize.plugin.v1.ProbeResponse.missing:type_name -> optimize.plugin.v1.Missing
+	13, // 36: optimize.plugin.v1.OpenRequest.artifact:type_name -> optimize.plugin.v1.Artifact
+	64, // 37: optimize.plugin.v1.OpenRequest.options:type_name -> optimize.plugin.v1.OpenRequest.OptionsEntry
+	54, // 38: optimize.plugin.v1.OpenResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	37, // 39: optimize.plugin.v1.OpenResponse.inputs:type_name -> optimize.plugin.v1.TensorInfo
+	37, // 40: optimize.plugin.v1.OpenResponse.outputs:type_name -> optimize.plugin.v1.TensorInfo
+	65, // 41: optimize.plugin.v1.OpenResponse.facts:type_name -> optimize.plugin.v1.OpenResponse.FactsEntry
+	54, // 42: optimize.plugin.v1.PredictResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	54, // 43: optimize.plugin.v1.BenchmarkResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	54, // 44: optimize.plugin.v1.CoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	13, // 45: optimize.plugin.v1.EvaluateRequest.candidate:type_name -> optimize.plugin.v1.Artifact
+	13, // 46: optimize.plugin.v1.EvaluateRequest.baseline:type_name -> optimize.plugin.v1.Artifact
+	13, // 47: optimize.plugin.v1.EvaluateRequest.dataset:type_name -> optimize.plugin.v1.Artifact
+	54, // 48: optimize.plugin.v1.EvaluateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	48, // 49: optimize.plugin.v1.EvaluateResponse.metrics:type_name -> optimize.plugin.v1.Metric
+	13, // 50: optimize.plugin.v1.RaceRequest.candidates:type_name -> optimize.plugin.v1.Artifact
+	13, // 51: optimize.plugin.v1.RaceRequest.dataset:type_name -> optimize.plugin.v1.Artifact
+	54, // 52: optimize.plugin.v1.RaceResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	51, // 53: optimize.plugin.v1.RaceResponse.laps:type_name -> optimize.plugin.v1.Lap
+	54, // 54: optimize.plugin.v1.Lap.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	48, // 55: optimize.plugin.v1.Lap.metrics:type_name -> optimize.plugin.v1.Metric
+	13, // 56: optimize.plugin.v1.ReadCoverageRequest.candidate:type_name -> optimize.plugin.v1.Artifact
+	54, // 57: optimize.plugin.v1.ReadCoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	2,  // 58: optimize.plugin.v1.Diagnostic.severity:type_name -> optimize.plugin.v1.Diagnostic.Severity
+	55, // 59: optimize.plugin.v1.Diagnostic.path:type_name -> optimize.plugin.v1.PathStep
+	13, // 60: optimize.plugin.v1.PlanRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	13, // 61: optimize.plugin.v1.ApplyRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	13, // 62: optimize.plugin.v1.Done.OutputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	3,  // 63: optimize.plugin.v1.Plugin.Describe:input_type -> optimize.plugin.v1.DescribeRequest
+	14, // 64: optimize.plugin.v1.Plugin.Validate:input_type -> optimize.plugin.v1.ValidateRequest
+	16, // 65: optimize.plugin.v1.Plugin.Plan:input_type -> optimize.plugin.v1.PlanRequest
+	20, // 66: optimize.plugin.v1.Plugin.Apply:input_type -> optimize.plugin.v1.ApplyRequest
+	27, // 67: optimize.plugin.v1.Plugin.Stop:input_type -> optimize.plugin.v1.StopRequest
+	31, // 68: optimize.plugin.v1.Plugin.Inspect:input_type -> optimize.plugin.v1.InspectRequest
+	29, // 69: optimize.plugin.v1.Plugin.Flush:input_type -> optimize.plugin.v1.FlushRequest
+	33, // 70: optimize.plugin.v1.Runtime.Probe:input_type -> optimize.plugin.v1.ProbeRequest
+	35, // 71: optimize.plugin.v1.Runtime.Open:input_type -> optimize.plugin.v1.OpenRequest
+	38, // 72: optimize.plugin.v1.Runtime.Predict:input_type -> optimize.plugin.v1.PredictRequest
+	40, // 73: optimize.plugin.v1.Runtime.Benchmark:input_type -> optimize.plugin.v1.BenchmarkRequest
+	42, // 74: optimize.plugin.v1.Runtime.Coverage:input_type -> optimize.plugin.v1.CoverageRequest
+	44, // 75: optimize.plugin.v1.Runtime.Close:input_type -> optimize.plugin.v1.CloseRequest
+	46, // 76: optimize.plugin.v1.Host.Evaluate:input_type -> optimize.plugin.v1.EvaluateRequest
+	49, // 77: optimize.plugin.v1.Host.Race:input_type -> optimize.plugin.v1.RaceRequest
+	52, // 78: optimize.plugin.v1.Host.ReadCoverage:input_type -> optimize.plugin.v1.ReadCoverageRequest
+	4,  // 79: optimize.plugin.v1.Plugin.Describe:output_type -> optimize.plugin.v1.DescribeResponse
+	15, // 80: optimize.plugin.v1.Plugin.Validate:output_type -> optimize.plugin.v1.ValidateResponse
+	17, // 81: optimize.plugin.v1.Plugin.Plan:output_type -> optimize.plugin.v1.PlanResponse
+	22, // 82: optimize.plugin.v1.Plugin.Apply:output_type -> optimize.plugin.v1.ApplyEvent
+	28, // 83: optimize.plugin.v1.Plugin.Stop:output_type -> optimize.plugin.v1.StopResponse
+	32, // 84: optimize.plugin.v1.Plugin.Inspect:output_type -> optimize.plugin.v1.InspectResponse
+	30, // 85: optimize.plugin.v1.Plugin.Flush:output_type -> optimize.plugin.v1.FlushResponse
+	34, // 86: optimize.plugin.v1.Runtime.Probe:output_type -> optimize.plugin.v1.ProbeResponse
+	36, // 87: optimize.plugin.v1.Runtime.Open:output_type -> optimize.plugin.v1.OpenResponse
+	39, // 88: optimize.plugin.v1.Runtime.Predict:output_type -> optimize.plugin.v1.PredictResponse
+	41, // 89: optimize.plugin.v1.Runtime.Benchmark:output_type -> optimize.plugin.v1.BenchmarkResponse
+	43, // 90: optimize.plugin.v1.Runtime.Coverage:output_type -> optimize.plugin.v1.CoverageResponse
+	45, // 91: optimize.plugin.v1.Runtime.Close:output_type -> optimize.plugin.v1.CloseResponse
+	47, // 92: optimize.plugin.v1.Host.Evaluate:output_type -> optimize.plugin.v1.EvaluateResponse
+	50, // 93: optimize.plugin.v1.Host.Race:output_type -> optimize.plugin.v1.RaceResponse
+	53, // 94: optimize.plugin.v1.Host.ReadCoverage:output_type -> optimize.plugin.v1.ReadCoverageResponse
+	79, // [79:95] is the sub-list for method output_type
+	63, // [63:79] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_plugin_proto_init() }
@@ -4052,14 +4122,14 @@ func file_plugin_proto_init() {
 	if File_plugin_proto != nil {
 		return
 	}
-	file_plugin_proto_msgTypes[18].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[19].OneofWrappers = []any{
 		(*ApplyEvent_Progress)(nil),
 		(*ApplyEvent_Log)(nil),
 		(*ApplyEvent_Diagnostic)(nil),
 		(*ApplyEvent_Done)(nil),
 		(*ApplyEvent_Heartbeat)(nil),
 	}
-	file_plugin_proto_msgTypes[51].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[52].OneofWrappers = []any{
 		(*PathStep_Attribute)(nil),
 		(*PathStep_Key)(nil),
 		(*PathStep_Index)(nil),
@@ -4070,7 +4140,7 @@ func file_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   62,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

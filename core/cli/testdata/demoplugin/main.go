@@ -66,6 +66,8 @@ type config struct {
 	Old     string             `opt:"old" deprecated:"Use text." doc:"A text of old days."`
 	Warning string             `opt:"warning" doc:"What the plan warns of."`
 	Missing string             `opt:"missing" doc:"What the machine is said to lack."`
+	Memory  int64              `opt:"memory" doc:"How many bytes it says that it needs."`
+	Cores   int                `opt:"cores" doc:"How many cores it says that it needs."`
 
 	Search *struct {
 		Trials int    `opt:"trials,required" doc:"How many."`
@@ -93,7 +95,7 @@ func (c *config) Validate(context.Context) sdk.Diagnostics {
 }
 
 func (c *config) Plan(context.Context, *sdk.PlanRun) (*sdk.PlanResult, error) {
-	r := &sdk.PlanResult{Fingerprint: map[string]string{"demo": "1"}}
+	r := &sdk.PlanResult{Fingerprint: map[string]string{"demo": "1"}, Needs: sdk.Needs{Memory: c.Memory, Cores: c.Cores}}
 	if c.Warning != "" {
 		r.Diagnostics = sdk.Diagnostics{sdk.AttrWarning("warning", c.Warning, "Leave it out to be told nothing.")}
 	}
