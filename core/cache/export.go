@@ -85,9 +85,9 @@ func (s *Store) stage(ctx context.Context, a Artifact, dest string) (*staged, er
 	case err != nil:
 		return nil, userFailure("write", dest, err)
 	case a.Tree && !info.IsDir():
-		return nil, &Error{Op: "write", Path: dest, Err: errors.New("the output is a folder, but a file lies there; remove it or choose another path")}
+		return nil, &Error{Op: "write", Path: dest, Err: errFileThere}
 	case !a.Tree && info.IsDir():
-		return nil, &Error{Op: "write", Path: dest, Err: errors.New("the output is a file, but a folder lies there; name a file in it, or choose another path")}
+		return nil, &Error{Op: "write", Path: dest, Err: errFolderThere}
 	case a.Tree:
 		if s.sameTree(ctx, a.Digest, dest) {
 			return nil, nil

@@ -3,20 +3,19 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/plan"
 	"github.com/optimize-hcl/optimize/core/recipe"
-	"github.com/optimize-hcl/optimize/core/report"
 	"github.com/optimize-hcl/optimize/core/run"
 	"github.com/optimize-hcl/optimize/core/telemetry"
 )
@@ -36,16 +35,15 @@ does not hold, nothing is written and the exit code is 3.`,
 			if err != nil {
 				return err
 			}
-			if f.parallelism < 1 {
-				return usagef("--parallelism is at least 1")
+			if err := f.bounds(cmd); err != nil {
+				return err
 			}
 			return a.apply(cmd.Context(), path, &f)
 		},
 	}
 	f.register(c)
-	c.Flags().BoolVar(&f.reuseBenchmarks, "reuse-benchmarks", false, "take latencies of an earlier run instead of measuring again")
-	c.Flags().BoolVar(&f.publishFailed, "publish-failed", false, "write the outputs although an ensure did not hold")
-	c.Flags().IntVar(&f.parallelism, "parallelism", 2, "how many actions may work at once")
+	f.registerPlan(c)
+	f.registerApply(c)
 	return c
 }
 
@@ -60,7 +58,7 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 	ctx, span := w.ctx, w.span
 	w.registry.Warm(ctx, w.plugins()...)
 	// The whole plan is made first, so that a mistake in the last step shows before the first one runs.
-	p, ds := w.session.Build(ctx)
+	p, ds := w.build(ctx)
 	if ctx.Err() != nil {
 		endRun(span, "cancellation")
 		return diag.Errorf("run/stopped", "Stopped by a signal", "Nothing was run. Apply again.")
@@ -70,18 +68,28 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 		a.printDiags(ds, w.recipe.Files)
 		return errPrinted
 	}
-	if m := p.Missing(); len(m) > 0 {
+	if ds := w.missing(p); len(ds) > 0 {
 		endRun(span, "failure")
-		return diag.Errorf("run/missing", m[0].What+" is not installed", "Bring it with `%s`.", m[0].Command)
+		a.printDiags(ds, w.recipe.Files)
+		return errPrinted
 	}
 	view := a.newView()
+	if a.json && len(p.Diagnostics) > 0 {
+		e := run.NewEvent("diagnostic")
+		e.Diagnostics = p.Diagnostics
+		view.event(e)
+	} else if len(ds) > 0 {
+		a.printDiags(ds, w.recipe.Files)
+	}
 	r := &run.Runner{
-		Session: w.session, Tracer: w.tracing.Tracer(), Sink: view.event, ID: w.runID, Parallelism: f.parallelism, PublishFailed: f.publishFailed,
+		Session: w.session, Tracer: w.tracing.Tracer(), Sink: view.event, ID: w.runID, Limits: f.limits, FailFast: f.failFast,
+		PublishFailed: f.publishFailed, Told: ds, LogDir: filepath.Join(w.runDir, "logs"), Redact: a.redact,
 	}
 	rec, ds := r.Run(ctx)
 	if rec.Status == "stopped" {
 		ds = nil // what the stop broke off is no mistake of the recipe
 	}
+	rec.Left = w.left
 	rec.TraceID = span.SpanContext().TraceID().String()
 	endRun(span, map[string]string{"ok": "success", "failed": "failure", "ensure_failed": "failure", "stopped": "cancellation"}[rec.Status])
 	werr := rec.Write(w.runDir)
@@ -92,14 +100,18 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 	if a.json {
 		if len(ds) > 0 {
 			doc := (&diag.Renderer{Files: w.recipe.Files, Hide: a.secrets}).Document(ds.Sorted())
-			view.event(run.Event{Type: "diagnostic", Time: time.Now().UTC(), Diagnostics: doc.Diagnostics})
+			e := run.NewEvent("diagnostic")
+			e.Diagnostics = doc.Diagnostics
+			view.event(e)
 		}
-		view.event(run.Event{Type: "result", Time: time.Now().UTC(), Run: rec})
+		e := run.NewEvent("result")
+		e.Run = rec
+		view.event(e)
 	} else {
 		if len(ds) > 0 {
 			a.printDiags(ds, w.recipe.Files)
 		}
-		a.lastLine(w, rec)
+		a.lastLine(w, rec, path)
 	}
 	a.exit = rec.ExitCode
 	if werr != nil {
@@ -134,30 +146,22 @@ func endRun(span trace.Span, result string) {
 	span.End()
 }
 
-// lastLine says how the run ended and what to do.
-func (a *app) lastLine(w *work, rec *report.Run) {
-	s := report.Style{Color: a.color(a.stdout)}
-	took := round(rec.Duration)
-	rel := w.runDir
-	if wd, err := os.Getwd(); err == nil {
-		if r, err := filepath.Rel(wd, w.runDir); err == nil {
-			rel = r
-		}
+// missing says for each action what the machine lacks for it.
+func (w *work) missing(p *plan.Plan) (ds diag.Diags) {
+	at := map[string]hcl.Range{}
+	for _, n := range w.session.Program.Nodes() {
+		at[n.Addr] = n.Range
 	}
-	switch rec.Status {
-	case "ok":
-		fmt.Fprintf(a.stdout, "%s in %s. Record and trace: %s\n", s.Green("Done"), took, rel)
-	case "ensure_failed":
-		fmt.Fprintf(a.stdout, "%s after %s: an ensure did not hold, so the outputs were not written (--publish-failed writes them). Record and trace: %s\n", s.Red("Missed"), took, rel)
-	case "stopped":
-		fmt.Fprintf(a.stdout, "%s after %s. What was finished is in the cache: apply goes on from there.\n", s.Yellow("Stopped"), took)
-	default:
-		for _, x := range rec.Actions {
-			if x.Status == "failed" {
-				fmt.Fprintf(a.stdout, "%s: %s did not succeed. Record, trace and logs: %s\n", s.Red("Failed"), x.Addr, rel)
-				return
+	told := map[plan.Missing]bool{}
+	for _, x := range p.Actions {
+		for _, m := range x.Missing {
+			if !told[m] {
+				told[m] = true
+				d := diag.At(at[x.Addr], "run/missing", m.What+" is not installed", "%s needs it. Bring it with `%s`.", x.Addr, m.Command)
+				d.Step = x.Addr
+				ds = ds.Append(d)
 			}
 		}
-		fmt.Fprintf(a.stdout, "%s after %s. Record, trace and logs: %s\n", s.Red("Failed"), took, rel)
 	}
+	return ds
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/optimize-hcl/optimize/core/install"
 	"github.com/optimize-hcl/optimize/core/plan"
 	"github.com/optimize-hcl/optimize/core/recipe"
+	"github.com/optimize-hcl/optimize/core/run"
 	"github.com/optimize-hcl/optimize/core/telemetry"
 )
 
@@ -38,14 +39,22 @@ type work struct {
 	runID    string
 	ctx      context.Context // of the run, with its span
 	span     trace.Span      // nil without a run
+	warnings diag.Diags      // of the recipe itself; shown already, but with --json
+	left     []string        // outputs and evaluations that --target leaves out
 }
 
 // recipeFlags are the flags of every command that reads a recipe.
 type recipeFlags struct {
 	vars            []string
 	reuseBenchmarks bool
-	parallelism     int
 	publishFailed   bool
+	targets         []string
+	refresh         []string
+	noCache         bool
+	failFast        bool
+	parallelism     int
+	memory          string
+	limits          run.Limits
 }
 
 func (f *recipeFlags) register(c *cobra.Command) {
@@ -125,9 +134,17 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 		a.printDiags(ds, rec.Files)
 		return nil, errPrinted
 	}
-	if len(ds) > 0 {
-		a.printDiags(ds, rec.Files)
+	if w.warnings = ds; len(ds) > 0 && !a.json {
+		a.printDiags(ds, rec.Files) // a JSON document has them in it
 	}
+	refresh, more := f.refreshed(prog)
+	left, more2 := prog.Limit(f.targets)
+	if ds := more.Append(more2...); ds.HasErrors() {
+		w.close(ctx)
+		a.printDiags(ds, rec.Files)
+		return nil, errPrinted
+	}
+	w.left = left
 	if env := prog.Env(); len(env) > 0 {
 		// What was asked so far is remembered; the plugins that work see what their steps name.
 		w.manager.Close(ctx)
@@ -144,6 +161,7 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 	w.session = &plan.Session{
 		Recipe: rec, Program: prog, Registry: w.registry, Store: w.store, Version: a.Version, Platform: platform(),
 		Threads: int64(runtime.GOMAXPROCS(0)), ReuseBenchmarks: f.reuseBenchmarks,
+		Refresh: refresh, NoCache: f.noCache, Memory: f.limits.Memory,
 	}
 	return w, nil
 }
@@ -181,7 +199,7 @@ func (w *work) startManager(env []string) error {
 		return err
 	}
 	w.manager = host.NewManager(host.Options{
-		Version: w.app.Version, RunDir: w.runDir, Env: env, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), MemoDir: filepath.Join(w.store.Dir(), "plugins"),
+		Version: w.app.Version, RunDir: w.runDir, Env: env, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), Redact: w.app.redact, MemoDir: filepath.Join(w.store.Dir(), "plugins"),
 	})
 	w.registry = plan.NewRegistry(w.manager, refs)
 	return nil

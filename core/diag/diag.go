@@ -122,6 +122,18 @@ func (d Diags) Sorted() Diags {
 	return out
 }
 
+// Without gives the list without those that are in told already, in their order.
+func (d Diags) Without(told Diags) Diags {
+	if len(d) == 0 || len(told) == 0 {
+		return d
+	}
+	seen := make(map[identity]bool, len(told))
+	for _, x := range told {
+		seen[identify(x)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(d), func(x Diagnostic) bool { return seen[identify(x)] })
+}
+
 // identity is what makes two diagnostics the same one: with a place, plugin and step do not tell them apart.
 type identity struct {
 	severity                            Severity

@@ -59,15 +59,19 @@ type Benchmark struct {
 
 // Spec is one evaluation. The first subject is the baseline.
 type Spec struct {
-	Name      string
-	Dataset   Dataset
-	Subjects  []Subject
-	Metrics   []string // empty: the defaults of the task
-	Threads   int64    // for quality, not for latency
-	Benchmark *Benchmark
+	Name string
+	// RecordName begins the names under which the runs of this evaluation are compared.
+	RecordName string
+	Dataset    Dataset
+	Subjects   []Subject
+	Metrics    []string // empty: the defaults of the task
+	Threads    int64    // for quality, not for latency
+	Benchmark  *Benchmark
 	// ReuseBenchmarks takes latencies from the cache when they are there.
 	ReuseBenchmarks bool
-	Platform        string
+	// Fresh takes nothing from the cache.
+	Fresh    bool
+	Platform string
 }
 
 // Measurement is what is known of one subject.
@@ -146,25 +150,4 @@ func Run(ctx context.Context, store *cache.Store, s Spec, progress func(phase st
 		}
 	}
 	return r, nil
-}
-
-// Known tells whether the store holds the quality, and the latency as far as it may be reused, of every subject.
-// Without a benchmark latency is known.
-func Known(ctx context.Context, store *cache.Store, s Spec) (quality, latency bool, err error) {
-	g := &grader{store: store, spec: s}
-	if err := g.probe(ctx); err != nil {
-		return false, false, err
-	}
-	quality = true
-	for i := range s.Subjects {
-		_, ok := store.Lookup(g.qualityKey(i).Sum())
-		quality = quality && ok
-	}
-	switch {
-	case s.Benchmark == nil:
-		latency = true
-	case s.ReuseBenchmarks:
-		_, latency = g.recordedTimings()
-	}
-	return quality, latency, nil
 }

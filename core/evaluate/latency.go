@@ -30,6 +30,7 @@ type timing struct {
 // latency adds the latency percentiles and the speed-up of all subjects, measured in alternating slices.
 func (g *grader) latency(ctx context.Context, r *Result) error {
 	b := g.spec.Benchmark
+	started := time.Now()
 	if g.spec.ReuseBenchmarks {
 		if known, ok := g.recordedTimings(); ok {
 			for i, t := range known {
@@ -80,7 +81,7 @@ func (g *grader) latency(ctx context.Context, r *Result) error {
 		maps.Copy(r.Measurements[i].Metrics, t.Metrics)
 		timings[i] = t
 	}
-	return g.record(ctx, g.latencyKey(), "evaluate."+g.spec.Name+".latency", timings)
+	return g.record(ctx, g.latencyKey(), g.spec.RecordName+".latency", timings, started)
 }
 
 // latencyKey is the key under which the latencies of all subjects are recorded together: they were taken side by side in
@@ -100,7 +101,7 @@ func (g *grader) latencyKey() cache.Key {
 
 // recordedTimings gives the latencies of an earlier run, by subject.
 func (g *grader) recordedTimings() ([]timing, bool) {
-	rec, ok := g.store.Lookup(g.latencyKey().Sum())
+	rec, ok := g.lookup(g.latencyKey().Sum())
 	if !ok {
 		return nil, false
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/optimize-hcl/optimize/core/cache"
 	"github.com/optimize-hcl/optimize/metrics"
@@ -110,21 +111,23 @@ func (g *grader) qualityKey(i int) cache.Key {
 }
 
 func (g *grader) recordName(i int) string {
-	return "evaluate." + g.spec.Name + "." + g.spec.Subjects[i].Name
+	return g.spec.RecordName + "." + g.spec.Subjects[i].Name
 }
 
 // quality gives everything but latency of subject i, from the cache when it is there.
 func (g *grader) quality(ctx context.Context, i int) (measured, error) {
 	s := g.spec.Subjects[i]
 	key := g.qualityKey(i)
-	if rec, ok := g.store.Lookup(key.Sum()); ok {
+	if rec, ok := g.lookup(key.Sum()); ok {
 		var r recorded
 		if json.Unmarshal(rec.Result, &r) == nil {
+			g.store.Used(g.recordName(i), key.Sum())
 			r.Measurement.Name, r.Measurement.Cached = s.Name, true
 			return measured{r.Measurement, r.Samples}, nil
 		}
 	}
 	g.progress("measuring " + s.Name)
+	started := time.Now()
 	m := Measurement{Name: s.Name, Format: s.Artifact.Format, Digest: s.Artifact.Digest, Engine: s.Engine.Name(), Metrics: map[string]metrics.Estimate{}}
 	if err := g.inspect(ctx, i, &m); err != nil {
 		return measured{}, err
@@ -136,13 +139,13 @@ func (g *grader) quality(ctx context.Context, i int) (measured, error) {
 		return measured{}, err
 	}
 	samples := g.opened.Samples()
-	if err := g.record(ctx, key, g.recordName(i), recorded{m, samples}); err != nil {
+	if err := g.record(ctx, key, g.recordName(i), recorded{m, samples}, started); err != nil {
 		return measured{}, err
 	}
 	return measured{m, samples}, nil
 }
 
-func (g *grader) record(ctx context.Context, key cache.Key, name string, v any) error {
+func (g *grader) record(ctx context.Context, key cache.Key, name string, v any, started time.Time) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -152,7 +155,7 @@ func (g *grader) record(ctx context.Context, key cache.Key, name string, v any) 
 		return err
 	}
 	defer txn.Discard()
-	_, err = txn.Commit(ctx, key, name, nil, b, cache.Meta{})
+	_, err = txn.Commit(ctx, key, name, nil, b, cache.Meta{Started: started.UTC(), Duration: time.Since(started), PluginVersion: key.PluginVersion})
 	return err
 }
 

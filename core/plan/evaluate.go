@@ -24,12 +24,24 @@ func (s *Session) evaluate(ctx context.Context, n *recipe.Node, a *Action) diag.
 	}
 	spec, after, ds2 := s.EvaluateSpec(ctx, n, c)
 	ds = ds.Append(ds2...)
-	a.After = after
+	a.After, a.Forced = after, spec.Fresh
 	if ds.HasErrors() {
 		return ds
 	}
+	a.Digests = map[string]string{}
+	if spec.Dataset.Digest != "" {
+		a.Digests["dataset"] = spec.Dataset.Digest
+	}
+	for _, sub := range spec.Subjects {
+		a.Digests[sub.Name] = sub.Artifact.Digest
+	}
 	if len(after) > 0 {
-		a.Status = Pending
+		a.Status, a.Timed = Pending, c.Benchmark != nil
+		var names []string
+		for _, sub := range c.Subjects() {
+			names = append(names, sub.Name)
+		}
+		a.LastDuration, _ = evaluate.Earlier(s.Store, spec, names)
 		for _, e := range s.engines(ctx, c) {
 			ds = ds.Append(s.missing(ctx, n, a, e)...)
 		}
@@ -42,20 +54,26 @@ func (s *Session) evaluate(ctx context.Context, n *recipe.Node, a *Action) diag.
 			ds = ds.Append(s.missing(ctx, n, a, sub.Engine)...)
 		}
 	}
+	a.Status = Run
 	if ds.HasErrors() || len(a.Missing) > 0 {
-		a.Status = Run
 		return ds
 	}
-	quality, latency, err := evaluate.Known(ctx, s.Store, spec)
-	switch {
-	case err != nil:
+	known, err := evaluate.Known(ctx, s.Store, spec)
+	if err != nil {
 		return ds.Append(fail(n, "The evaluation cannot be planned", err)...)
-	case quality && latency:
+	}
+	a.Timed, a.LastDuration = !known.Latency, known.Took
+	switch {
+	case a.Forced:
+		a.Why = s.forced(n)
+	case known.Quality && known.Latency:
 		a.Status = Cached
-	case quality:
-		a.Status = Measure
+	case known.Quality:
+		a.Status, a.Why = Measure, "quality is cached, latency is measured again"
+	case known.FirstRun:
+		a.Why, a.FirstRun = "no earlier run", true
 	default:
-		a.Status = Run
+		a.Why, a.Reasons = "changed", known.Changes
 	}
 	return ds
 }
@@ -95,7 +113,8 @@ func (s *Session) missing(ctx context.Context, n *recipe.Node, a *Action, e eval
 // EvaluateSpec turns the recipe's evaluation into a specification; after names what does not exist yet.
 func (s *Session) EvaluateSpec(ctx context.Context, n *recipe.Node, c *recipe.EvaluateConfig) (spec evaluate.Spec, after []string, ds diag.Diags) {
 	spec = evaluate.Spec{
-		Name: n.Name, Metrics: c.Metrics, Threads: s.Threads, Platform: s.Platform, ReuseBenchmarks: s.ReuseBenchmarks,
+		Name: n.Name, RecordName: s.RecordName(n), Metrics: c.Metrics, Threads: s.Threads, Platform: s.Platform,
+		ReuseBenchmarks: s.ReuseBenchmarks, Fresh: s.forced(n) != "",
 	}
 	if c.Benchmark != nil {
 		spec.Benchmark = &evaluate.Benchmark{Batch: c.Benchmark.Batch, Threads: c.Benchmark.Threads, Duration: c.Benchmark.Duration}

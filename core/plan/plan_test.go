@@ -15,11 +15,8 @@ func TestPlanCounts(t *testing.T) {
 	p := &Plan{Actions: []*Action{
 		{Kind: "step", Status: Run, Missing: []Missing{m}}, {Kind: "step", Status: Cached}, {Kind: "evaluate", Status: Run, Missing: []Missing{m}}, {Kind: "model", Status: Read},
 	}}
-	if got := p.Count(Run, "step", "evaluate"); got != 2 {
-		t.Errorf("%d run", got)
-	}
-	if got := p.Count(Run, "step"); got != 1 {
-		t.Errorf("%d steps run", got)
+	if p.Summarize(); p.Summary.Run != 2 || p.Summary.Cached != 1 || p.Summary.Pending != 0 || p.Summary.Unknown != 2 {
+		t.Errorf("%+v", p.Summary)
 	}
 	if got := p.Missing(); len(got) != 1 || got[0] != m {
 		t.Errorf("missing: %v", got)

@@ -2,17 +2,10 @@ package plan
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/zclconf/go-cty/cty"
-	ctymsgpack "github.com/zclconf/go-cty/cty/msgpack"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/optimize-hcl/optimize/core/cache"
 	"github.com/optimize-hcl/optimize/core/diag"
@@ -32,10 +25,15 @@ type Session struct {
 	// Threads are the cores that one step may use.
 	Threads         int64
 	ReuseBenchmarks bool
+	// Refresh are addresses of what runs although the store holds its result; NoCache is all of them.
+	Refresh map[string]bool
+	NoCache bool
+	// Memory is the most that a step may take before a warning says that it is too much; 0 is no bound.
+	Memory int64
 
 	mu      sync.Mutex // guards Program's scope
 	origins sync.Map   // path of a blob → the user's file, for messages
-	planned sync.Map   // digest of a PlanRequest → *pluginv1.PlanResponse: a plugin is asked once
+	planned sync.Map   // digest of a PlanRequest → answer: a plugin is asked once
 }
 
 // datasetRevision is raised when package dataset would write other bytes for the same source and arguments.
@@ -57,9 +55,22 @@ func (s *Session) Build(ctx context.Context) (*Plan, diag.Diags) {
 			broken[n.Addr] = true
 			continue
 		}
+		a.Warnings = ds
 		p.Actions = append(p.Actions, a)
 	}
+	p.Summarize()
 	return p, all
+}
+
+// forced says why an action runs although the store may hold its result; "" when it does not.
+func (s *Session) forced(n *recipe.Node) string {
+	switch {
+	case s.Refresh[n.Addr]:
+		return "refresh asked"
+	case s.NoCache:
+		return "nothing is taken from the cache"
+	}
+	return ""
 }
 
 // Resolve works out the action of one node. When its result is known, it is put into the scope.
@@ -115,6 +126,7 @@ func (s *Session) model(ctx context.Context, n *recipe.Node, a *Action) diag.Dia
 	}
 	s.origins.Store(art.Path, c.Source)
 	art.Kind, art.Format = "model", format
+	a.Digest, a.Size = art.Digest, art.Size
 	s.SetOutputs(n, map[string]cache.Artifact{"": art}, nil)
 	return ds
 }
@@ -136,6 +148,7 @@ func (s *Session) dataset(n *recipe.Node, a *Action) diag.Diags {
 	if err != nil {
 		return fail(n, "The dataset cannot be planned", err)
 	}
+	a.Path, a.Digest = c.Source, digest
 	a.Key = cache.Key{
 		Format: cache.FormatVersion, StepType: "dataset", Plugin: "core", PluginVersion: s.Version, Revision: datasetRevision,
 		Config: config, Inputs: map[string]string{"source": digest}, Platform: s.Platform,
@@ -159,24 +172,45 @@ func (s *Session) RecordName(n *recipe.Node) string { return s.Recipe.Dir + ":" 
 // lookup fills in key and status, and the scope when the store holds the result.
 func (s *Session) lookup(n *recipe.Node, a *Action) {
 	a.Sum = a.Key.Sum()
-	if rec, ok := s.Store.Lookup(a.Sum); ok {
+	a.Why = s.forced(n)
+	a.Forced = a.Why != ""
+	if rec, ok := s.Store.Lookup(a.Sum); ok && !a.Forced {
 		s.Store.Used(s.RecordName(n), a.Sum)
 		a.Status = Cached
 		s.Complete(n, a, rec)
 		return
 	}
 	a.Status = Run
+	s.earlier(n, a)
+	if a.Forced {
+		return
+	}
 	a.Reasons = s.Store.Explain(s.RecordName(n), a.Key)
 	a.FirstRun = a.Reasons == nil
+	a.Why = "changed"
+	if a.FirstRun {
+		a.Why = "no earlier run"
+	}
+}
+
+// earlier tells size and time of the last run of the same node.
+func (s *Session) earlier(n *recipe.Node, a *Action) {
+	if rec, ok := s.Store.Latest(s.RecordName(n)); ok {
+		a.Size, a.LastDuration = sizeOf(rec), rec.Duration
+	}
+}
+
+// sizeOf adds up the outputs of a record.
+func sizeOf(rec *cache.Record) (n int64) {
+	for _, o := range rec.Outputs {
+		n += o.Size
+	}
+	return n
 }
 
 // Complete puts the result of an action into the scope.
 func (s *Session) Complete(n *recipe.Node, a *Action, rec *cache.Record) {
-	a.Record, a.LastDuration = rec, rec.Duration
-	a.Size = 0
-	for _, o := range rec.Outputs {
-		a.Size += o.Size
-	}
+	a.Record, a.Size, a.LastDuration = rec, sizeOf(rec), rec.Duration
 	s.SetOutputs(n, rec.Outputs, rec.Result)
 }
 
@@ -189,97 +223,6 @@ func (s *Session) SetOutputs(n *recipe.Node, outputs map[string]cache.Artifact, 
 		arts[name] = recipe.Artifact{Kind: o.Kind, Format: o.Format, Path: o.Path, Digest: o.Digest, Size: o.Size}
 	}
 	s.Program.SetOutputs(n, arts, result)
-}
-
-func (s *Session) step(ctx context.Context, n *recipe.Node, a *Action) diag.Diags {
-	s.mu.Lock()
-	c, ds := s.Program.DecodeStep(n)
-	s.mu.Unlock()
-	if ds.HasErrors() {
-		return ds
-	}
-	name := PluginOf(c.Type)
-	ref, _ := s.Registry.Ref(name)
-	a.Type, a.Plugin, a.PluginVersion = c.Type, name, ref.Version
-	plain, _ := c.Config.UnmarkDeep()
-	packed, err := ctymsgpack.Marshal(plain, c.ConfigType)
-	if err != nil {
-		return fail(n, "The configuration cannot be sent to the plugin", err)
-	}
-	req := &pluginv1.PlanRequest{StepType: c.Type, Config: &pluginv1.Value{Msgpack: packed}, Inputs: map[string]*pluginv1.Artifact{}, Threads: s.Threads}
-	digests := map[string]string{}
-	a.Inputs = map[string]cache.Artifact{}
-	for attr, in := range c.Inputs {
-		if in.Artifact == nil {
-			req.Inputs[attr] = &pluginv1.Artifact{Kind: in.Kind}
-			a.After = append(a.After, in.Addr)
-			continue
-		}
-		art := in.Artifact
-		req.Inputs[attr] = &pluginv1.Artifact{Kind: art.Kind, Format: art.Format, Path: art.Path, Digest: art.Digest, Size: art.Size}
-		digests[attr] = art.Digest
-		a.Inputs[attr] = cache.Artifact{Kind: art.Kind, Format: art.Format, Path: art.Path, Digest: art.Digest, Size: art.Size}
-	}
-	slices.Sort(a.After)
-	resp, pds := s.ask(ctx, n, name, req, plain, c.ConfigType)
-	ds = ds.Append(pds...)
-	if ds.HasErrors() {
-		return ds
-	}
-	for _, m := range resp.GetMissing() {
-		a.Missing = append(a.Missing, Missing{m.GetWhat(), m.GetCommand()})
-	}
-	a.Fingerprint = resp.GetFingerprint()
-	a.Request = &pluginv1.ApplyRequest{StepType: c.Type, Config: req.Config, Inputs: req.Inputs, Seed: c.Seed, Threads: s.Threads}
-	if len(a.After) > 0 || len(a.Missing) > 0 || !plain.IsWhollyKnown() {
-		a.Status = Pending
-		if len(a.After) == 0 {
-			a.Status = Run
-		}
-		return ds
-	}
-	config, err := s.Store.CanonicalConfig(c.Config)
-	if err != nil {
-		return fail(n, "The configuration has no cache key", err)
-	}
-	a.Key = cache.Key{
-		Format: cache.FormatVersion, StepType: c.Type, Plugin: name, PluginVersion: ref.Version, PluginDigest: ref.Digest,
-		Revision: c.Revision, Config: config, Inputs: digests, Fingerprint: resp.GetFingerprint(), Platform: s.Platform, Seed: c.Seed,
-	}
-	s.lookup(n, a)
-	return ds
-}
-
-// ask has a plugin plan a step, once for each request.
-func (s *Session) ask(ctx context.Context, n *recipe.Node, plugin string, req *pluginv1.PlanRequest, config cty.Value, ty cty.Type) (*pluginv1.PlanResponse, diag.Diags) {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
-	if err != nil {
-		return nil, fail(n, "The step cannot be planned", err)
-	}
-	sum := sha256.Sum256(b)
-	key := hex.EncodeToString(sum[:])
-	if r, ok := s.planned.Load(key); ok {
-		return r.(*pluginv1.PlanResponse), nil
-	}
-	p, err := s.Registry.Plugin(ctx, plugin)
-	if err != nil {
-		return nil, fail(n, fmt.Sprintf("Plugin %s does not start", plugin), err)
-	}
-	// The schema was checked without a process; what only the plugin knows is asked now that it runs anyway.
-	checked, err := p.Validate(ctx, req.GetStepType(), config, ty)
-	if err != nil {
-		return nil, fail(n, fmt.Sprintf("Plugin %s could not check %s", plugin, n.Addr), err)
-	}
-	said := s.Diagnostics(n, plugin, checked)
-	if said.HasErrors() {
-		return nil, said
-	}
-	resp, err := p.Plan(ctx, req)
-	if err != nil {
-		return nil, fail(n, fmt.Sprintf("Plugin %s could not plan %s", plugin, n.Addr), err)
-	}
-	s.planned.Store(key, resp)
-	return resp, said.Append(s.Diagnostics(n, plugin, resp.GetDiagnostics())...)
 }
 
 // Diagnostics turns what a plugin said about a node into diagnostics in the user's words: where a plugin names the copy
@@ -299,13 +242,4 @@ func (s *Session) Readable(text string) string {
 		return true
 	})
 	return text
-}
-
-func (s *Session) output(n *recipe.Node, a *Action) diag.Diags {
-	c, ds := s.Output(n)
-	a.Status, a.Path = Publish, c.Path
-	if c.Artifact != nil {
-		a.Inputs = map[string]cache.Artifact{"value": {Kind: c.Artifact.Kind, Format: c.Artifact.Format, Path: c.Artifact.Path, Digest: c.Artifact.Digest, Size: c.Artifact.Size}}
-	}
-	return ds
 }

@@ -34,6 +34,10 @@ type OutputConfig struct {
 	Artifact *Artifact
 	JSON     []byte
 	Path     string
+	// PathRange is the place of path.
+	PathRange hcl.Range
+	// From is the address of the artifact, also while it does not exist.
+	From string
 }
 
 var (
@@ -223,7 +227,7 @@ func (p *Program) DecodeOutput(n *Node) (*OutputConfig, diag.Diags) {
 	if hasPath && strings.Trim(path, "/.") == "" {
 		r.ds = r.ds.Append(diag.At(rng, "recipe/output-path", "The path names no file", "Write where the output goes, relative to the recipe's folder: path = \"dist/model.onnx\"."))
 	} else if hasPath {
-		c.Path = resolve(p.recipe.Dir, path)
+		c.Path, c.PathRange = resolve(p.recipe.Dir, path), rng
 	}
 	a := r.attrs["value"]
 	if r.ds.HasErrors() || a == nil {
@@ -242,7 +246,7 @@ func (p *Program) DecodeOutput(n *Node) (*OutputConfig, diag.Diags) {
 		if wrong != "" {
 			r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/artifact", "This is no artifact", "%s Refer to one: step.NAME.OUTPUT.", wrong))
 		}
-		c.Artifact = g.artifact
+		c.Artifact, c.From = g.artifact, g.addr
 	case hasPath && v.Type() != cty.DynamicPseudoType:
 		r.ds = r.ds.Append(diag.At(rng, "recipe/output-path", "Only an artifact has a path", "%s Leave path out, or refer to an artifact.", p.instead(v)))
 	case v.IsWhollyKnown():

@@ -29,6 +29,8 @@ type Run struct {
 	Actions     []Action     `json:"actions"`
 	Evaluations []Evaluation `json:"evaluations,omitempty"`
 	Outputs     []Output     `json:"outputs,omitempty"`
+	// Left are the outputs and evaluations that --target left out.
+	Left []string `json:"left_out,omitempty"`
 }
 
 // Action is one thing that the run did or found done: a model read, a dataset materialised, a step applied.

@@ -10,19 +10,30 @@ import (
 	"github.com/optimize-hcl/optimize/core/report"
 )
 
-// Event is something that happens in a run: one line in a log, one line of `apply --json`.
+// EventSchema names the version of the events' JSON.
+const EventSchema = "optimize.event/v1"
+
+// Event is something that happens in a run: one line in a log, one line of `apply --json`. docs/events.md lists them.
 type Event struct {
-	// Type is "start", "progress", "log", "diagnostic", "end", "evaluation", "ensure", "output" or "result".
+	Schema string `json:"schema"`
+	// Type is "run", "start", "progress", "log", "diagnostic", "end", "evaluation", "output" or "result".
 	Type string    `json:"type"`
 	Time time.Time `json:"time"`
 	Addr string    `json:"addr,omitempty"`
+	// ID, Recipe and Version are those of the run, in "run".
+	ID      string `json:"id,omitempty"`
+	Recipe  string `json:"recipe,omitempty"`
+	Version string `json:"version,omitempty"`
 	// StepType is the step's type in "start" and "end".
 	StepType string `json:"step_type,omitempty"`
 	// Status is the action's in "end": done, cached, failed, skipped, stopped.
-	Status   string         `json:"status,omitempty"`
-	Duration time.Duration  `json:"duration_ns,omitempty"`
-	Reasons  []cache.Change `json:"reasons,omitempty"`
+	Status   string        `json:"status,omitempty"`
+	Duration time.Duration `json:"duration_ns,omitempty"`
+	// Why and Reasons say in "start" why the store did not serve.
+	Why     string         `json:"why,omitempty"`
+	Reasons []cache.Change `json:"reasons,omitempty"`
 
+	// Phase, Current, Total and Unit are how far the work is, in "progress"; Total is 0 when nobody knows.
 	Phase   string `json:"phase,omitempty"`
 	Current int64  `json:"current,omitempty"`
 	Total   int64  `json:"total,omitempty"`
@@ -40,3 +51,8 @@ type Event struct {
 
 // Sink takes events. It is called by one goroutine at a time.
 type Sink func(Event)
+
+// NewEvent makes an event of now.
+func NewEvent(kind string) Event {
+	return Event{Schema: EventSchema, Type: kind, Time: time.Now().UTC()}
+}

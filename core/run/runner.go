@@ -27,15 +27,32 @@ type Runner struct {
 	Sink    Sink
 	// ID is the run's, unique beside the recipe.
 	ID string
-	// Parallelism is how many actions may work at once.
-	Parallelism int
+	// Limits bound what works at once.
+	Limits Limits
+	// FailFast has the first failure stop everything else.
+	FailFast bool
 	// PublishFailed writes the outputs although an ensure did not hold.
 	PublishFailed bool
+	// Told are the warnings that the plan gave already.
+	Told diag.Diags
+	// LogDir is where each step's log goes; empty writes none. Redact removes what may not show.
+	LogDir string
+	Redact func(string) string
+
+	nodes   map[string]*recipe.Node
+	actions map[string]*prepared
+	logs    logs
 
 	mu     sync.Mutex
 	record *report.Run
 	diags  diag.Diags
 	values map[string]*outputValue
+}
+
+// prepared is an action that was resolved, or why it could not be.
+type prepared struct {
+	action *plan.Action
+	err    error
 }
 
 // Run does everything that the cache does not hold, in the order of the graph, then publishes the outputs as one set.
@@ -44,23 +61,21 @@ func (r *Runner) Run(ctx context.Context) (*report.Run, diag.Diags) {
 	s := r.Session
 	started := time.Now()
 	r.record = &report.Run{Schema: report.Schema, ID: r.ID, Recipe: s.Recipe.Path, Version: s.Version, Started: started.UTC(), Status: "ok"}
-	r.values = map[string]*outputValue{}
-	nodes := map[string]*recipe.Node{}
+	r.values, r.nodes, r.actions = map[string]*outputValue{}, map[string]*recipe.Node{}, map[string]*prepared{}
+	r.logs = logs{dir: r.LogDir, redact: r.Redact}
+	defer r.logs.close()
 	var graph []Node
 	for _, n := range s.Program.Nodes() {
-		nodes[n.Addr] = n
+		r.nodes[n.Addr] = n
 		graph = append(graph, Node{Name: n.Addr, Deps: n.Deps})
 	}
-	outcomes := Schedule(ctx, graph, r.Parallelism, func(ctx context.Context, addr string) error {
-		return r.node(ctx, nodes[addr])
-	})
+	r.emit(Event{Type: "run", ID: r.ID, Recipe: s.Recipe.Path, Version: s.Version})
+	outcomes := Schedule(ctx, graph, r.Limits, r.FailFast, r)
 	failed, stopped := false, ctx.Err() != nil
 	for _, n := range graph {
-		switch outcomes[n.Name] {
+		switch o := outcomes[n.Name]; o {
 		case Skipped, Stopped:
-			a := report.Action{Addr: n.Name, Kind: nodes[n.Name].Kind, Status: outcomes[n.Name].String()}
-			r.record.Actions = append(r.record.Actions, a)
-			r.emit(Event{Type: "end", Addr: n.Name, Status: a.Status})
+			r.leave(ctx, r.nodes[n.Name], o)
 		case Failed:
 			failed = true
 		}
@@ -92,7 +107,7 @@ func (r *Runner) Run(ctx context.Context) (*report.Run, diag.Diags) {
 }
 
 func (r *Runner) emit(e Event) {
-	e.Time = time.Now().UTC()
+	e.Schema, e.Time = EventSchema, time.Now().UTC()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.Sink != nil {
@@ -102,18 +117,55 @@ func (r *Runner) emit(e Event) {
 
 // report adds diagnostics and gives an error when one of them is an error.
 func (r *Runner) report(ds diag.Diags) error {
+	ds = ds.Without(r.Told)
 	r.mu.Lock()
 	r.diags = r.diags.Append(ds...)
 	r.mu.Unlock()
 	return ds.Err()
 }
 
-// node does one node: it is resolved again now that everything before it is known, and worked on when the store does
-// not hold its result.
-func (r *Runner) node(ctx context.Context, n *recipe.Node) (err error) {
+// leave notes a node that did not get to its end.
+func (r *Runner) leave(ctx context.Context, n *recipe.Node, o Outcome) {
+	a := report.Action{Addr: n.Addr, Kind: n.Kind, Type: n.Type, Status: o.String()}
+	r.record.Actions = append(r.record.Actions, a)
+	if o == Skipped {
+		_, span := r.Tracer.Start(ctx, spanName(n), trace.WithAttributes(r.taskAttributes(n)...))
+		span.SetAttributes(attribute.String(telemetry.AttrStatus, a.Status), attribute.String(telemetry.AttrTaskResult, "skip"))
+		span.End()
+	}
+	r.emit(Event{Type: "end", Addr: n.Addr, StepType: a.Type, Status: a.Status})
+}
+
+// Prepare resolves a node now that everything before it is known, and tells what its work takes.
+func (r *Runner) Prepare(ctx context.Context, addr string) (Need, error) {
+	a, ds := r.Session.Resolve(ctx, r.nodes[addr])
+	p := &prepared{action: a, err: r.report(ds)}
+	r.actions[addr] = p // the scheduler prepares one at a time, and works on a node afterwards
+	if p.err != nil || len(a.Missing) > 0 {
+		return Need{Free: true}, nil // Do tells
+	}
+	return needOf(a, r.Session.Threads), nil
+}
+
+// needOf is what an action takes of the machine.
+func needOf(a *plan.Action, threads int64) Need {
+	switch {
+	case a.Status != plan.Run && a.Status != plan.Measure:
+		return Need{Free: true}
+	case a.Kind == recipe.KindEvaluate:
+		return Need{Cores: threads, Alone: a.Timed}
+	case a.Needs != nil:
+		return Need{Cores: a.Needs.Cores, Memory: a.Needs.Memory}
+	}
+	return Need{}
+}
+
+// Do does one node: it is worked on when the store does not hold its result.
+func (r *Runner) Do(ctx context.Context, addr string) (err error) {
+	n, p := r.nodes[addr], r.actions[addr]
 	started := time.Now()
-	ctx, span := r.Tracer.Start(ctx, spanName(n), trace.WithAttributes(attribute.String(telemetry.AttrAddr, n.Addr)))
-	act := report.Action{Addr: n.Addr, Kind: n.Kind, Status: "failed"}
+	ctx, span := r.Tracer.Start(ctx, spanName(n), trace.WithAttributes(r.taskAttributes(n)...))
+	act := report.Action{Addr: n.Addr, Kind: n.Kind, Type: n.Type, Status: "failed"}
 	defer func() {
 		act.Duration = time.Since(started)
 		if err != nil && ctx.Err() != nil {
@@ -124,7 +176,7 @@ func (r *Runner) node(ctx context.Context, n *recipe.Node) (err error) {
 		if err != nil {
 			span.SetStatus(codes.Error, err.Error())
 		}
-		span.SetAttributes(attribute.String(telemetry.AttrStatus, act.Status))
+		span.SetAttributes(attribute.String(telemetry.AttrStatus, act.Status), attribute.String(telemetry.AttrTaskResult, taskResult(act.Status, err)))
 		span.End()
 		if act.Status == "stopped" {
 			return // Run notes it with the others
@@ -136,11 +188,11 @@ func (r *Runner) node(ctx context.Context, n *recipe.Node) (err error) {
 			r.emit(Event{Type: "end", Addr: n.Addr, StepType: act.Type, Status: act.Status, Duration: act.Duration})
 		}
 	}()
-	a, ds := r.Session.Resolve(ctx, n)
-	if err := r.report(ds); err != nil {
-		return err
+	if p.err != nil {
+		return p.err
 	}
-	act.Type, act.Plugin, act.PluginVersion = a.Type, a.Plugin, a.PluginVersion
+	a := p.action
+	act.Plugin, act.PluginVersion = a.Plugin, a.PluginVersion
 	act.Key, act.Reasons, act.Fingerprint = a.Sum, a.Reasons, a.Fingerprint
 	if len(a.Missing) > 0 {
 		m := a.Missing[0]
@@ -152,7 +204,7 @@ func (r *Runner) node(ctx context.Context, n *recipe.Node) (err error) {
 	case recipe.KindStep:
 		err = r.step(ctx, n, a, &act)
 	case recipe.KindEvaluate:
-		err = r.evaluate(ctx, n, &act)
+		err = r.evaluate(ctx, n, a, &act)
 	case recipe.KindOutput:
 		err = r.output(n)
 		act.Status = "done"
@@ -165,6 +217,27 @@ func (r *Runner) node(ctx context.Context, n *recipe.Node) (err error) {
 	}
 	span.SetAttributes(attribute.String(telemetry.AttrPlugin, a.Plugin), attribute.String(telemetry.AttrKey, a.Sum))
 	return err
+}
+
+// taskAttributes are what a span says of its node from the beginning.
+func (r *Runner) taskAttributes(n *recipe.Node) []attribute.KeyValue {
+	return []attribute.KeyValue{
+		attribute.String(telemetry.AttrAddr, n.Addr), attribute.String(telemetry.AttrTaskName, n.Addr),
+		attribute.String(telemetry.AttrTaskRunID, r.ID+"/"+n.Addr),
+	}
+}
+
+// taskResult is a status in the words of the semantic conventions.
+func taskResult(status string, err error) string {
+	switch {
+	case err == nil:
+		return "success"
+	case errors.Is(err, errTimeout):
+		return "timeout"
+	case status == "stopped":
+		return "cancellation"
+	}
+	return "failure"
 }
 
 func spanName(n *recipe.Node) string { return n.Kind + " " + strings.TrimPrefix(n.Addr, n.Kind+".") }

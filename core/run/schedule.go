@@ -3,14 +3,7 @@ package run
 import (
 	"context"
 	"errors"
-	"sync"
 )
-
-// Node is one piece of work in a graph and the names of the nodes that must succeed before it.
-type Node struct {
-	Name string
-	Deps []string
-}
 
 // Outcome tells how a node of a graph ended.
 type Outcome int
@@ -19,7 +12,7 @@ type Outcome int
 const (
 	Succeeded Outcome = iota + 1
 	Failed            // its own work failed
-	Skipped           // something that it depends on did not succeed
+	Skipped           // something that it depends on did not succeed, or the first failure ended the run
 	Stopped           // the run was stopped before or while it worked
 )
 
@@ -37,88 +30,72 @@ func (o Outcome) String() string {
 	return "unknown"
 }
 
-// Schedule runs do for every node, at most parallelism at once, each after all that it depends on have succeeded.
-// Nodes that are ready at the same time start in the order given. A node whose dependency did not succeed is skipped
-// and do is not called for it; the others finish. Once ctx is cancelled nothing more is started. The graph must have
-// no cycle and every dependency must be a node of it: the caller has checked both.
-func Schedule(ctx context.Context, nodes []Node, parallelism int, do func(ctx context.Context, name string) error) map[string]Outcome {
-	if parallelism < 1 {
-		parallelism = 1
-	}
-	var (
-		outcomes   = make(map[string]Outcome, len(nodes))
-		waiting    = make(map[string]int, len(nodes)) // dependencies that have not ended
-		blocked    = make(map[string]bool)            // a dependency did not succeed
-		dependants = make(map[string][]string)
-		ready      []string
-		running    int
-		mu         sync.Mutex
-		ended      = sync.NewCond(&mu)
-	)
-	for _, n := range nodes {
-		waiting[n.Name] = len(n.Deps)
-		for _, d := range n.Deps {
-			dependants[d] = append(dependants[d], n.Name)
-		}
-	}
-	for _, n := range nodes {
-		if waiting[n.Name] == 0 {
-			ready = append(ready, n.Name)
-		}
-	}
+// errFailFast is why the others are stopped after the first failure.
+var errFailFast = errors.New("another action failed")
 
-	// settle records an outcome and readies or skips what waited for it. Called with mu held.
-	var settle func(name string, o Outcome)
-	settle = func(name string, o Outcome) {
-		outcomes[name] = o
-		for _, d := range dependants[name] {
-			waiting[d]--
-			if o != Succeeded {
-				blocked[d] = true
+// Work is what Schedule has done.
+type Work interface {
+	// Prepare is called once all that the node depends on has succeeded, for one node at a time. It is quick, and tells
+	// what the node needs.
+	Prepare(ctx context.Context, name string) (Need, error)
+	// Do does the work. It is called for several nodes at once.
+	Do(ctx context.Context, name string) error
+}
+
+// Schedule does the work of every node, as many at once as the limits allow, each after all that it depends on have
+// succeeded. Nodes start in the order given as far as they fit. A node whose dependency did not succeed is skipped; the
+// others finish, unless failFast: then the first failure stops them. Once ctx is cancelled nothing more is started. The
+// graph must have no cycle and every dependency must be a node of it: the caller has checked both.
+func Schedule(ctx context.Context, nodes []Node, l Limits, failFast bool, w Work) map[string]Outcome {
+	type end struct {
+		name string
+		err  error
+	}
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := newBoard(nodes, l)
+	ends := make(chan end, len(nodes))
+	// unbegun is how a node ends that never began.
+	unbegun := func() Outcome {
+		if ctx.Err() != nil {
+			return Stopped
+		}
+		return Skipped
+	}
+	settle := func(e end) {
+		o := Failed
+		switch {
+		case e.err == nil:
+			o = Succeeded
+		case errors.Is(e.err, context.Canceled) && inner.Err() != nil:
+			o = Stopped
+		case failFast:
+			cancel(errFailFast)
+		}
+		b.settle(e.name, o, unbegun())
+	}
+	for {
+		for inner.Err() == nil {
+			name, ok := b.nextReady()
+			if !ok {
+				break
 			}
-			if waiting[d] > 0 {
+			need, err := w.Prepare(inner, name)
+			if err != nil {
+				settle(end{name, err})
 				continue
 			}
-			switch {
-			case !blocked[d]:
-				ready = append(ready, d)
-			case ctx.Err() != nil:
-				settle(d, Stopped)
-			default:
-				settle(d, Skipped)
-			}
+			b.wait(name, need)
 		}
+		if inner.Err() != nil {
+			b.drop(unbegun())
+		}
+		for _, name := range b.start() {
+			go func() { ends <- end{name, w.Do(inner, name)} }()
+		}
+		if len(b.working) == 0 {
+			return b.outcomes
+		}
+		settle(<-ends)
 	}
-
-	mu.Lock()
-	defer mu.Unlock()
-	for len(ready) > 0 || running > 0 {
-		if len(ready) == 0 || running >= parallelism {
-			ended.Wait()
-			continue
-		}
-		name := ready[0]
-		ready = ready[1:]
-		if ctx.Err() != nil {
-			settle(name, Stopped)
-			continue
-		}
-		running++
-		go func() {
-			err := do(ctx, name)
-			mu.Lock()
-			defer mu.Unlock()
-			running--
-			switch {
-			case err == nil:
-				settle(name, Succeeded)
-			case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-				settle(name, Stopped)
-			default:
-				settle(name, Failed)
-			}
-			ended.Signal()
-		}()
-	}
-	return outcomes
 }

@@ -7,8 +7,26 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
+
+// work is Work made of functions.
+type work struct {
+	prepare func(name string) (Need, error)
+	do      func(ctx context.Context, name string) error
+}
+
+func (w work) Prepare(_ context.Context, name string) (Need, error) {
+	if w.prepare == nil {
+		return Need{}, nil
+	}
+	return w.prepare(name)
+}
+
+func (w work) Do(ctx context.Context, name string) error { return w.do(ctx, name) }
+
+func doing(f func(ctx context.Context, name string) error) work { return work{do: f} }
 
 func TestScheduleOrderAndFailure(t *testing.T) {
 	nodes := []Node{
@@ -16,42 +34,77 @@ func TestScheduleOrderAndFailure(t *testing.T) {
 		{Name: "d", Deps: []string{"b", "c"}}, {Name: "e", Deps: []string{"d"}}, {Name: "f"},
 	}
 	for _, fail := range []string{"", "b", "a", "d", "f"} {
-		t.Run("fail="+fail, func(t *testing.T) {
-			var mu sync.Mutex
-			done := map[string]bool{}
-			got := Schedule(t.Context(), nodes, 2, func(_ context.Context, name string) error {
-				mu.Lock()
-				defer mu.Unlock()
-				for _, n := range nodes {
-					if n.Name == name {
-						for _, d := range n.Deps {
-							if !done[d] {
-								t.Errorf("%s started before %s had succeeded", name, d)
+		for _, early := range []bool{false, true} { // fails while it is prepared, or while it works
+			t.Run(fmt.Sprintf("fail=%s,early=%v", fail, early), func(t *testing.T) {
+				var mu sync.Mutex
+				done := map[string]bool{}
+				w := work{prepare: func(name string) (Need, error) {
+					if name == fail && early {
+						return Need{}, errors.New("no")
+					}
+					return Need{}, nil
+				}, do: func(_ context.Context, name string) error {
+					mu.Lock()
+					defer mu.Unlock()
+					for _, n := range nodes {
+						if n.Name == name {
+							for _, d := range n.Deps {
+								if !done[d] {
+									t.Errorf("%s started before %s had succeeded", name, d)
+								}
 							}
 						}
 					}
+					if name == fail {
+						return errors.New("no")
+					}
+					done[name] = true
+					return nil
+				}}
+				got := Schedule(t.Context(), nodes, Limits{Parallelism: 2}, false, w)
+				downstream := map[string][]string{"": nil, "a": {"b", "c", "d", "e"}, "b": {"d", "e"}, "d": {"e"}, "f": nil}[fail]
+				for _, n := range nodes {
+					want := Succeeded
+					switch {
+					case n.Name == fail:
+						want = Failed
+					case slices.Contains(downstream, n.Name):
+						want = Skipped
+					}
+					if got[n.Name] != want {
+						t.Errorf("%s: %v, want %v", n.Name, got[n.Name], want)
+					}
 				}
-				if name == fail {
-					return errors.New("no")
-				}
-				done[name] = true
-				return nil
 			})
-			downstream := map[string][]string{"": nil, "a": {"b", "c", "d", "e"}, "b": {"d", "e"}, "d": {"e"}, "f": nil}[fail]
-			for _, n := range nodes {
-				want := Succeeded
-				switch {
-				case n.Name == fail:
-					want = Failed
-				case slices.Contains(downstream, n.Name):
-					want = Skipped
-				}
-				if got[n.Name] != want {
-					t.Errorf("%s: %v, want %v", n.Name, got[n.Name], want)
-				}
-			}
-		})
+		}
 	}
+}
+
+// TestScheduleTimes runs real goroutines on the clock of a test: what works beside what.
+func TestScheduleTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		var mu sync.Mutex
+		at := map[string]time.Duration{}
+		needs := map[string]Need{"a": {Memory: 6}, "b": {Memory: 6}, "c": {Alone: true}, "d": {Free: true}}
+		w := work{
+			prepare: func(name string) (Need, error) { return needs[name], nil },
+			do: func(_ context.Context, name string) error {
+				mu.Lock()
+				at[name] = time.Since(begun)
+				mu.Unlock()
+				time.Sleep(time.Second)
+				return nil
+			},
+		}
+		Schedule(t.Context(), []Node{{Name: "a"}, {Name: "b"}, {Name: "c"}, {Name: "d"}, {Name: "e", Deps: []string{"a"}}}, Limits{Parallelism: 4, Memory: 10}, false, w)
+		want := map[string]time.Duration{"a": 0, "b": time.Second, "c": 2 * time.Second, "d": 0, "e": time.Second}
+		for name, d := range want {
+			if at[name] != d {
+				t.Errorf("%s started at %s, want %s", name, at[name], d)
+			}
+		}
+	})
 }
 
 func TestScheduleParallelism(t *testing.T) {
@@ -61,7 +114,7 @@ func TestScheduleParallelism(t *testing.T) {
 	}
 	var mu sync.Mutex
 	running, most := 0, 0
-	Schedule(t.Context(), nodes, 3, func(context.Context, string) error {
+	Schedule(t.Context(), nodes, Limits{Parallelism: 3}, false, doing(func(context.Context, string) error {
 		mu.Lock()
 		running++
 		most = max(most, running)
@@ -71,7 +124,7 @@ func TestScheduleParallelism(t *testing.T) {
 		running--
 		mu.Unlock()
 		return nil
-	})
+	}))
 	if most != 3 {
 		t.Errorf("at most %d ran at once, want 3", most)
 	}
@@ -79,18 +132,39 @@ func TestScheduleParallelism(t *testing.T) {
 
 func TestScheduleStop(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	nodes := []Node{{Name: "a"}, {Name: "b", Deps: []string{"a"}}, {Name: "c", Deps: []string{"b"}}}
-	got := Schedule(ctx, nodes, 2, func(ctx context.Context, name string) error {
+	nodes := []Node{{Name: "a"}, {Name: "b", Deps: []string{"a"}}, {Name: "c", Deps: []string{"b"}}, {Name: "d", Deps: []string{"a"}}}
+	got := Schedule(ctx, nodes, Limits{Parallelism: 1}, false, doing(func(ctx context.Context, name string) error {
 		if name == "b" {
 			cancel(errors.New("interrupted"))
 			return ctx.Err()
 		}
 		return nil
-	})
-	want := map[string]Outcome{"a": Succeeded, "b": Stopped, "c": Stopped}
+	}))
+	want := map[string]Outcome{"a": Succeeded, "b": Stopped, "c": Stopped, "d": Stopped}
 	for n, o := range want {
 		if got[n] != o {
 			t.Errorf("%s: %v, want %v", n, got[n], o)
 		}
 	}
+}
+
+// TestScheduleFailFast has one node fail while another works and a third waits.
+func TestScheduleFailFast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := []Node{{Name: "fails"}, {Name: "works"}, {Name: "waits", Deps: []string{"works"}}, {Name: "queued"}}
+		got := Schedule(t.Context(), nodes, Limits{Parallelism: 2}, true, doing(func(ctx context.Context, name string) error {
+			if name == "fails" {
+				time.Sleep(time.Second)
+				return errors.New("no")
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}))
+		want := map[string]Outcome{"fails": Failed, "works": Stopped, "waits": Skipped, "queued": Skipped}
+		for n, o := range want {
+			if got[n] != o {
+				t.Errorf("%s: %v, want %v", n, got[n], o)
+			}
+		}
+	})
 }

@@ -35,10 +35,10 @@ func (r *Runner) produce(ctx context.Context, n *recipe.Node, a *plan.Action, ac
 	}
 	defer unlock()
 	rec, ok := store.Lookup(a.Sum)
-	if ok {
+	if ok && !a.Forced {
 		act.Status = "cached"
 	} else {
-		r.emit(Event{Type: "start", Addr: n.Addr, StepType: a.Type, Reasons: a.Reasons})
+		r.emit(Event{Type: "start", Addr: n.Addr, StepType: a.Type, Why: a.Why, Reasons: a.Reasons})
 		txn, err := store.Begin()
 		if err != nil {
 			return r.report(asDiags(n, "There is no room to work in", err))
@@ -116,11 +116,16 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		req := proto.CloneOf(a.Request)
 		req.RunId, req.OutDir, req.ScratchDir = r.ID+"/"+n.Addr, txn.OutDir, txn.ScratchDir
 		started := time.Now()
-		done, pds, err := p.Apply(ctx, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(n.Addr, e) })
+		log := r.logs.open(n.Addr)
+		defer func() { log.line("ended after %s", time.Since(started).Round(time.Millisecond)) }()
+		log.line("%s by plugin %s %s", a.Type, a.Plugin, a.PluginVersion)
+		done, pds, err := p.Apply(ctx, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(n.Addr, log, e) })
 		ds := s.Diagnostics(n, a.Plugin, pds)
 		switch {
 		case ctx.Err() == context.DeadlineExceeded:
-			return nil, r.report(ds.Append(diag.At(n.Range, "run/timeout", n.Addr+" took longer than its timeout", "It was stopped after %s.", n.Timeout)))
+			d := diag.At(n.Range, "run/timeout", n.Addr+" took longer than its timeout", "It was stopped after %s. Raise timeout, or give the step less to do.", n.Timeout)
+			d.Step = n.Addr
+			return nil, errors.Join(r.report(ds.Append(d)), errTimeout)
 		case err != nil:
 			return nil, r.report(ds.Append(asDiags(n, n.Addr+" did not finish", err)...))
 		}
@@ -141,7 +146,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		if err != nil {
 			return nil, r.report(asDiags(n, fmt.Sprintf("Plugin %s did not write what it declares", a.Plugin), err))
 		}
-		rec, err := txn.Commit(ctx, a.Key, r.Session.RecordName(n), outputs, result, cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: a.PluginVersion})
+		rec, err := txn.Commit(ctx, a.Key, r.Session.RecordName(n), outputs, result, cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: a.PluginVersion, Nondeterministic: a.Nondeterministic})
 		if err != nil {
 			return nil, r.report(asDiags(n, "The result of "+n.Addr+" cannot be stored", err))
 		}
@@ -149,10 +154,14 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 	})
 }
 
-func (r *Runner) pluginEvent(addr string, e *pluginv1.ApplyEvent) {
+// errTimeout tells a timeout from other failures.
+var errTimeout = errors.New("timeout")
+
+func (r *Runner) pluginEvent(addr string, log *stepLog, e *pluginv1.ApplyEvent) {
 	switch {
 	case e.GetProgress() != nil:
 		p := e.GetProgress()
+		log.phase(p.GetPhase())
 		r.progress(addr, p.GetPhase(), p.GetCurrent(), p.GetTotal(), p.GetUnit())
 	case e.GetLog() != nil:
 		l := e.GetLog()
@@ -160,7 +169,11 @@ func (r *Runner) pluginEvent(addr string, e *pluginv1.ApplyEvent) {
 		if level == "" {
 			level = "info"
 		}
+		log.said(level, l.GetMessage(), l.GetFields())
 		r.emit(Event{Type: "log", Addr: addr, Level: level, Message: l.GetMessage(), Fields: l.GetFields()})
+	case e.GetDiagnostic() != nil:
+		d := e.GetDiagnostic()
+		log.said("diagnostic", d.GetSummary()+": "+d.GetDetail(), nil)
 	}
 }
 
@@ -205,7 +218,7 @@ func stepOutputs(n *recipe.Node, done *pluginv1.Done) (map[string]cache.Output, 
 }
 
 // evaluate measures the candidates and checks the budgets.
-func (r *Runner) evaluate(ctx context.Context, n *recipe.Node, act *report.Action) error {
+func (r *Runner) evaluate(ctx context.Context, n *recipe.Node, a *plan.Action, act *report.Action) error {
 	s := r.Session
 	c, ds := s.Evaluation(n)
 	if ds.HasErrors() {
@@ -215,7 +228,7 @@ func (r *Runner) evaluate(ctx context.Context, n *recipe.Node, act *report.Actio
 	if ds.HasErrors() {
 		return r.report(ds)
 	}
-	r.emit(Event{Type: "start", Addr: n.Addr})
+	r.emit(Event{Type: "start", Addr: n.Addr, Why: a.Why, Reasons: a.Reasons})
 	res, err := evaluate.Run(ctx, s.Store, spec, func(phase string) { r.progress(n.Addr, phase, 0, 0, "") })
 	var p *evaluate.Problem
 	switch {

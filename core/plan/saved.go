@@ -1,0 +1,4 @@
+package plan
+
+// Saved is what apply needs beside a plan to carry out exactly that.
+type Saved struct{}
