@@ -1,82 +1,110 @@
 package recipe
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"maps"
 	"path/filepath"
-	"unicode/utf8"
+	"sync"
 
-	"github.com/hashicorp/hcl/v2/ext/tryfunc"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
-	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
-// functions are what expressions may call; paths are relative to the recipe's folder dir.
-func functions(dir string) map[string]function.Function {
-	return map[string]function.Function{
-		"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc, "max": stdlib.MaxFunc,
-		"min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "pow": stdlib.PowFunc, "signum": stdlib.SignumFunc,
-		"chomp": stdlib.ChompFunc, "format": guarded(stdlib.FormatFunc, widths), "formatlist": guarded(stdlib.FormatListFunc, widths), "indent": guarded(stdlib.IndentFunc, indents),
-		"join": stdlib.JoinFunc, "lower": stdlib.LowerFunc, "regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc,
-		"replace": stdlib.ReplaceFunc, "split": stdlib.SplitFunc, "strlen": stdlib.StrlenFunc, "strrev": stdlib.ReverseFunc,
-		"substr": stdlib.SubstrFunc, "title": stdlib.TitleFunc, "trim": stdlib.TrimFunc, "trimprefix": stdlib.TrimPrefixFunc,
-		"trimspace": stdlib.TrimSpaceFunc, "trimsuffix": stdlib.TrimSuffixFunc, "upper": stdlib.UpperFunc,
-		"chunklist": stdlib.ChunklistFunc, "coalesce": stdlib.CoalesceFunc, "coalescelist": stdlib.CoalesceListFunc,
-		"compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "distinct": stdlib.DistinctFunc,
-		"element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc,
-		"lookup": stdlib.LookupFunc, "merge": stdlib.MergeFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc,
-		"setintersection": stdlib.SetIntersectionFunc, "setproduct": guarded(stdlib.SetProductFunc, products), "setsubtract": stdlib.SetSubtractFunc,
-		"setunion": stdlib.SetUnionFunc, "slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
-		"csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
-		"tobool": stdlib.MakeToFunc(cty.Bool), "tonumber": stdlib.MakeToFunc(cty.Number), "tostring": stdlib.MakeToFunc(cty.String),
-		"tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)), "tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
-		"alltrue": reduce(cty.Bool, cty.True, cty.Value.And), "anytrue": reduce(cty.Bool, cty.False, cty.Value.Or), "sum": reduce(cty.Number, cty.Zero, cty.Value.Add),
-		"try": tryfunc.TryFunc, "can": tryfunc.CanFunc,
-		"abspath":  text(func(s string) (string, error) { return resolve(dir, s), nil }),
-		"basename": text(func(s string) (string, error) { return filepath.Base(s), nil }),
-		"dirname":  text(func(s string) (string, error) { return filepath.Dir(s), nil }),
-		"sha256": text(func(s string) (string, error) {
-			h := sha256.Sum256([]byte(s))
-			return hex.EncodeToString(h[:]), nil
-		}),
-		"file": text(func(s string) (string, error) {
-			path := resolve(dir, s)
-			b, err := readBounded(path, maxText)
-			if err == nil && !utf8.Valid(b) {
-				err = errors.New("it is not UTF-8 text")
-			}
-			if err != nil {
-				return "", fmt.Errorf("%s cannot be read: %w", path, cause(err))
-			}
-			return string(b), nil
-		}),
-		"fileexists": function.New(&function.Spec{
-			Params: []function.Parameter{{Name: "path", Type: cty.String}},
-			Type:   function.StaticReturnType(cty.Bool),
-			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-				st, err := os.Stat(resolve(dir, args[0].AsString()))
-				if err != nil && !errors.Is(err, fs.ErrNotExist) {
-					return cty.False, err
-				}
-				return cty.BoolVal(err == nil && !st.IsDir()), nil
-			},
-		}),
+// FunctionDoc describes one function that expressions may call.
+type FunctionDoc struct {
+	// Group is what the function works on: "numbers", "text", "collections", "types", "time", "encoding", "files".
+	Group string `json:"group"`
+	Name  string `json:"name"`
+	// Signature is how a call is written: "substr(text, offset, length)". A last "..." repeats, [brackets] may be left out.
+	Signature string `json:"signature"`
+	// Description is one sentence.
+	Description string `json:"description"`
+	// Example is an expression, Result what it gives, both as a recipe writes them.
+	Example string `json:"example"`
+	Result  string `json:"result"`
+}
+
+// functionEntry is a function with its description; impl makes it for the folder that paths are relative to. Without
+// one, functions makes it.
+type functionEntry struct {
+	FunctionDoc
+	impl func(dir string) function.Function
+}
+
+// functionGroups are the groups in the order in which they are shown.
+var functionGroups = []struct {
+	name    string
+	entries func() []functionEntry
+}{
+	{"numbers", numberFunctions}, {"text", textFunctions}, {"collections", collectionFunctions}, {"types", typeFunctions},
+	{"time", timeFunctions}, {"encoding", encodingFunctions}, {"files", fileFunctions},
+}
+
+// functionTable is made when it is first needed: most commands of the program evaluate nothing.
+var functionTable = sync.OnceValue(func() []functionEntry {
+	var out []functionEntry
+	for _, g := range functionGroups {
+		for _, e := range g.entries() {
+			e.Group = g.name
+			out = append(out, e)
+		}
 	}
+	return out
+})
+
+// Functions describes every function that a recipe may call, group by group, by name within a group.
+func Functions() []FunctionDoc {
+	var out []FunctionDoc
+	for _, e := range functionTable() {
+		out = append(out, e.FunctionDoc)
+	}
+	return out
+}
+
+// functions are what expressions of a recipe may call; paths are relative to its folder.
+func functions(r *Recipe) map[string]function.Function {
+	out := map[string]function.Function{}
+	for _, e := range functionTable() {
+		if e.impl != nil {
+			out[e.Name] = e.impl(r.Dir)
+		}
+	}
+	// A template may call everything but this, so that none reads itself.
+	out["templatefile"] = templateFile(r, maps.Clone(out))
+	return out
+}
+
+// fn describes a function that is the same in every folder.
+func fn(name, signature, description, example, result string, f function.Function) functionEntry {
+	return fnIn(name, signature, description, example, result, func(string) function.Function { return f })
+}
+
+// fnIn describes a function that takes paths.
+func fnIn(name, signature, description, example, result string, f func(dir string) function.Function) functionEntry {
+	return functionEntry{FunctionDoc{Name: name, Signature: signature, Description: description, Example: example, Result: result}, f}
 }
 
 // text makes a function from text to text.
-func text(f func(string) (string, error)) function.Function {
+func text(name string, f func(string) (string, error)) function.Function {
 	return function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "value", Type: cty.String}},
+		Params: []function.Parameter{{Name: name, Type: cty.String}},
 		Type:   function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			s, err := f(args[0].AsString())
 			return cty.StringVal(s), err
+		},
+	})
+}
+
+// textTest makes a function that asks something of two texts.
+func textTest(second string, f func(a, b string) bool) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "text", Type: cty.String}, {Name: second, Type: cty.String}},
+		Type:   function.StaticReturnType(cty.Bool),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			return cty.BoolVal(f(args[0].AsString(), args[1].AsString())), nil
 		},
 	})
 }
@@ -100,6 +128,60 @@ func reduce(ty cty.Type, start cty.Value, op func(a, b cty.Value) cty.Value) fun
 	})
 }
 
+// indexOf finds the first place of a value in a list. Go-cty's own "index" is what a recipe writes as list[key].
+var indexOf = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}, {Name: "value", Type: cty.DynamicPseudoType}},
+	Type:   function.StaticReturnType(cty.Number),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		ty := args[0].Type()
+		if !ty.IsListType() && !ty.IsTupleType() {
+			return cty.UnknownVal(cty.Number), function.NewArgErrorf(0, "a list is needed")
+		}
+		for it := args[0].ElementIterator(); it.Next(); {
+			i, e := it.Element()
+			same := e.Equals(args[1])
+			if !same.IsKnown() {
+				return cty.UnknownVal(cty.Number), nil
+			}
+			if same.True() {
+				return i, nil
+			}
+		}
+		return cty.UnknownVal(cty.Number), function.NewArgErrorf(1, "it is not in the list; ask contains first, or write try(index(...), -1)")
+	},
+})
+
+// one gives the only element of a list or set, null when it is empty.
+var one = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		ty := args[0].Type()
+		switch {
+		case ty.IsListType() || ty.IsSetType():
+			return ty.ElementType(), nil
+		case ty.IsTupleType() && ty.Length() == 1:
+			return ty.TupleElementType(0), nil
+		case ty.IsTupleType() && ty.Length() == 0:
+			return cty.DynamicPseudoType, nil
+		case ty.IsTupleType():
+			return cty.NilType, function.NewArgErrorf(0, "it has %d elements; one takes a list of at most one", ty.Length())
+		}
+		return cty.NilType, function.NewArgErrorf(0, "a list or a set is needed")
+	},
+	Impl: func(args []cty.Value, ty cty.Type) (cty.Value, error) {
+		switch n := args[0].LengthInt(); {
+		case n == 0:
+			return cty.NullVal(ty), nil
+		case n > 1:
+			return cty.UnknownVal(ty), function.NewArgErrorf(0, "it has %d elements; one takes a list of at most one", n)
+		}
+		it := args[0].ElementIterator()
+		it.Next()
+		_, e := it.Element()
+		return e, nil
+	},
+})
+
 // cause is an error without the operation and the path that os puts before it.
 func cause(err error) error {
 	var pe *fs.PathError
@@ -115,4 +197,9 @@ func resolve(dir, path string) string {
 		return filepath.Clean(path)
 	}
 	return filepath.Join(dir, path)
+}
+
+// unreadable says why a file cannot be read, under the name that the recipe gives it.
+func unreadable(path string, err error) error {
+	return function.NewArgErrorf(0, "%s", fmt.Sprintf("%q cannot be read: %s", path, cause(err)))
 }

@@ -45,15 +45,18 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// checkNesting refuses a source whose brackets or signs are nested too deeply.
-func checkNesting(src []byte, name string, isJSON bool) diag.Diags {
+// scanner gives the tokens of a source; it is not recursive.
+type scanner func(src []byte, filename string, start hcl.Pos) (hclsyntax.Tokens, hcl.Diagnostics)
+
+// checkNesting refuses a source whose brackets or signs are nested too deeply. JSON has no scanner.
+func checkNesting(src []byte, name string, scan scanner) diag.Diags {
 	at, deep := deepest(src)
 	if !deep {
 		return nil
 	}
-	if !isJSON {
-		// Brackets in comments and texts do not count: the scanner, which is not recursive, knows them.
-		tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos)
+	if scan != nil {
+		// Brackets in comments and texts do not count: the scanner knows them.
+		tokens, _ := scan(src, name, hcl.InitialPos)
 		depth, signs := 0, 0
 		deep = false
 		for _, t := range tokens {

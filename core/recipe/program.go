@@ -49,7 +49,7 @@ type madeBy struct {
 // All mistakes are reported together. The program is nil when the graph cannot be ordered.
 func (r *Recipe) Check(given Values, types map[string]*pluginv1.StepType, plugins []string) (*Program, diag.Diags) {
 	p := &Program{
-		recipe: r, types: types, plugins: plugins, functions: functions(r.Dir),
+		recipe: r, types: types, plugins: plugins, functions: functions(r),
 		byAddr: map[string]*Node{}, steps: map[string]*stepGroup{}, shapes: map[string]*shape{},
 		values: map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{"recipe": cty.StringVal(r.Dir)}), "local": cty.EmptyObjectVal},
 		kinds:  map[string]map[string]cty.Value{KindModel: {}, KindDataset: {}, KindStep: {}, KindEvaluate: {}},

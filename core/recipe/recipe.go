@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/optimize-hcl/optimize/core/diag"
@@ -29,6 +30,8 @@ type Recipe struct {
 	RequiredVersion Constraint
 	RequiredPlugins []RequiredPlugin
 
+	// shown is Dir as the user named it, for messages.
+	shown  string
 	blocks []*block
 	// secrets are the texts of sensitive values.
 	secrets []string
@@ -104,7 +107,10 @@ func Load(path string) (*Recipe, diag.Diags) {
 	if ds.HasErrors() {
 		return nil, ds
 	}
-	r := &Recipe{Path: path, Dir: dir}
+	r := &Recipe{Path: path, Dir: dir, shown: path}
+	if st, err := os.Stat(path); err == nil && !st.IsDir() {
+		r.shown = filepath.Dir(path)
+	}
 	p := hclparse.NewParser()
 	for _, n := range names {
 		src, err := readBounded(n, maxFile)
@@ -115,7 +121,11 @@ func Load(path string) (*Recipe, diag.Diags) {
 		var f *hcl.File
 		var hd hcl.Diagnostics
 		isJSON := strings.HasSuffix(n, ".json")
-		if more := checkNesting(src, n, isJSON); more.HasErrors() {
+		scan := scanner(hclsyntax.LexConfig)
+		if isJSON {
+			scan = nil
+		}
+		if more := checkNesting(src, n, scan); more.HasErrors() {
 			ds = ds.Append(more...)
 			continue
 		}

@@ -100,23 +100,63 @@ func member(t hcl.Traverser) (string, bool) {
 func (p *Program) checkRefs(e hcl.Expression, at place) (ds diag.Diags) {
 	tolerant := tolerantRanges(e)
 	for _, t := range e.Variables() {
-		r := t.SourceRange()
-		if !slices.ContainsFunc(tolerant, func(o hcl.Range) bool { return o.Start.Byte <= r.Start.Byte && r.End.Byte <= o.End.Byte }) {
+		if !within(t.SourceRange(), tolerant) {
 			ds = ds.Append(p.checkRef(t, at)...)
 		}
 	}
 	return ds
 }
 
-// tolerantRanges are the calls of try and can in an expression.
+// within tells whether a range lies in one of others.
+func within(r hcl.Range, others []hcl.Range) bool {
+	return slices.ContainsFunc(others, func(o hcl.Range) bool { return o.Start.Byte <= r.Start.Byte && r.End.Byte <= o.End.Byte })
+}
+
+// tolerantRanges are the calls of try and can in an expression, and the types in calls of convert.
 func tolerantRanges(e hcl.Expression) (out []hcl.Range) {
-	if n, ok := e.(hclsyntax.Node); ok {
+	for _, n := range syntaxOf(e) {
 		_ = hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
-			if c, ok := n.(*hclsyntax.FunctionCallExpr); ok && (c.Name == "try" || c.Name == "can") {
-				out = append(out, c.Range())
+			if c, ok := n.(*hclsyntax.FunctionCallExpr); ok {
+				switch {
+				case c.Name == "try" || c.Name == "can":
+					out = append(out, c.Range())
+				case c.Name == "convert" && len(c.Args) == 2:
+					out = append(out, c.Args[1].Range())
+				}
 			}
 			return nil
 		})
+	}
+	return out
+}
+
+// syntaxOf gives the syntax of an expression: in JSON that of each text in it.
+func syntaxOf(e hcl.Expression) []hclsyntax.Node {
+	e = hcl.UnwrapExpression(e)
+	if n, ok := e.(hclsyntax.Node); ok {
+		return []hclsyntax.Node{n}
+	}
+	var out []hclsyntax.Node
+	if list, hd := hcl.ExprList(e); !hd.HasErrors() {
+		for _, x := range list {
+			out = append(out, syntaxOf(x)...)
+		}
+		return out
+	}
+	if pairs, hd := hcl.ExprMap(e); !hd.HasErrors() {
+		for _, kv := range pairs {
+			out = append(append(out, syntaxOf(kv.Key)...), syntaxOf(kv.Value)...)
+		}
+		return out
+	}
+	// Without a scope a JSON text is itself; HCL places what it parses in it behind the opening quote.
+	v, _ := e.Value(nil)
+	if s, ok := asString(v); ok {
+		at := e.Range().Start
+		at.Column, at.Byte = at.Column+1, at.Byte+1
+		if x, hd := hclsyntax.ParseTemplate([]byte(s), e.Range().Filename, at); !hd.HasErrors() {
+			out = append(out, x)
+		}
 	}
 	return out
 }
@@ -330,23 +370,24 @@ func (p *Program) nodesOf(e hcl.Expression, ctx *hcl.EvalContext) []string {
 
 // indexKeys finds computed keys, as in step.q[each.key], by the byte at which step.q starts.
 func indexKeys(e hcl.Expression, ctx *hcl.EvalContext) map[int]string {
-	n, ok := e.(hclsyntax.Node)
-	if !ok || ctx == nil {
+	if ctx == nil {
 		return nil
 	}
 	keys := map[int]string{}
-	_ = hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
-		if x, ok := n.(*hclsyntax.IndexExpr); ok {
-			if _, plain := x.Collection.(*hclsyntax.ScopeTraversalExpr); plain && staticPlace("").covers(x.Key) {
-				if v, hd := x.Key.Value(ctx); !hd.HasErrors() {
-					if s, ok := asString(v); ok {
-						keys[x.Collection.Range().Start.Byte] = s
+	for _, n := range syntaxOf(e) {
+		_ = hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
+			if x, ok := n.(*hclsyntax.IndexExpr); ok {
+				if _, plain := x.Collection.(*hclsyntax.ScopeTraversalExpr); plain && staticPlace("").covers(x.Key) {
+					if v, hd := x.Key.Value(ctx); !hd.HasErrors() {
+						if s, ok := asString(v); ok {
+							keys[x.Collection.Range().Start.Byte] = s
+						}
 					}
 				}
 			}
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 	return keys
 }
 

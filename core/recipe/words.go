@@ -34,15 +34,21 @@ var codes = map[string]string{
 	"Invalid type specification":            "recipe/type",
 }
 
-// coded converts HCL's diagnostics and gives each a code.
-func coded(hd hcl.Diagnostics) diag.Diags {
-	ds := diag.FromHCL(hd)
-	for i := range ds {
-		if ds[i].Code = codes[ds[i].Summary]; ds[i].Code == "" {
-			ds[i].Code = "recipe/syntax"
+// coded converts HCL's diagnostics and gives each a code. The mistakes of a template stand in place of the failed call.
+func coded(hd hcl.Diagnostics) (out diag.Diags) {
+	for _, x := range hd {
+		if inner, ok := templateMistakes(x); ok {
+			out = out.Append(inner...)
+			continue
+		}
+		for _, d := range diag.FromHCL(hcl.Diagnostics{x}) {
+			if d.Code = codes[d.Summary]; d.Code == "" {
+				d.Code = "recipe/syntax"
+			}
+			out = out.Append(d)
 		}
 	}
-	return ds
+	return out
 }
 
 // content reads a body by a schema. What HCL does not expect and has no suggestion for is told with what may stand

@@ -1,0 +1,106 @@
+package recipe
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+)
+
+// TestFunctions evaluates the example of every function; the result that stands beside it is what comes out.
+func TestFunctions(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"version.txt": "1.2\n", "greeting.tftpl": "Hello ${name}!\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := &hcl.EvalContext{Functions: functions(&Recipe{Dir: dir, shown: dir})}
+	eval := func(src string) string {
+		e, hd := hclsyntax.ParseExpression([]byte(src), "example", hcl.InitialPos)
+		if hd.HasErrors() {
+			t.Fatalf("%s: %v", src, hd)
+		}
+		v, hd := e.Value(ctx)
+		if hd.HasErrors() {
+			t.Fatalf("%s: %v", src, hd)
+		}
+		b, err := ctyjson.Marshal(v, cty.DynamicPseudoType) // the type is in it
+		if err != nil {
+			t.Fatalf("%s: %v", src, err)
+		}
+		if ty := v.Type(); ty.IsTupleType() || ty.IsListType() || ty.IsObjectType() || ty.IsMapType() {
+			b, err = ctyjson.Marshal(v, ty) // a tuple or a list: a recipe writes them alike
+			if err != nil {
+				t.Fatalf("%s: %v", src, err)
+			}
+		}
+		return string(b)
+	}
+	last := ""
+	for _, d := range Functions() {
+		if got, want := eval(d.Example), eval(d.Result); got != want {
+			t.Errorf("%s gives %s, the table says %s", d.Example, got, want)
+		}
+		if !strings.Contains(d.Example, d.Name+"(") || !strings.HasPrefix(d.Signature, d.Name+"(") || !strings.HasSuffix(d.Description, ".") {
+			t.Errorf("the description of %s: %+v", d.Name, d)
+		}
+		if now := d.Group + "." + d.Name; strings.HasPrefix(last, d.Group+".") && now <= last {
+			t.Errorf("%s stands after %s", now, last)
+		} else {
+			last = now
+		}
+	}
+	if got, want := len(ctx.Functions), len(Functions()); got != want {
+		t.Errorf("%d functions, %d descriptions", got, want)
+	}
+}
+
+// operators are functions of go-cty that a recipe writes as operators.
+var operators = []string{
+	"AddFunc", "AndFunc", "DivideFunc", "EqualFunc", "GreaterThanFunc", "GreaterThanOrEqualToFunc", "IndexFunc", "LessThanFunc",
+	"LessThanOrEqualToFunc", "ModuloFunc", "MultiplyFunc", "NegateFunc", "NotEqualFunc", "NotFunc", "OrFunc", "SubtractFunc",
+}
+
+// TestStdlib: every function of go-cty's library is offered, is an operator, or works on what a recipe cannot have.
+func TestStdlib(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", "github.com/zclconf/go-cty/cty/function/stdlib").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.ReadFile("functionlist.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkgs, err := parser.ParseDir(token.NewFileSet(), strings.TrimSpace(string(out)), func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, f := range pkgs["stdlib"].Files {
+		for name, o := range f.Scope.Objects {
+			if o.Kind != ast.Var || !strings.HasSuffix(name, "Func") || !ast.IsExported(name) {
+				continue
+			}
+			seen++
+			others := []string{"BytesLenFunc", "BytesSliceFunc", "SetHasElementFunc"} // the last is contains
+			if !strings.Contains(string(list), "stdlib."+name) && !slices.Contains(operators, name) && !slices.Contains(others, name) {
+				t.Errorf("%s is not offered", name)
+			}
+		}
+	}
+	if seen < 70 {
+		t.Errorf("%d functions found", seen)
+	}
+}
