@@ -25,7 +25,7 @@ func Format(src []byte, name string) ([]byte, *hcl.File, diag.Diags) {
 	if !utf8.Valid(src) {
 		return nil, file, diag.Diags{diag.Errorf("recipe/encoding", name+" is not UTF-8 text", "Save it as UTF-8.")}
 	}
-	if ds := checkNesting(src, name, false); ds.HasErrors() {
+	if ds := checkNesting(src, name, hclsyntax.LexConfig); ds.HasErrors() {
 		return nil, file, ds
 	}
 	f, hd := hclsyntax.ParseConfig(src, name, hcl.InitialPos)

@@ -146,7 +146,7 @@ func encodingFunctions() []functionEntry {
 		fn("csvdecode", "csvdecode(text)", "A list of objects, one for each row of CSV below its header.", `csvdecode("name,bits\nq,8\n")`, `[{ bits = "8", name = "q" }]`, stdlib.CSVDecodeFunc),
 		fn("jsondecode", "jsondecode(text)", "The value that JSON stands for.", `jsondecode("{\"bits\": [4, 8]}")`, "{ bits = [4, 8] }", stdlib.JSONDecodeFunc),
 		fn("jsonencode", "jsonencode(value)", "The value as JSON.", "jsonencode({ bits = [4, 8] })", `"{\"bits\":[4,8]}"`, stdlib.JSONEncodeFunc),
-		fn("sha256", "sha256(text)", "The SHA-256 of a text, 64 hexadecimal digits.", `substr(sha256("int8"), 0, 8)`, `"58afd2a7"`, text("text", func(s string) (string, error) {
+		fn("sha256", "sha256(text)", "The SHA-256 of a text, 64 hexadecimal digits.", `substr(sha256("int8"), 0, 8)`, `"cb1525bc"`, text("text", func(s string) (string, error) {
 			h := sha256.Sum256([]byte(s))
 			return hex.EncodeToString(h[:]), nil
 		})),
