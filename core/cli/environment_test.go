@@ -22,13 +22,15 @@ import (
 // nobody is the user that root's tests become where a user without rights is meant.
 const nobody = "65534"
 
-// condition tells scripts what this machine allows: plain, that a user without rights can be had; mounts, that a
+// condition tells scripts what this machine allows: plain, that a user without rights can be had; root; mounts, that a
 // script may mount file systems which only it sees; netns, that it may have a network of its own.
 func condition(name string) (bool, error) {
 	switch name {
 	case "plain":
 		_, err := exec.LookPath("setpriv")
 		return runtime.GOOS != "windows" && (os.Getuid() > 0 || err == nil), nil
+	case "root":
+		return os.Getuid() == 0, nil
 	case "mounts":
 		return mounts(), nil
 	case "netns":

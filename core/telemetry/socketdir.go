@@ -26,6 +26,11 @@ func SocketDir(prefix string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if st, err := os.Stat(base); err != nil {
+		return "", err
+	} else if !st.IsDir() {
+		return "", fmt.Errorf("%s is not a folder", base)
+	}
 	const random = 10 // digits that MkdirTemp adds
 	if len(base)+1+len(prefix)+random+below <= maxSocket || runtime.GOOS == "windows" {
 		sweep(base, prefix, time.Hour)
