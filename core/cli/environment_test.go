@@ -162,7 +162,7 @@ func TestVariablesAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, path := range found {
-		if !regexp.MustCompile("`[$%]?"+name+`\b`).Match(doc) {
+		if !regexp.MustCompile("`[$%]?" + name + `\b`).Match(doc) {
 			t.Errorf("docs/environment.md does not tell of %s (%s)", name, path)
 		}
 	}
