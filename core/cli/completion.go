@@ -23,6 +23,7 @@ fish:
 Then start a new shell. For the running one only: source <(optimize completion bash)`,
 		Example:               "  source <(optimize completion bash)\n  optimize completion zsh > \"${fpath[1]}/_optimize\"",
 		DisableFlagsInUseLine: true,
+		Annotations:           map[string]string{noJSON: ""},
 		ValidArgs:             []string{"bash", "zsh", "fish"},
 		Args:                  cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		RunE: func(c *cobra.Command, args []string) error {

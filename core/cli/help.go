@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -51,6 +52,9 @@ var related = map[string][]string{
 // seeAlso is the annotation that the help shows last.
 const seeAlso = "see-also"
 
+// noJSON is the annotation of a command whose result is never JSON: a script, a page of help.
+const noJSON = "no-json"
+
 // finish gives every command what no command has to say itself: wrong use is a usageError with a suggestion, a command
 // that only holds others refuses what is none of them, and help has groups and related commands.
 func (a *app) finish(root *cobra.Command) {
@@ -75,6 +79,9 @@ See also:
 			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		} else if check := c.Args; check != nil {
 			c.Args = func(c *cobra.Command, args []string) error {
+				if _, none := c.Annotations[noJSON]; none && a.json {
+					return usagef("%s has no JSON form", c.CommandPath())
+				}
 				err := check(c, args)
 				if u := (usageError{}); err == nil || errors.As(err, &u) {
 					return err
@@ -152,13 +159,26 @@ func nearest(name string, names []string, prefix string) string {
 	return fmt.Sprintf("; did you mean %q?", prefix+best)
 }
 
+// nearestOf is a question after the name that was meant, else the names that there are.
+func nearestOf(name string, names []string) string {
+	if s := nearest(name, names, ""); s != "" {
+		return s
+	}
+	if len(names) == 0 {
+		return "; there are none"
+	}
+	return "; there are " + strings.Join(names, ", ")
+}
+
 func (a *app) helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND...]",
 		Short: "Explain a command",
 		Long: `Explain a command: what it does, its flags, and examples. The same as
 optimize COMMAND --help. Longer texts are in optimize docs.`,
-		Example: "  optimize help\n  optimize help apply\n  optimize help cache gc",
+		Example:     "  optimize help\n  optimize help apply\n  optimize help cache gc",
+		Args:        cobra.ArbitraryArgs,
+		Annotations: map[string]string{noJSON: ""},
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			c, _, err := root.Find(args)
 			if err != nil {
@@ -185,3 +205,5 @@ optimize COMMAND --help. Longer texts are in optimize docs.`,
 		},
 	}
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -28,17 +28,3 @@ func (a *app) versionCommand() *cobra.Command {
 		},
 	}
 }
-
-func (a *app) pluginCommand() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Work with plugins", Hidden: true}
-	c.AddCommand(&cobra.Command{
-		Use:   "serve NAME",
-		Short: "Serve a bundled plugin (started by optimize itself)",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			// A known name was served before the command line was parsed.
-			return usagef("there is no bundled plugin %q; there are %v", args[0], slices.Sorted(maps.Keys(a.Bundled)))
-		},
-	})
-	return c
-}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 )
 
 // PluginPrefix begins the file name of every third-party plugin: optimize-plugin-NAME.
@@ -41,4 +42,32 @@ func FindPlugin(dirs []string, name string) (path string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// FoundPlugin is the executable of a third-party plugin.
+type FoundPlugin struct{ Name, Path string }
+
+// ListPlugins gives the third-party plugins in the folders, by name; of two with the same name the first is found.
+// Nothing is run.
+func ListPlugins(dirs []string) []FoundPlugin {
+	var out []FoundPlugin
+	seen := map[string]bool{}
+	for _, d := range dirs {
+		entries, err := os.ReadDir(d)
+		if err != nil {
+			continue // a folder of PATH that is not there holds no plugin
+		}
+		for _, e := range entries {
+			name, ok := strings.CutPrefix(strings.TrimSuffix(e.Name(), ".exe"), PluginPrefix)
+			if !ok || name == "" || seen[name] {
+				continue
+			}
+			if path, ok := FindPlugin([]string{d}, name); ok {
+				seen[name] = true
+				out = append(out, FoundPlugin{name, path})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b FoundPlugin) int { return strings.Compare(a.Name, b.Name) })
+	return out
 }
