@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -55,12 +56,15 @@ func startTracing(p *Plugin) *tracing {
 	t := &tracing{}
 	res := resource.NewSchemaless(attribute.String("service.name", "optimize-plugin-"+p.Name),
 		attribute.String("service.version", p.Version), attribute.Int("process.pid", os.Getpid()))
+	metering.mu.Lock()
+	metering.resource = res
+	metering.mu.Unlock()
 	t.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithSpanProcessor(&t.open),
 		sdktrace.WithBatcher(exp, sdktrace.WithBatchTimeout(time.Second)))
 	otel.SetTracerProvider(t.provider)
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
 	// What happens before the first call hangs under what started this process.
-	_, t.start = StartSpan(otel.GetTextMapPropagator().Extract(ctx, &envcar.Carrier{}), "start plugin "+p.Name)
+	_, t.start = StartSpan(otel.GetTextMapPropagator().Extract(ctx, &envcar.Carrier{}), pluginv1.SpanStart+p.Name)
 	return t
 }
 
@@ -104,7 +108,7 @@ func (t *tracing) flush(ctx context.Context) error {
 	for until := time.Now().Add(500 * time.Millisecond); t.open.n.Load() > 0 && time.Now().Before(until) && ctx.Err() == nil; {
 		<-tick.C
 	}
-	return t.provider.ForceFlush(ctx)
+	return errors.Join(t.provider.ForceFlush(ctx), metering.flush(ctx))
 }
 
 func (t *tracing) close() {

@@ -5,44 +5,55 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
-	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	collogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	colmetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 )
 
-// queued is how many batches wait for the collector; what does not fit is dropped from the export, not from the file.
+// queued is how many batches wait for the collector; what does not fit is dropped from the export, not from the files.
 const queued = 256
 
 var errSlow = errors.New("the collector is too slow: spans were dropped")
 
-// hub takes the spans of host and plugins alike, as OTLP: they go to the trace file at once, and to the collector from
-// a queue, so that a slow collector slows nothing.
+// hub takes the telemetry of host and plugins alike, as OTLP: it goes to the run's files at once, and to the collector
+// from a queue, so that a slow collector slows nothing.
 type hub struct {
-	coltrace.UnimplementedTraceServiceServer
-	upstream otlptrace.Client // nil: nobody wants them
-	queue    chan []*tracepb.ResourceSpans
+	upstream [signals]uploader // nil: nobody wants that signal
+	queue    chan batch
 	ctx      context.Context // of uploads
 	cancel   context.CancelFunc
 	done     chan struct{}
 
 	mu      sync.Mutex
-	file    *os.File
+	paths   [signals]string // "" for no file
+	files   [signals]*os.File
 	local   bool // nothing goes upstream
 	stopped bool
 	err     error // the first
 }
 
-func newHub(path string, upstream otlptrace.Client) (*hub, error) {
-	h := &hub{upstream: upstream, queue: make(chan []*tracepb.ResourceSpans, queued), done: make(chan struct{})}
+// uploader sends batches of one signal to the collector.
+type uploader interface {
+	upload(ctx context.Context, b batch) error
+	stop(ctx context.Context)
+}
+
+// newHub opens the trace file at path; the files of the other signals lie beside it and are made when they are needed.
+func newHub(path string, upstream [signals]uploader) (*hub, error) {
+	h := &hub{upstream: upstream, queue: make(chan batch, queued), done: make(chan struct{})}
 	if path != "" {
-		var err error
-		if h.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+		for s := range signals {
+			h.paths[s] = filepath.Join(filepath.Dir(path), s.file())
+		}
+		h.paths[traces] = path
+		if err := h.open(traces); err != nil {
 			return nil, fmt.Errorf("the trace cannot be written: %w", err)
 		}
 	}
@@ -51,22 +62,27 @@ func newHub(path string, upstream otlptrace.Client) (*hub, error) {
 	return h, nil
 }
 
+func (h *hub) open(s signal) (err error) {
+	h.files[s], err = os.OpenFile(h.paths[s], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	return err
+}
+
 // forward sends the queue to the collector until it is closed.
 func (h *hub) forward() {
 	defer close(h.done)
-	for batch := range h.queue {
+	for b := range h.queue {
 		ctx, cancel := context.WithTimeout(h.ctx, flushBound)
-		h.failed(h.upstream.UploadTraces(ctx, batch))
+		h.failed(h.upstream[b.signal].upload(ctx, b))
 		cancel()
 	}
 }
 
-// take writes a batch to the file and queues it.
-func (h *hub) take(spans []*tracepb.ResourceSpans) error {
-	if len(spans) == 0 {
+// take writes a batch to its file and queues it.
+func (h *hub) take(b batch) error {
+	if b.empty() {
 		return nil
 	}
-	line, err := jsonLine(spans)
+	line, err := b.jsonLine()
 	if err != nil {
 		return err
 	}
@@ -75,41 +91,59 @@ func (h *hub) take(spans []*tracepb.ResourceSpans) error {
 	if h.stopped {
 		return nil
 	}
-	if h.upstream != nil && !h.local {
+	if h.upstream[b.signal] != nil && !h.local {
 		select {
-		case h.queue <- spans:
+		case h.queue <- b:
 		default:
 			h.failedLocked(errSlow)
 		}
 	}
-	if h.file == nil {
+	if h.paths[b.signal] == "" {
 		return nil
 	}
-	_, err = h.file.Write(line)
+	if h.files[b.signal] == nil {
+		if err := h.open(b.signal); err != nil {
+			return err
+		}
+	}
+	_, err = h.files[b.signal].Write(line)
 	return err
 }
 
-// jsonLine is one line of an OTLP/JSON file. The protobuf library's JSON is not OTLP/JSON, its ids would be base64, so
-// the batch takes the way over pdata.
-func jsonLine(spans []*tracepb.ResourceSpans) ([]byte, error) {
-	b, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
-	if err != nil {
-		return nil, err
+// receive answers a plugin's exporter.
+func (h *hub) receive(b batch) error {
+	if err := h.take(b); err != nil {
+		return status.Error(codes.Internal, err.Error())
 	}
-	td, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(b)
-	if err != nil {
-		return nil, err
-	}
-	line, err := (&ptrace.JSONMarshaler{}).MarshalTraces(td)
-	return append(line, '\n'), err
+	return nil
 }
 
-// Export takes the spans of a plugin.
-func (h *hub) Export(_ context.Context, r *coltrace.ExportTraceServiceRequest) (*coltrace.ExportTraceServiceResponse, error) {
-	if err := h.take(r.GetResourceSpans()); err != nil {
-		return nil, status.Error(codes.Internal, err.Error())
+// The three services of OTLP.
+type (
+	traceService struct {
+		coltrace.UnimplementedTraceServiceServer
+		*hub
 	}
-	return &coltrace.ExportTraceServiceResponse{}, nil
+	metricsService struct {
+		colmetrics.UnimplementedMetricsServiceServer
+		*hub
+	}
+	logsService struct {
+		collogs.UnimplementedLogsServiceServer
+		*hub
+	}
+)
+
+func (s traceService) Export(_ context.Context, r *coltrace.ExportTraceServiceRequest) (*coltrace.ExportTraceServiceResponse, error) {
+	return &coltrace.ExportTraceServiceResponse{}, s.receive(batch{traces, r})
+}
+
+func (s metricsService) Export(_ context.Context, r *colmetrics.ExportMetricsServiceRequest) (*colmetrics.ExportMetricsServiceResponse, error) {
+	return &colmetrics.ExportMetricsServiceResponse{}, s.receive(batch{metrics, r})
+}
+
+func (s logsService) Export(_ context.Context, r *collogs.ExportLogsServiceRequest) (*collogs.ExportLogsServiceResponse, error) {
+	return &collogs.ExportLogsServiceResponse{}, s.receive(batch{logs, r})
 }
 
 // Start does nothing: the hub is open.
@@ -120,10 +154,10 @@ func (h *hub) Stop(context.Context) error { return nil }
 
 // UploadTraces takes the host's own spans.
 func (h *hub) UploadTraces(_ context.Context, spans []*tracepb.ResourceSpans) error {
-	return h.take(spans)
+	return h.take(batch{traces, &coltrace.ExportTraceServiceRequest{ResourceSpans: spans}})
 }
 
-// keep keeps what comes from now on in the file.
+// keep keeps what comes from now on in the files.
 func (h *hub) keep() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -148,7 +182,7 @@ func (h *hub) uploadError() error {
 	return h.err
 }
 
-// close waits for the queue as long as ctx lasts, and closes the file.
+// close waits for the queue as long as ctx lasts, and closes the files.
 func (h *hub) close(ctx context.Context) error {
 	h.mu.Lock()
 	if h.stopped {
@@ -157,7 +191,7 @@ func (h *hub) close(ctx context.Context) error {
 	}
 	h.stopped = true
 	close(h.queue)
-	file := h.file
+	files := h.files
 	h.mu.Unlock()
 	select {
 	case <-h.done:
@@ -165,14 +199,28 @@ func (h *hub) close(ctx context.Context) error {
 		h.failed(fmt.Errorf("the collector did not take all spans within %s", flushBound))
 	}
 	h.cancel()
-	if h.upstream != nil {
-		_ = h.upstream.Stop(ctx)
+	for _, u := range h.upstream {
+		if u != nil {
+			u.stop(ctx)
+		}
 	}
-	if file == nil {
-		return nil
+	var errs []error
+	for s, f := range files {
+		if f == nil {
+			continue
+		}
+		if err := f.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("%s cannot be written: %w", signal(s).file(), err))
+		}
 	}
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("the trace cannot be written: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
+
+// traceUploader is the exporter of the OpenTelemetry SDK.
+type traceUploader struct{ client otlptrace.Client }
+
+func (u traceUploader) upload(ctx context.Context, b batch) error {
+	return u.client.UploadTraces(ctx, b.request.(*coltrace.ExportTraceServiceRequest).GetResourceSpans())
+}
+
+func (u traceUploader) stop(ctx context.Context) { _ = u.client.Stop(ctx) }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"runtime"
 
+	collogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	colmetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -20,7 +22,7 @@ import (
 // tokenHeader proves that a sender is one of our plugins. The socket's folder does so already, a loopback port does not.
 const tokenHeader = "optimize-token"
 
-// relay is the host as an OTLP receiver: the standard TraceService, so that the stock exporter of any language works.
+// relay is the host as an OTLP receiver: the standard services, so that the stock exporters of any language work.
 type relay struct {
 	server   *grpc.Server
 	dir      string // of the socket
@@ -52,7 +54,9 @@ func listenOn(h *hub, loopback bool) (*relay, error) {
 		r.endpoint = "http://" + l.Addr().String()
 	}
 	r.server = grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.UnaryInterceptor(r.check))
-	coltrace.RegisterTraceServiceServer(r.server, h)
+	coltrace.RegisterTraceServiceServer(r.server, traceService{hub: h})
+	colmetrics.RegisterMetricsServiceServer(r.server, metricsService{hub: h})
+	collogs.RegisterLogsServiceServer(r.server, logsService{hub: h})
 	go func() { _ = r.server.Serve(l) }() // ends with close
 	return r, nil
 }

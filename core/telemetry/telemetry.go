@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,13 +14,12 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/grpclog"
 	"google.golang.org/grpc/stats"
@@ -41,12 +39,15 @@ type Options struct {
 // Provider traces one run. A nil Provider traces nothing and is safe to use.
 type Provider struct {
 	provider *sdktrace.TracerProvider
+	meters   *meters
+	resource *resource.Resource
 	hub      *hub
 
-	mu     sync.Mutex
-	relay  *relay // nil until the first plugin needs it
-	down   bool
-	closed func() error
+	mu      sync.Mutex
+	records []*logspb.LogRecord // not written yet
+	relay   *relay              // nil until the first plugin needs it
+	down    bool
+	closed  func() error
 }
 
 // quiet keeps raw lines of libraries off the user's terminal. gRPC's logger may only be set before gRPC is used.
@@ -85,50 +86,17 @@ func Start(ctx context.Context, o Options) (*Provider, error) {
 	if err != nil && res == nil {
 		res = resource.Empty()
 	}
-	p := &Provider{hub: h}
+	p := &Provider{hub: h, resource: res}
+	if p.meters, err = newMeters(res); err != nil {
+		_ = h.close(ctx)
+		return nil, fmt.Errorf("tracing cannot start: %w", err)
+	}
 	// Every span, whatever the sampler of the environment says: the trace file is whole. StartRun keeps a trace that its
 	// parent did not sample away from the collector.
 	p.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithSampler(sdktrace.AlwaysSample()),
 		sdktrace.WithBatcher(exp, sdktrace.WithBatchTimeout(time.Second)))
 	p.closed = sync.OnceValue(p.shutdown)
 	return p, nil
-}
-
-// upstream is the exporter that the standard variables ask for, or nil.
-func upstream(ctx context.Context, getenv func(string) string) otlptrace.Client {
-	if strings.EqualFold(strings.TrimSpace(getenv("OTEL_SDK_DISABLED")), "true") {
-		return nil
-	}
-	first := func(names ...string) string {
-		for _, n := range names {
-			if v := strings.TrimSpace(getenv(n)); v != "" {
-				return v
-			}
-		}
-		return ""
-	}
-	endpoint := first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-	wanted := endpoint != "" // by default nothing leaves the machine, not even for the default endpoint
-	if e := first("OTEL_TRACES_EXPORTER"); e != "" {
-		wanted = false
-		for _, name := range strings.Split(e, ",") {
-			wanted = wanted || strings.EqualFold(strings.TrimSpace(name), "otlp")
-		}
-	}
-	if sampler := first("OTEL_TRACES_SAMPLER"); !wanted || sampler == "always_off" {
-		return nil
-	}
-	protocol := first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-	var c otlptrace.Client
-	if protocol == "grpc" || protocol == "" && strings.HasPrefix(endpoint, "unix:") {
-		c = otlptracegrpc.NewClient()
-	} else { // http/protobuf is the specification's default
-		c = otlptracehttp.NewClient()
-	}
-	if c.Start(ctx) != nil {
-		return nil
-	}
-	return c
 }
 
 // Tracer gives the host's tracer.
@@ -195,7 +163,7 @@ func (p *Provider) PluginEnv(ctx context.Context) []string {
 	env := []string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=" + p.relay.endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_INSECURE=true",
 		"OTEL_EXPORTER_OTLP_HEADERS=" + tokenHeader + "=" + p.relay.token,
-		"OTEL_TRACES_EXPORTER=otlp", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none",
+		"OTEL_TRACES_EXPORTER=otlp", "OTEL_METRICS_EXPORTER=otlp", "OTEL_LOGS_EXPORTER=otlp",
 	}
 	propagation.TraceContext{}.Inject(ctx, &envcar.Carrier{SetEnvFunc: func(k, v string) { env = append(env, k+"="+v) }})
 	return env
@@ -223,6 +191,8 @@ func (p *Provider) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushBound)
 	defer cancel()
 	err := p.provider.Shutdown(ctx)
+	p.flushLogs()
+	p.hub.failed(p.meters.collect(ctx, p.hub))
 	p.mu.Lock()
 	p.down = true
 	relay := p.relay

@@ -221,7 +221,7 @@ func TestRelayRefusesStrangers(t *testing.T) {
 		if runtime.GOOS == "windows" && !loopback {
 			continue
 		}
-		h, err := newHub("", nil)
+		h, err := newHub("", [signals]uploader{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -316,13 +316,13 @@ func TestStartIsCheapAndSaysWhatIsWrong(t *testing.T) {
 // The slow part of a collector must not be felt: the queue is bounded and what does not fit is dropped.
 func TestBoundedQueue(t *testing.T) {
 	block := make(chan struct{})
-	h, err := newHub("", &slowClient{block})
+	h, err := newHub("", [signals]uploader{traces: &slowClient{block}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
 	for range queued * 2 {
-		if err := h.take(pluginSpan("x").ResourceSpans); err != nil {
+		if err := h.take(batch{traces, pluginSpan("x")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -340,9 +340,8 @@ func TestBoundedQueue(t *testing.T) {
 
 type slowClient struct{ block chan struct{} }
 
-func (*slowClient) Start(context.Context) error { return nil }
-func (*slowClient) Stop(context.Context) error  { return nil }
-func (c *slowClient) UploadTraces(context.Context, []*tracepb.ResourceSpans) error {
+func (*slowClient) stop(context.Context) {}
+func (c *slowClient) upload(context.Context, batch) error {
 	<-c.block
 	return nil
 }
