@@ -82,7 +82,7 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 		a.printDiags(ds, w.recipe.Files)
 	}
 	r := &run.Runner{
-		Session: w.session, Tracer: w.tracing.Tracer(), Sink: view.event, ID: w.runID, Limits: f.limits, FailFast: f.failFast,
+		Session: w.session, Tracer: w.tracing.Tracer(), Telemetry: w.tracing, Sink: view.event, ID: w.runID, Limits: f.limits, FailFast: f.failFast,
 		PublishFailed: f.publishFailed, Told: ds, LogDir: filepath.Join(w.runDir, "logs"), Redact: a.redact,
 	}
 	rec, ds := r.Run(ctx)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"google.golang.org/grpc"
@@ -121,5 +123,103 @@ func TestDeadCollector(t *testing.T) {
 	p.env = append(p.env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc")
 	if out := p.run(t, 0, "apply", "recipe.hcl"); strings.Count(out, "Warning: ") != 1 || strings.Count(out, "127.0.0.1:1") > 1 {
 		t.Error(out)
+	}
+}
+
+// meters and loggers are the other two services of a collector.
+type meters struct {
+	pmetricotlp.UnimplementedGRPCServer
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+func (m *meters) Export(_ context.Context, req pmetricotlp.ExportRequest) (pmetricotlp.ExportResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, rm := range req.Metrics().ResourceMetrics().All() {
+		service, _ := rm.Resource().Attributes().Get("service.name")
+		for _, sm := range rm.ScopeMetrics().All() {
+			for _, x := range sm.Metrics().All() {
+				m.names[service.Str()+" "+x.Name()] = true
+			}
+		}
+	}
+	return pmetricotlp.NewExportResponse(), nil
+}
+
+type loggers struct {
+	plogotlp.UnimplementedGRPCServer
+	mu     sync.Mutex
+	bodies map[string]string // body → trace id
+}
+
+func (l *loggers) Export(_ context.Context, req plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, rl := range req.Logs().ResourceLogs().All() {
+		for _, sl := range rl.ScopeLogs().All() {
+			for _, x := range sl.LogRecords().All() {
+				l.bodies[x.Body().AsString()] = x.TraceID().String()
+			}
+		}
+	}
+	return plogotlp.NewExportResponse(), nil
+}
+
+// TestMetricsLogsAndChildren has a third-party plugin count, log and start a process that traces by itself: all of it
+// arrives at the collector and in the run's files, in the one trace.
+func TestMetricsLogsAndChildren(t *testing.T) {
+	p := newPlace(t)
+	if err := os.WriteFile(filepath.Join(p.dir, "recipe.hcl"), []byte(`
+recipe {
+  required_plugins {
+    demo = { version = "~> 1.2" }
+  }
+}
+model "digits" {
+  source = "digits.onnx"
+}
+step "demo_copy" "a" {
+  model = model.digits
+  child = true
+}
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spans, counts, lines := &receiver{}, &meters{names: map[string]bool{}}, &loggers{bodies: map[string]string{}}
+	g := grpc.NewServer()
+	ptraceotlp.RegisterGRPCServer(g, spans)
+	pmetricotlp.RegisterGRPCServer(g, counts)
+	plogotlp.RegisterGRPCServer(g, lines)
+	go func() { _ = g.Serve(l) }()
+	defer g.Stop()
+	const outer = "0af7651916cd43dd8448eb211c80319c"
+	p.env = append(p.env, "OPTIMIZE_PLUGINS="+plugins, "TRACEPARENT=00-"+outer+"-b7ad6b7169203331-01",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://"+l.Addr().String(), "OTEL_EXPORTER_OTLP_PROTOCOL=grpc")
+	p.run(t, 0, "apply", "recipe.hcl")
+	found := false
+	for _, s := range spansOf(spans.traces) {
+		found = found || s.name == "work of the child" && s.trace == outer
+	}
+	if !found {
+		t.Error("the span of the child did not arrive")
+	}
+	for _, want := range []string{"optimize optimize.actions", "optimize optimize.action.duration", "optimize-plugin-demo demo.copies"} {
+		if !counts.names[want] {
+			t.Errorf("no metric %q; there are %v", want, counts.names)
+		}
+	}
+	if lines.bodies["copied"] != outer {
+		t.Errorf("logs: %v", lines.bodies)
+	}
+	for _, file := range []string{"trace.jsonl", "metrics.jsonl", "logs.jsonl"} {
+		b, err := filepath.Glob(filepath.Join(p.dir, ".optimize/runs/*", file))
+		if err != nil || len(b) != 1 {
+			t.Errorf("%s: %v %v", file, b, err)
+		}
 	}
 }

@@ -24,7 +24,9 @@ import (
 type Runner struct {
 	Session *plan.Session
 	Tracer  trace.Tracer
-	Sink    Sink
+	// Telemetry takes metrics and the logs of steps; nil drops them.
+	Telemetry *telemetry.Provider
+	Sink      Sink
 	// ID is the run's, unique beside the recipe.
 	ID string
 	// Limits bound what works at once.
@@ -184,6 +186,11 @@ func (r *Runner) Do(ctx context.Context, addr string) (err error) {
 		r.mu.Lock()
 		r.record.Actions = append(r.record.Actions, act)
 		r.mu.Unlock()
+		count := telemetry.Action{Kind: act.Kind, Status: act.Status, StepType: act.Type, Plugin: act.Plugin, Duration: act.Duration}
+		for _, o := range act.Outputs {
+			count.Size += o.Size
+		}
+		r.Telemetry.Count(ctx, count)
 		if n.Kind != recipe.KindOutput {
 			r.emit(Event{Type: "end", Addr: n.Addr, StepType: act.Type, Status: act.Status, Duration: act.Duration})
 		}
@@ -215,7 +222,7 @@ func (r *Runner) Do(ctx context.Context, addr string) (err error) {
 		act.Outputs, act.Result = a.Record.Outputs, a.Record.Result
 		span.SetAttributes(attribute.Bool(telemetry.AttrCached, act.Status == "cached"))
 	}
-	span.SetAttributes(attribute.String(telemetry.AttrPlugin, a.Plugin), attribute.String(telemetry.AttrKey, a.Sum))
+	span.SetAttributes(attribute.String(telemetry.AttrPlugin, a.Plugin), attribute.String(telemetry.AttrStepType, a.Type), attribute.String(telemetry.AttrKey, a.Sum))
 	return err
 }
 

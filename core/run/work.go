@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -17,6 +18,7 @@ import (
 	"github.com/optimize-hcl/optimize/core/plan"
 	"github.com/optimize-hcl/optimize/core/recipe"
 	"github.com/optimize-hcl/optimize/core/report"
+	"github.com/optimize-hcl/optimize/core/telemetry"
 	"github.com/optimize-hcl/optimize/dataset"
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
@@ -119,7 +121,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		log := r.logs.open(n.Addr)
 		defer func() { log.line("ended after %s", time.Since(started).Round(time.Millisecond)) }()
 		log.line("%s by plugin %s %s", a.Type, a.Plugin, a.PluginVersion)
-		done, pds, err := p.Apply(ctx, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(n.Addr, log, e) })
+		done, pds, err := p.Apply(ctx, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(ctx, n.Addr, a.Plugin, log, e) })
 		ds := s.Diagnostics(n, a.Plugin, pds)
 		switch {
 		case ctx.Err() == context.DeadlineExceeded:
@@ -157,7 +159,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 // errTimeout tells a timeout from other failures.
 var errTimeout = errors.New("timeout")
 
-func (r *Runner) pluginEvent(addr string, log *stepLog, e *pluginv1.ApplyEvent) {
+func (r *Runner) pluginEvent(ctx context.Context, addr, plugin string, log *stepLog, e *pluginv1.ApplyEvent) {
 	switch {
 	case e.GetProgress() != nil:
 		p := e.GetProgress()
@@ -170,7 +172,15 @@ func (r *Runner) pluginEvent(addr string, log *stepLog, e *pluginv1.ApplyEvent) 
 			level = "info"
 		}
 		log.said(level, l.GetMessage(), l.GetFields())
-		r.emit(Event{Type: "log", Addr: addr, Level: level, Message: l.GetMessage(), Fields: l.GetFields()})
+		message, fields := l.GetMessage(), maps.Clone(l.GetFields())
+		if r.Redact != nil {
+			message = r.Redact(message)
+			for k, v := range fields {
+				fields[k] = r.Redact(v)
+			}
+		}
+		r.Telemetry.Log(ctx, telemetry.Record{Addr: addr, Plugin: plugin, Level: level, Message: message, Fields: fields})
+		r.emit(Event{Type: "log", Addr: addr, Level: level, Message: message, Fields: fields})
 	case e.GetDiagnostic() != nil:
 		d := e.GetDiagnostic()
 		log.said("diagnostic", d.GetSummary()+": "+d.GetDetail(), nil)

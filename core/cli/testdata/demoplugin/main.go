@@ -16,6 +16,10 @@ import (
 var version = "1.2.0"
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "child" {
+		child()
+		return
+	}
 	p := &sdk.Plugin{Name: "demo", Version: version, Licence: "Apache-2.0", RequiresCore: ">= 0.1"}
 	p.Steps = []sdk.StepType{
 		sdk.Step(spec("demo_copy", "Copy a model after a while."), apply),
@@ -66,6 +70,7 @@ type config struct {
 	Old     string             `opt:"old" deprecated:"Use text." doc:"A text of old days."`
 	Warning string             `opt:"warning" doc:"What the plan warns of."`
 	Missing string             `opt:"missing" doc:"What the machine is said to lack."`
+	Child   bool               `opt:"child" doc:"Have a process of its own do some of the work."`
 	Memory  int64              `opt:"memory" doc:"How many bytes it says that it needs."`
 	Cores   int                `opt:"cores" doc:"How many cores it says that it needs."`
 
@@ -117,6 +122,14 @@ func apply(ctx context.Context, run *sdk.Run, c config) (*sdk.Result, error) {
 		return nil, err
 	}
 	run.Log.Info("copied", "bytes", len(b))
+	if c.Child {
+		if err := startChild(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if n, err := sdk.Meter().Int64Counter("demo.copies"); err == nil {
+		n.Add(ctx, 1)
+	}
 	return &sdk.Result{Outputs: map[string]sdk.Artifact{"model": {Path: "model.onnx"}}, Facts: facts{Text: c.Text, Rules: len(c.Rules)}}, nil
 }
 
