@@ -3,8 +3,8 @@ package ort
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 
@@ -39,15 +39,18 @@ func Load(lib Library) error {
 		return tooOld(lib)
 	}
 	engine.SetSharedLibraryPath(lib.Path)
+	// The engine would write an identity for this machine into the user's home and send events to its maker. The variable
+	// is read when the environment is made, before any call could forbid it; cgo hands it to the C library.
+	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
+		return fmt.Errorf("ONNX Runtime's telemetry cannot be switched off: %w", err)
+	}
 	// The engine would write its log to stderr; what matters comes back as an error.
 	if err := engine.InitializeEnvironment(engine.WithLogLevelFatal()); err != nil {
 		return loadError(lib, err)
 	}
 	lib.Version = engine.GetVersion()
-	if runtime.GOOS == "windows" {
-		if err := engine.DisableTelemetry(); err != nil {
-			return fmt.Errorf("ONNX Runtime's telemetry cannot be switched off: %s", clean(err.Error()))
-		}
+	if err := engine.DisableTelemetry(); err != nil {
+		return fmt.Errorf("ONNX Runtime's telemetry cannot be switched off: %s", clean(err.Error()))
 	}
 	loaded.lib, loaded.ok = lib, true
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 )
 
 // Error is a failed file operation: what was tried, where, why, and what the user can do about it.
@@ -54,6 +55,8 @@ func fail(op, path string, err error, elsewhere, full string) error {
 		out.Hint = full + "."
 	case isReadOnly(err):
 		out.Hint = "The file system is read-only: " + elsewhere + " that may be written."
+	case errors.Is(err, syscall.ENOTDIR):
+		out.Hint = "A file stands where a folder should be: " + elsewhere + "."
 	case errors.Is(err, fs.ErrPermission) && op == "read":
 		out.Hint = "Make it readable for this user."
 	case errors.Is(err, fs.ErrPermission):

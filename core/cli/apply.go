@@ -115,7 +115,7 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 	}
 	a.exit = rec.ExitCode
 	if werr != nil {
-		return diag.Errorf("run/record", "The record of this run cannot be written", "%s", werr)
+		return recordError(w.runDir, werr)
 	}
 	if rec.ExitCode == ExitFailed {
 		return errPrinted

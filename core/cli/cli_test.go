@@ -77,6 +77,7 @@ func TestScripts(t *testing.T) {
 			testscript.Run(t, testscript.Params{
 				Dir:           filepath.Join("testdata/script", area.Name()),
 				UpdateScripts: os.Getenv("OPTIMIZE_UPDATE_GOLDEN") != "",
+				Condition:     condition,
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
 					e.Setenv("HOME", e.WorkDir)
@@ -87,6 +88,7 @@ func TestScripts(t *testing.T) {
 					return nil
 				},
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+					"plain": plain, "give": give,
 					// fixture DIR puts the digit recipe's files there.
 					"fixture": func(ts *testscript.TestScript, _ bool, args []string) {
 						dir := ts.MkAbs(args[0])

@@ -24,6 +24,7 @@ as it is.`,
 		Example: "  optimize init recipe.hcl\n  optimize init --from /media/wheels recipe.hcl",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			a.looks = true // at the recipe; what it brings does not go into the store
 			ctx := cmd.Context()
 			if len(args) == 1 {
 				w, err := a.open(ctx, args[0], &f, false)

@@ -41,6 +41,16 @@ func runFolderError(base string, err error) error {
 		"The record, trace and logs of a run go to %s: %s. Set %s to a folder that this user may write.", base, reason, runsVariable)
 }
 
+// recordError says that a run is over and its record lost, and what to set.
+func recordError(dir string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return diag.Errorf("run/record", "The record of this run cannot be written",
+		"%s: %s. Free some space there, or set %s to another folder. What was computed is in the cache: the next apply does not compute it again.", dir, err, runsVariable)
+}
+
 // openStore opens the user's store. For a command that only looks (validate, inspect) a store that cannot be written,
 // as in a container without a home, is no reason to fail: it gets one of its own, which ends with the command.
 func (w *work) openStore() error {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -48,10 +49,22 @@ func filterEnv(environ, extra []string, windows bool) []string {
 	for _, kv := range environ {
 		k, _, ok := strings.Cut(kv, "=")
 		if ok && k != "" && slices.ContainsFunc(names, func(n string) bool { return matches(n, k, windows) }) {
-			out = append(out, kv)
+			out = append(out, absolute(k, kv))
 		}
 	}
 	return append(out, set...)
+}
+
+// absolute makes a folder's path in kv absolute: a plugin works in a folder of its own.
+func absolute(k, kv string) string {
+	if !slices.Contains([]string{"TMPDIR", "TMP", "TEMP", "OPTIMIZE_DATA", "OPTIMIZE_CACHE", "OPTIMIZE_ONNXRUNTIME", "SSL_CERT_FILE", "SSL_CERT_DIR"}, k) {
+		return kv
+	}
+	v := kv[len(k)+1:]
+	if abs, err := filepath.Abs(v); err == nil && v != "" {
+		return k + "=" + abs
+	}
+	return kv
 }
 
 func matches(pattern, name string, fold bool) bool {

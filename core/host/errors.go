@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
@@ -150,6 +151,8 @@ func logged(path string) string {
 // startReason puts the system's refusal to start a program into words.
 func startReason(command string, err error) string {
 	switch {
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return fmt.Sprintf("%s. Allow more with `ulimit -n`: 64 are enough for most recipes", reasonOf(err))
 	case errors.Is(err, fs.ErrNotExist):
 		if _, serr := os.Stat(command); serr == nil { // the interpreter or the loader is what is missing
 			return fmt.Sprintf("%s needs a loader or interpreter that this system lacks: it was built for another one", command)
@@ -159,6 +162,15 @@ func startReason(command string, err error) string {
 		return fmt.Sprintf("%s may not be executed: its mode, or the mount option noexec of its file system, forbids it", command)
 	case strings.Contains(err.Error(), "exec format error"), strings.Contains(err.Error(), "not a valid Win32"):
 		return fmt.Sprintf("%s is no program for this kind of machine: install the plugin's build for it", command)
+	}
+	return err.Error()
+}
+
+// reasonOf is an error without the operation and the path.
+func reasonOf(err error) string {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err.Error()
 	}
 	return err.Error()
 }

@@ -391,6 +391,12 @@ func TestFilterEnv(t *testing.T) {
 	if got != "PATH=/bin DYLD_X=1 MINE_A=1" {
 		t.Error(got)
 	}
+	// A plugin works in another folder: relative ones would lead elsewhere.
+	here := must(os.Getwd())
+	got = strings.Join(filterEnv([]string{"TMPDIR=t", "OPTIMIZE_DATA=/d", "OPTIMIZE_ONNXRUNTIME="}, nil, false), " ")
+	if got != "TMPDIR="+filepath.Join(here, "t")+" OPTIMIZE_DATA=/d OPTIMIZE_ONNXRUNTIME=" {
+		t.Error(got)
+	}
 	got = strings.Join(filterEnv(env, nil, true), " ")
 	if got != "PATH=/bin Path=/bin SYSTEMROOT=C DYLD_X=1" {
 		t.Error(got)

@@ -71,8 +71,22 @@ func (j job) download(ctx context.Context) (source, error) {
 	if len(said) == 0 {
 		return nil, fmt.Errorf("%s %s cannot be downloaded: neither pip nor uv was found. Install one of them, or: %s", j.spec.Title, j.spec.Version, lowerFirst(j.howToFetch()))
 	}
-	return nil, fmt.Errorf("%s %s cannot be downloaded (%s). Check the network and pip's settings, or: %s",
-		j.spec.Title, j.spec.Version, strings.Join(said, "; "), lowerFirst(j.howToFetch()))
+	return nil, fmt.Errorf("%s %s cannot be downloaded (%s). Check the network%s and pip's settings, or: %s",
+		j.spec.Title, j.spec.Version, strings.Join(said, "; "), proxyHint(os.Getenv), lowerFirst(j.howToFetch()))
+}
+
+// proxyHint names the variables that send the installers to a proxy: they say little themselves when it is away.
+func proxyHint(getenv func(string) string) string {
+	var set []string
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"} {
+		if getenv(name) != "" {
+			set = append(set, name)
+		}
+	}
+	if len(set) == 0 {
+		return ""
+	}
+	return ", the proxy (" + strings.Join(set, ", ") + ")"
 }
 
 // wrongPackage is a download that arrived and is not what was pinned: trying elsewhere would hide it.
@@ -164,15 +178,24 @@ func isAbsent(output string) bool {
 // address is a web address: it may hold a password, and is the user's own setting anyway.
 var address = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://\S+`)
 
+// broken is the cause in pip's warning before it tries again.
+var broken = regexp.MustCompile(`connection broken by ['"](\w+)\(['"]([^'"]{1,120})`)
+
 // summary is what a tool said went wrong, in one line without addresses: its last error, and the deepest cause that it
 // gives for that.
 func summary(output string, err error) string {
-	var last, failed, cause string
+	var last, failed, cause, retried string
 	for line := range strings.Lines(output) {
 		line = oneLine(line)
 		lower := strings.ToLower(line)
 		switch {
 		case line == "" || strings.HasPrefix(lower, "warning: you are using pip") || strings.HasPrefix(line, "[notice]"):
+			continue
+		case strings.HasPrefix(line, "WARNING: Retrying"):
+			// pip's errors do not repeat what its warnings said: a proxy that is away, a name that is not known.
+			if m := broken.FindStringSubmatch(line); m != nil {
+				retried = m[1] + ": " + strings.TrimSuffix(m[2], ".")
+			}
 			continue
 		case strings.HasPrefix(lower, "error"):
 			failed, cause = line, ""
@@ -189,6 +212,9 @@ func summary(output string, err error) string {
 	}
 	if text == "" {
 		return err.Error()
+	}
+	if cause == "" {
+		cause = retried
 	}
 	if cause != "" {
 		text += ": " + cause

@@ -22,7 +22,15 @@ const (
 // most of what a socket's may have: then another place is taken. Folders of the same prefix that a killed process left
 // are removed.
 func SocketDir(prefix string) (string, error) {
-	base := os.TempDir()
+	base, err := filepath.Abs(os.TempDir()) // plugins work in folders of their own
+	if err != nil {
+		return "", err
+	}
+	if st, err := os.Stat(base); err != nil {
+		return "", err
+	} else if !st.IsDir() {
+		return "", fmt.Errorf("%s is not a folder", base)
+	}
 	const random = 10 // digits that MkdirTemp adds
 	if len(base)+1+len(prefix)+random+below <= maxSocket || runtime.GOOS == "windows" {
 		sweep(base, prefix, time.Hour)
