@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/optimize-hcl/optimize/core/cache"
+	"github.com/optimize-hcl/optimize/core/diag"
 	"github.com/optimize-hcl/optimize/core/evaluate"
 )
 
@@ -31,6 +32,8 @@ type Run struct {
 	Outputs     []Output     `json:"outputs,omitempty"`
 	// Left are the outputs and evaluations that --target left out.
 	Left []string `json:"left_out,omitempty"`
+	// Diagnostics are the errors and warnings of the run.
+	Diagnostics []diag.JSONDiag `json:"diagnostics,omitempty"`
 }
 
 // Action is one thing that the run did or found done: a model read, a dataset materialised, a step applied.

@@ -7,9 +7,9 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/optimize-hcl/optimize/core/evaluate"
+	"github.com/optimize-hcl/optimize/core/term"
 	"github.com/optimize-hcl/optimize/metrics"
 )
 
@@ -99,18 +99,11 @@ func digits(v float64) string {
 	return fmt.Sprintf("%.*f", max(0, 2-int(math.Log10(max(v, 1)))), v)
 }
 
-// Table writes what an evaluation measured: a row for each subject, what the engine runs in integers, and the budgets.
-func Table(w io.Writer, s Style, e *Evaluation) {
-	engine := ""
-	if m := e.Measurements; len(m) > 0 {
-		engine = m[0].Facts["runtime"]
-		if v := m[0].Facts["runtime_version"]; v != "" && engine != "" {
-			engine += " " + v
-		}
-	}
-	head := fmt.Sprintf("%s on %s (%s samples)", e.Name, e.Dataset, thousands(e.Samples))
-	if engine != "" {
-		head += ", " + engine
+// heading says what was measured, on what and how.
+func heading(e *Evaluation) string {
+	head := fmt.Sprintf("%s on %s (%s samples)", term.Clean(e.Name), term.Clean(e.Dataset), thousands(e.Samples))
+	if m := e.Measurements; len(m) > 0 && m[0].Facts["runtime"] != "" {
+		head += ", " + strings.TrimSpace(term.Clean(m[0].Facts["runtime"]+" "+m[0].Facts["runtime_version"]))
 	}
 	if e.Batch > 0 {
 		head += fmt.Sprintf(", latency at batch %d with %d %s", e.Batch, e.Threads, plural(e.Threads, "thread"))
@@ -118,7 +111,11 @@ func Table(w io.Writer, s Style, e *Evaluation) {
 			head += " (of an earlier run)"
 		}
 	}
-	fmt.Fprintf(w, "%s\n", s.Bold(head))
+	return head
+}
+
+// grid is the table of an evaluation: the headings, then a row for each subject.
+func grid(e *Evaluation) [][]string {
 	rows := [][]string{{""}}
 	var shown []column
 	for _, c := range columns {
@@ -128,7 +125,7 @@ func Table(w io.Writer, s Style, e *Evaluation) {
 		}
 	}
 	for i, m := range e.Measurements {
-		row := []string{m.Name}
+		row := []string{term.Clean(m.Name)}
 		for _, c := range shown {
 			v, ok := m.Metrics[c.metric]
 			switch {
@@ -142,10 +139,16 @@ func Table(w io.Writer, s Style, e *Evaluation) {
 		}
 		rows = append(rows, row)
 	}
-	writeRows(w, s, rows)
+	return rows
+}
+
+// Table writes what an evaluation measured: a row for each subject, what the engine runs in integers, and the budgets.
+func Table(w io.Writer, s Style, e *Evaluation) {
+	fmt.Fprintf(w, "%s\n", s.Bold(heading(e)))
+	writeRows(w, s, grid(e))
 	for _, m := range e.Measurements {
 		if line := coverageLine(m.Coverage); line != "" {
-			fmt.Fprintf(w, "  %s runs as %s\n", m.Name, line)
+			fmt.Fprintf(w, "  %s runs as %s\n", term.Clean(m.Name), line)
 		}
 	}
 	if len(e.Ensures) > 0 {
@@ -153,9 +156,9 @@ func Table(w io.Writer, s Style, e *Evaluation) {
 	}
 	for _, c := range e.Ensures {
 		if c.OK {
-			fmt.Fprintf(w, "  %s %s: %s\n", s.Green("held"), c.Name, c.Condition)
+			fmt.Fprintf(w, "  %s %s: %s\n", s.Green("held"), term.Clean(c.Name), term.Clean(c.Condition))
 		} else {
-			fmt.Fprintf(w, "  %s %s: %s\n", s.Red("MISSED"), c.Name, c.Message)
+			fmt.Fprintf(w, "  %s %s: %s\n", s.Red("MISSED"), term.Clean(c.Name), term.Clean(c.Message))
 		}
 	}
 }
@@ -164,13 +167,13 @@ func writeRows(w io.Writer, s Style, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, r := range rows {
 		for i, c := range r {
-			widths[i] = max(widths[i], utf8.RuneCountInString(c))
+			widths[i] = max(widths[i], term.Width(c))
 		}
 	}
 	for k, r := range rows {
 		var b strings.Builder
 		for i, c := range r {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c))
+			pad := strings.Repeat(" ", widths[i]-term.Width(c))
 			if i == 0 {
 				b.WriteString("  " + c + pad)
 			} else {
@@ -208,7 +211,7 @@ func coverageLine(doc json.RawMessage) string {
 	slices.SortStableFunc(order, func(a, b string) int { return len(by[b]) - len(by[a]) })
 	parts := make([]string, 0, len(order))
 	for _, p := range order {
-		parts = append(parts, fmt.Sprintf("%s: %s", p, strings.Join(by[p], ", ")))
+		parts = append(parts, term.Clean(fmt.Sprintf("%s: %s", p, strings.Join(by[p], ", "))))
 	}
 	return strings.Join(parts, "; ")
 }
