@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -46,6 +47,7 @@ type work struct {
 // recipeFlags are the flags of every command that reads a recipe.
 type recipeFlags struct {
 	vars            []string
+	varFiles        []string
 	reuseBenchmarks bool
 	publishFailed   bool
 	targets         []string
@@ -59,17 +61,32 @@ type recipeFlags struct {
 
 func (f *recipeFlags) register(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.vars, "var", nil, "set a variable: --var max_drop=0.01 (also: OPTIMIZE_VAR_max_drop)")
+	c.Flags().StringArrayVar(&f.varFiles, "var-file", nil, "set variables from a file with lines NAME = VALUE: --var-file prod.vars.hcl (or .vars.json); a later one wins")
 }
 
-// values gives the variables of the flags and the environment; flags win.
-func (f *recipeFlags) values() (recipe.Values, error) {
-	v := recipe.Values{}
+// given are the variables' values, and what is wrong with the files that some come from.
+type given struct {
+	values recipe.Values
+	files  map[string]*hcl.File
+	ds     diag.Diags
+}
+
+// values gives the variables of the environment, of files and of flags; the later win.
+func (f *recipeFlags) values() (*given, error) {
+	g := &given{values: recipe.Values{}, files: map[string]*hcl.File{}}
+	v := g.values
 	for _, e := range os.Environ() {
 		if k, val, ok := strings.Cut(e, "="); ok {
 			if name, ok := strings.CutPrefix(k, "OPTIMIZE_VAR_"); ok && name != "" {
 				v[name] = recipe.Value{Text: val, From: k}
 			}
 		}
+	}
+	for _, path := range f.varFiles {
+		vals, files, ds := recipe.LoadVars(path)
+		maps.Copy(v, vals)
+		maps.Copy(g.files, files)
+		g.ds = g.ds.Append(ds...)
 	}
 	for _, s := range f.vars {
 		name, val, ok := strings.Cut(s, "=")
@@ -78,7 +95,7 @@ func (f *recipeFlags) values() (recipe.Values, error) {
 		}
 		v[name] = recipe.Value{Text: val, From: "--var " + name}
 	}
-	return v, nil
+	return g, nil
 }
 
 // recipePath is the argument, or the only recipe of the working folder.
@@ -97,13 +114,18 @@ func recipePath(args []string) (string, error) {
 //
 // With withRun the work has a run's folder and trace; its ctx carries the run's span.
 func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun bool) (*work, error) {
-	values, err := f.values()
+	given, err := f.values()
 	if err != nil {
 		return nil, err
 	}
 	rec, ds := recipe.Load(path)
-	if rec == nil || ds.HasErrors() {
-		a.printDiags(ds, files(rec))
+	sources := given.files
+	if rec != nil {
+		rec.AddFiles(given.files)
+		sources = rec.Files
+	}
+	if ds = given.ds.Append(ds...); rec == nil || ds.HasErrors() {
+		a.printDiags(ds, sources)
 		return nil, errPrinted
 	}
 	w := &work{app: a, recipe: rec, ctx: ctx}
@@ -126,7 +148,7 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 		return nil, err
 	}
 	ds = ds.Append(w.registry.CheckRequired(rec, a.Version)...)
-	prog, cds := rec.Check(values, types, w.registry.Names())
+	prog, cds := rec.Check(given.values, types, w.registry.Names())
 	a.secrets = rec.Secrets()
 	ds = ds.Append(cds...)
 	if ds.HasErrors() || prog == nil {
@@ -164,13 +186,6 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 		Refresh: refresh, NoCache: f.noCache, Memory: f.limits.Memory,
 	}
 	return w, nil
-}
-
-func files(r *recipe.Recipe) map[string]*hcl.File {
-	if r == nil {
-		return nil
-	}
-	return r.Files
 }
 
 // prepare opens the store and knows the plugins; withRun makes a folder for the run and starts tracing.

@@ -56,7 +56,7 @@ func (p *Program) expand(n *Node) ([]*Node, diag.Diags) {
 
 // forEach is the for_each argument; nil without one.
 func (n *Node) forEach() *hcl.Attribute {
-	content, _, _ := n.Body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "for_each"}}})
+	content, _, _ := n.block.body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "for_each"}}})
 	return content.Attributes["for_each"]
 }
 

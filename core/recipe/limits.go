@@ -1,9 +1,13 @@
 package recipe
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
@@ -114,14 +118,36 @@ func deepest(src []byte) (hcl.Range, bool) {
 	return hcl.Range{}, false
 }
 
-// checkNumbers refuses numbers whose spelling out would take forever, such as 1e999999999.
-func checkNumbers(body hcl.Body) (ds diag.Diags) {
-	if b, ok := body.(*hclsyntax.Body); ok {
-		return numbersOf(b)
+// checkNumbersJSON is numbersOf for a source in JSON; one that is no JSON is the parser's matter.
+func checkNumbersJSON(src []byte, name string) (ds diag.Diags) {
+	d := json.NewDecoder(bytes.NewReader(src))
+	d.UseNumber()
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return ds
+		}
+		n, ok := t.(json.Number)
+		if !ok {
+			continue
+		}
+		// A float64 tells in no time what a big number would not.
+		if f, err := n.Float64(); err == nil && (f != 0 || !strings.ContainsAny(string(n), "123456789")) && math.Abs(f) < 1e301 {
+			continue
+		}
+		end := int(d.InputOffset())
+		ds = ds.Append(diag.At(rangeAt(src, name, end-len(n), end), "recipe/number", "This number is too large or too small", "Numbers are as large as 1e300 and as small as 1e-300."))
 	}
-	return nil
 }
 
+// rangeAt is the range of bytes of a source, within a line.
+func rangeAt(src []byte, name string, start, end int) hcl.Range {
+	line := bytes.LastIndexByte(src[:start], '\n') + 1
+	pos := hcl.Pos{Line: 1 + bytes.Count(src[:start], []byte("\n")), Column: 1 + utf8.RuneCount(src[line:start]), Byte: start}
+	return hcl.Range{Filename: name, Start: pos, End: hcl.Pos{Line: pos.Line, Column: pos.Column + utf8.RuneCount(src[start:end]), Byte: end}}
+}
+
+// numbersOf refuses numbers whose spelling out would take forever, such as 1e999999999.
 func numbersOf(n hclsyntax.Node) (ds diag.Diags) {
 	_ = hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
 		if l, ok := n.(*hclsyntax.LiteralValueExpr); ok && !sane(l.Val) {

@@ -91,10 +91,14 @@ func (p *Program) makeNodes() (ds diag.Diags) {
 		seen[addr] = true
 		n := &Node{Addr: addr, Kind: b.kind, Type: b.typeName, Name: b.name, Body: b.body, Range: b.rng, block: b}
 		nodes := []*Node{n}
-		if n.Kind == KindStep {
-			ds = ds.Append(p.stepType(n)...)
+		switch n.Kind {
+		case KindDataset, KindEvaluate:
 			var more diag.Diags
-			nodes, more = p.expand(n)
+			n.Body, _, more = p.unfold(n, n.Body, nil)
+			ds = ds.Append(more...)
+		case KindStep:
+			var more diag.Diags
+			nodes, more = p.stepNodes(n)
 			ds = ds.Append(more...)
 		}
 		for _, n := range nodes {
@@ -104,6 +108,29 @@ func (p *Program) makeNodes() (ds diag.Diags) {
 		}
 	}
 	return ds
+}
+
+// stepNodes gives the nodes of a step block, matched with its schema: once for all instances, unless dynamic blocks may
+// differ between them.
+func (p *Program) stepNodes(n *Node) ([]*Node, diag.Diags) {
+	ds := p.stepType(n)
+	differ := n.Schema != nil && hasDynamic(n.block.body)
+	if n.Schema != nil && !differ {
+		ds = ds.Append(p.match(n)...)
+	}
+	nodes, more := p.expand(n)
+	ds = ds.Append(more...)
+	if !differ {
+		return nodes, ds
+	}
+	for _, m := range nodes {
+		ds = ds.Append(p.match(m)...)
+	}
+	if len(nodes) == 0 { // no instance, but its mistakes are told
+		n.each = cty.ObjectVal(map[string]cty.Value{"key": cty.UnknownVal(cty.String), "value": cty.DynamicVal})
+		ds = ds.Append(p.match(n)...)
+	}
+	return nodes, ds
 }
 
 // Nodes gives the nodes, each after what it depends on.

@@ -14,7 +14,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/optimize-hcl/optimize/core/diag"
@@ -107,7 +106,7 @@ func Load(path string) (*Recipe, diag.Diags) {
 	if ds.HasErrors() {
 		return nil, ds
 	}
-	r := &Recipe{Path: path, Dir: dir, shown: path}
+	r := &Recipe{Path: path, Dir: dir, shown: path, Files: map[string]*hcl.File{}}
 	if st, err := os.Stat(path); err == nil && !st.IsDir() {
 		r.shown = filepath.Dir(path)
 	}
@@ -118,34 +117,18 @@ func Load(path string) (*Recipe, diag.Diags) {
 			ds = ds.Append(readError(n, err))
 			continue
 		}
-		var f *hcl.File
-		var hd hcl.Diagnostics
-		isJSON := strings.HasSuffix(n, ".json")
-		scan := scanner(hclsyntax.LexConfig)
-		if isJSON {
-			scan = nil
-		}
-		if more := checkNesting(src, n, scan); more.HasErrors() {
-			ds = ds.Append(more...)
-			continue
-		}
-		if isJSON {
-			f, hd = p.ParseJSON(src, n)
-		} else {
-			f, hd = p.ParseHCL(src, n)
-		}
-		ds = ds.Append(firstOf(coded(hd))...)
-		if f == nil || f.Body == nil || hd.HasErrors() {
-			continue // what such a file holds cannot be told from what it was meant to hold
-		}
-		if more := checkNumbers(f.Body); more.HasErrors() {
-			ds = ds.Append(more...)
+		f, more := parseFile(p, src, n)
+		ds = ds.Append(more...)
+		if f == nil {
+			r.addFile(n, src) // a source that was not parsed at all
 			continue
 		}
 		body, more := content(f.Body, rootSchema)
 		ds = ds.Append(more...).Append(r.add(body.Blocks)...)
 	}
-	r.Files = p.Files()
+	for name, f := range p.Files() {
+		r.Files[name] = f
+	}
 	return r, ds
 }
 

@@ -33,6 +33,8 @@ type place struct {
 	why   string
 	// self is what the evaluation gives, inside of one.
 	self *shape
+	// iterators are the names that dynamic blocks give their elements.
+	iterators []string
 }
 
 // placed is an expression and where it stands.
@@ -166,7 +168,8 @@ func (p *Program) checkRef(t hcl.Traversal, at place) diag.Diags {
 	bad := func(summary, detail string) diag.Diags {
 		return diag.Diags{diag.At(rng, "recipe/unknown-reference", summary, "%s", detail)}
 	}
-	if !slices.Contains(at.roots, root) {
+	iterator := slices.Contains(at.iterators, root)
+	if !iterator && !slices.Contains(at.roots, root) {
 		summary := fmt.Sprintf("There is no %q to refer to here", root)
 		if slices.Contains(allRoots, root) {
 			summary = fmt.Sprintf("%q may not be referred to here", root)
@@ -174,7 +177,7 @@ func (p *Program) checkRef(t hcl.Traversal, at place) diag.Diags {
 		return bad(summary, at.instead(root, len(t) == 1))
 	}
 	if len(t) < 2 {
-		if root == "path" || root == "self" || root == "each" {
+		if root == "path" || root == "self" || root == "each" || iterator {
 			return nil
 		}
 		return bad(fmt.Sprintf("%q alone is no value", root), fmt.Sprintf("Name one: %s.NAME.", root))
@@ -184,15 +187,20 @@ func (p *Program) checkRef(t hcl.Traversal, at place) diag.Diags {
 		return bad(fmt.Sprintf("%q is followed by a name", root), fmt.Sprintf("Write %s.NAME.", root))
 	}
 	names := p.names(root, at)
+	if iterator {
+		names = []string{"key", "value"}
+	}
 	if !slices.Contains(names, name) {
 		return bad(fmt.Sprintf("There is no %s.%s", root, name), didYouMean(name, names, "There is"))
 	}
-	switch root {
-	case KindStep:
+	switch {
+	case iterator:
+		return nil
+	case root == KindStep:
 		return p.checkStepRef(name, t, bad)
-	case KindEvaluate:
+	case root == KindEvaluate:
 		return p.shapes[name].check(t[2:], bad)
-	case "self":
+	case root == "self":
 		return at.self.check(t[1:], bad)
 	}
 	return nil

@@ -59,7 +59,7 @@ func pluginOf(stepType string) string {
 	return name
 }
 
-// stepType finds the schema of a step and matches its body with it.
+// stepType finds the schema of a step.
 func (p *Program) stepType(n *Node) diag.Diags {
 	t, ok := p.types[n.Type]
 	if !ok {
@@ -77,15 +77,24 @@ func (p *Program) stepType(n *Node) diag.Diags {
 			didYouMean(n.Type, own, "Plugin "+pluginOf(n.Type)+" has"))}
 	}
 	n.Schema = t
+	return nil
+}
+
+// match matches the body of a step with its schema.
+func (p *Program) match(n *Node) diag.Diags {
 	content, rest, hd := n.block.body.PartialContent(attributes(reserved...))
-	ds := coded(hd)
-	body, more := matchBody(rest, t.GetSchema(), n.Range)
-	n.spec = &stepBody{core: content.Attributes, body: body}
-	return ds.Append(more...)
+	body, folded, ds := p.unfold(n, rest, n.Schema.GetSchema())
+	spec, more := matchBody(body, n.Schema.GetSchema(), n.Range, folded)
+	n.spec = &stepBody{core: content.Attributes, body: spec}
+	if hasDynamic(rest) {
+		n.Body = body // what a plugin says about a block finds its place in it
+	}
+	return coded(hd).Append(ds...).Append(more...)
 }
 
 // matchBody finds the arguments and blocks of a schema in a body; unknown ones are errors that suggest the right name.
-func matchBody(b hcl.Body, s *pluginv1.Block, rng hcl.Range) (*schemaBody, diag.Diags) {
+// Of a folded body blocks may be missing.
+func matchBody(b hcl.Body, s *pluginv1.Block, rng hcl.Range, folded bool) (*schemaBody, diag.Diags) {
 	want := &hcl.BodySchema{}
 	for _, a := range s.GetAttributes() {
 		want.Attributes = append(want.Attributes, hcl.AttributeSchema{Name: a.GetName(), Required: a.GetRequired()})
@@ -108,7 +117,7 @@ func matchBody(b hcl.Body, s *pluginv1.Block, rng hcl.Range) (*schemaBody, diag.
 		if limit > 0 && int64(len(found)) > limit {
 			ds = ds.Append(diag.At(found[limit].DefRange, "recipe/too-many-blocks", fmt.Sprintf("Too many %s blocks", n.GetName()), "At most %d may stand here.", limit))
 		}
-		if int64(len(found)) < n.GetMin() {
+		if int64(len(found)) < n.GetMin() && !folded {
 			ds = ds.Append(diag.At(rng, "recipe/missing-block", fmt.Sprintf("A %s block is missing", n.GetName()), "At least %d must stand here.", n.GetMin()))
 		}
 		keys := map[string]hcl.Range{}
@@ -119,7 +128,7 @@ func matchBody(b hcl.Body, s *pluginv1.Block, rng hcl.Range) (*schemaBody, diag.
 				}
 				keys[f.Labels[0]] = f.DefRange
 			}
-			inner, more := matchBody(f.Body, n.GetBody(), f.DefRange)
+			inner, more := matchBody(f.Body, n.GetBody(), f.DefRange, folded)
 			ds = ds.Append(more...)
 			m.nested[f] = inner
 		}

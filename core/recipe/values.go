@@ -15,8 +15,13 @@ import (
 	"github.com/optimize-hcl/optimize/core/diag"
 )
 
-// Value is a variable's value as text, and where it comes from: "--var max_drop", "OPTIMIZE_VAR_max_drop".
-type Value struct{ Text, From string }
+// Value is a variable's value as text, and where it comes from: "--var max_drop", "OPTIMIZE_VAR_max_drop". LoadVars makes
+// one of a file, whose name is then From.
+type Value struct {
+	Text, From string
+
+	file *fileValue
+}
 
 // Values are the variables' values that come from outside the recipe, by name.
 type Values map[string]Value
@@ -49,7 +54,13 @@ func (p *Program) variables(given Values) diag.Diags {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if _, ok := vals[name]; !ok {
+		if _, ok := vals[name]; ok {
+			continue
+		}
+		if f := given[name].file; f != nil {
+			ds = ds.Append(diag.At(f.name, "recipe/unknown-variable", fmt.Sprintf("This recipe has no variable %q", name), "%s",
+				didYouMean(name, slices.Sorted(maps.Keys(vals)), "Its variables are")))
+		} else {
 			d := diag.Errorf("recipe/unknown-variable", fmt.Sprintf("%s names no variable of this recipe", given[name].From), "%s",
 				didYouMean(name, slices.Sorted(maps.Keys(vals)), "It has"))
 			if !strings.HasPrefix(given[name].From, "--") {
@@ -115,6 +126,13 @@ func (p *Program) variable(b *block, given Values) (*variable, diag.Diags) {
 	g, isGiven := given[b.name]
 	value, from := def, "The default"
 	switch {
+	case isGiven && g.file != nil:
+		from = "The value in " + g.From
+		value, out.place = g.file.value, g.file.rng
+		if secret {
+			out.place = b.rng
+			p.recipe.keepSecret(value)
+		}
 	case isGiven:
 		from = g.From
 		if secret {
