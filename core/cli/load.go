@@ -188,6 +188,13 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 	return w, nil
 }
 
+func files(r *recipe.Recipe) map[string]*hcl.File {
+	if r == nil {
+		return nil
+	}
+	return r.Files
+}
+
 // prepare opens the store and knows the plugins; withRun makes a folder for the run and starts tracing.
 func (w *work) prepare(withRun bool) error {
 	err := w.openStore()
