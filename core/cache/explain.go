@@ -192,3 +192,11 @@ func short(digest string) string {
 	}
 	return digest
 }
+
+// Diff tells how a key differs from an older one, field by field; nil when it does not.
+func Diff(old, now Key) []Change {
+	if old.Sum() == now.Sum() {
+		return nil
+	}
+	return diffKeys(old, now)
+}

@@ -23,12 +23,15 @@ import (
 func (a *app) applyCommand() *cobra.Command {
 	var f recipeFlags
 	c := &cobra.Command{
-		Use:   "apply [RECIPE]",
+		Use:   "apply [RECIPE|PLAN]",
 		Short: "Run a recipe: do what is not cached, measure, check the budgets, write the outputs",
 		Long: `Run a recipe. Steps whose result is in the cache are not run again. Candidates are
 measured against their baseline, latency side by side in this run. When an ensure
-does not hold, nothing is written and the exit code is 3.`,
-		Example: "  optimize apply recipe.hcl\n  optimize apply recipe.hcl --var max_drop=0.01\n  optimize apply recipe.hcl --json --reuse-benchmarks",
+does not hold, nothing is written and the exit code is 3.
+
+A plan that ` + "`optimize plan --out`" + ` saved is carried out exactly, or refused with what has
+changed since. A step that fails skips what depends on it; the others finish.`,
+		Example: "  optimize apply recipe.hcl\n  optimize apply recipe.hcl --var max_drop=0.01\n  optimize apply recipe.hcl --json --reuse-benchmarks\n  optimize apply recipe.hcl --target step.int8 --refresh step.int8\n  optimize apply plan.json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := recipePath(args)
@@ -38,7 +41,11 @@ does not hold, nothing is written and the exit code is 3.`,
 			if err := f.bounds(cmd); err != nil {
 				return err
 			}
-			return a.apply(cmd.Context(), path, &f)
+			given := path
+			if path, err = f.takeSaved(cmd, path); err != nil {
+				return err
+			}
+			return a.apply(cmd.Context(), path, given, &f)
 		},
 	}
 	f.register(c)
@@ -47,7 +54,8 @@ does not hold, nothing is written and the exit code is 3.`,
 	return c
 }
 
-func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
+// apply runs a recipe. given is the argument, which may be a saved plan of it.
+func (a *app) apply(ctx context.Context, path, given string, f *recipeFlags) error {
 	w, err := a.open(ctx, path, f, true)
 	if err != nil {
 		return err
@@ -67,6 +75,12 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 		endRun(span, "failure")
 		a.printDiags(ds, w.recipe.Files)
 		return errPrinted
+	}
+	if f.saved != nil {
+		if why := f.saved.CheckPlan(p); why != nil {
+			endRun(span, "failure")
+			return a.stale(f, why)
+		}
 	}
 	if ds := w.missing(p); len(ds) > 0 {
 		endRun(span, "failure")
@@ -111,7 +125,7 @@ func (a *app) apply(ctx context.Context, path string, f *recipeFlags) error {
 		if len(ds) > 0 {
 			a.printDiags(ds, w.recipe.Files)
 		}
-		a.lastLine(w, rec, path)
+		a.lastLine(w, rec, given)
 	}
 	a.exit = rec.ExitCode
 	if werr != nil {

@@ -38,10 +38,12 @@ type work struct {
 	tracing  *telemetry.Provider
 	runDir   string
 	runID    string
-	ctx      context.Context // of the run, with its span
-	span     trace.Span      // nil without a run
-	warnings diag.Diags      // of the recipe itself; shown already, but with --json
-	left     []string        // outputs and evaluations that --target leaves out
+	ctx      context.Context   // of the run, with its span
+	span     trace.Span        // nil without a run
+	values   recipe.Values     // of the variables, from outside
+	parsed   map[string]string // SHA-256 of the recipe's files
+	warnings diag.Diags        // of the recipe itself; shown already, but with --json
+	left     []string          // outputs and evaluations that --target leaves out
 }
 
 // recipeFlags are the flags of every command that reads a recipe.
@@ -57,6 +59,9 @@ type recipeFlags struct {
 	parallelism     int
 	memory          string
 	limits          run.Limits
+	// saved is the plan that apply was given instead of a recipe, savedAt its file.
+	saved   *plan.Plan
+	savedAt string
 }
 
 func (f *recipeFlags) register(c *cobra.Command) {
@@ -118,7 +123,18 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 	if err != nil {
 		return nil, err
 	}
+	if f.saved != nil {
+		if given, err = f.savedValues(given); err != nil {
+			return nil, err
+		}
+	}
 	rec, ds := recipe.Load(path)
+	parsed := plan.Digests(rec) // before files are added that only messages show
+	if f.saved != nil {
+		if why := f.saved.Saved.CheckRecipe(parsed); why != nil {
+			return nil, a.stale(f, why)
+		}
+	}
 	sources := given.files
 	if rec != nil {
 		rec.AddFiles(given.files)
@@ -128,7 +144,7 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 		a.printDiags(ds, sources)
 		return nil, errPrinted
 	}
-	w := &work{app: a, recipe: rec, ctx: ctx}
+	w := &work{app: a, recipe: rec, ctx: ctx, values: given.values, parsed: parsed}
 	if err := w.prepare(withRun); err != nil {
 		w.close(ctx)
 		return nil, err
@@ -184,6 +200,12 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 		Recipe: rec, Program: prog, Registry: w.registry, Store: w.store, Version: a.Version, Platform: platform(),
 		Threads: int64(runtime.GOMAXPROCS(0)), ReuseBenchmarks: f.reuseBenchmarks,
 		Refresh: refresh, NoCache: f.noCache, Memory: f.limits.Memory,
+	}
+	if f.saved != nil {
+		if why := f.saved.Saved.CheckPlugins(w.session, f.saved.Version); why != nil {
+			w.close(ctx)
+			return nil, a.stale(f, why)
+		}
 	}
 	return w, nil
 }

@@ -228,5 +228,3 @@ func round(d time.Duration) time.Duration {
 	}
 	return d
 }
-
-func (w *work) save(p *plan.Plan, f *recipeFlags, out string) error { return nil }
