@@ -92,8 +92,8 @@ func (a *app) apply(ctx context.Context, path, given string, f *recipeFlags) err
 		e := run.NewEvent("diagnostic")
 		e.Diagnostics = p.Diagnostics
 		view.event(e)
-	} else if len(ds) > 0 {
-		a.printDiags(ds, w.recipe.Files)
+	} else if news := ds.Without(w.warnings); len(news) > 0 {
+		a.printDiags(news, w.recipe.Files)
 	}
 	r := &run.Runner{
 		Session: w.session, Tracer: w.tracing.Tracer(), Telemetry: w.tracing, Sink: view.event, ID: w.runID, Limits: f.limits, FailFast: f.failFast,

@@ -88,7 +88,7 @@ func TestScripts(t *testing.T) {
 					return nil
 				},
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-					"plain": plain, "give": give,
+					"plain": plain, "give": give, "steady": steady, "demo": demo,
 					// fixture DIR puts the digit recipe's files there.
 					"fixture": func(ts *testscript.TestScript, _ bool, args []string) {
 						dir := ts.MkAbs(args[0])

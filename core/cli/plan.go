@@ -162,6 +162,9 @@ func planNote(x *plan.Action) string {
 			add("known after %s", strings.Join(x.After, ", "))
 		}
 	}
+	for _, m := range x.Missing {
+		add("lacks %s", m.What)
+	}
 	if n := x.Needs; n != nil && x.Status != plan.Cached {
 		if n.Memory > 0 {
 			add("needs %s of memory", report.Bytes(n.Memory))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -87,10 +88,36 @@ func (f *recipeFlags) savedValues(now *given) (*given, error) {
 	return &given{values: out, files: now.files, ds: now.ds}, nil
 }
 
-// stale prints why a saved plan is not carried out.
+// stale says why a saved plan is not carried out, and how a new one is made.
 func (a *app) stale(f *recipeFlags, why *plan.Stale) error {
-	return diag.Errorf("plan/stale", why.What+" since the plan was made", "%s\n\nNothing was run. Make a new plan: `optimize plan %s --out %s`.",
-		why.Detail, quoteArg(shortPath(f.saved.Saved.Recipe)), quoteArg(f.savedAt))
+	return diag.Errorf("plan/stale", why.What+" since the plan was made", "%s\n\nNothing was run. Make a new plan: `%s`.", why.Detail, f.planAgain())
+}
+
+// planAgain is the command that makes a saved plan anew.
+func (f *recipeFlags) planAgain() string {
+	s := f.saved.Saved
+	args := []string{"optimize", "plan", quoteArg(shortPath(s.Recipe))}
+	for _, name := range slices.Sorted(maps.Keys(s.Variables)) {
+		switch v := s.Variables[name]; {
+		case !v.OfFile():
+			args = append(args, "--var", quoteArg(name+"="+v.Text))
+		case !slices.Contains(args, quoteArg(v.From)):
+			args = append(args, "--var-file", quoteArg(v.From))
+		}
+	}
+	for _, t := range s.Targets {
+		args = append(args, "--target", quoteArg(t))
+	}
+	for _, t := range s.Refresh {
+		args = append(args, "--refresh", quoteArg(t))
+	}
+	if s.NoCache {
+		args = append(args, "--no-cache")
+	}
+	if s.ReuseBenchmarks {
+		args = append(args, "--reuse-benchmarks")
+	}
+	return strings.Join(append(args, "--out", quoteArg(f.savedAt)), " ")
 }
 
 // reasonOf is an error without the path that a *fs.PathError repeats.

@@ -244,6 +244,13 @@ func (r *Registry) pluginFolder() string {
 	return "the folder plugins of the data folder"
 }
 
+// requiresCore is what a plugin that was described asks of the core.
+func (r *Registry) requiresCore(name string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.described[name].GetRequiresCore()
+}
+
 // CheckRequired compares required_version and required_plugins with what is here.
 func (r *Registry) CheckRequired(rec *recipe.Recipe, version string) diag.Diags {
 	var ds diag.Diags
@@ -259,6 +266,12 @@ func (r *Registry) CheckRequired(rec *recipe.Recipe, version string) diag.Diags 
 				"Bundled with Optimize %s: %s. Another one is an executable %s%s: put it into a folder of OPTIMIZE_PLUGINS, %s or a folder of PATH.",
 				version, strings.Join(r.bundled(), ", "), install.PluginPrefix, p.Name, r.pluginFolder()))
 			continue
+		}
+		if c := r.requiresCore(p.Name); c != "" {
+			if err := install.CheckConstraint(c, version); err != nil {
+				ds = ds.Append(diag.At(p.Range, "recipe/plugin-core", fmt.Sprintf("Plugin %s %s does not run on Optimize %s", p.Name, ref.Version, version),
+					"It asks for %s. Bring a newer Optimize, or another version of the plugin.", c))
+			}
 		}
 		if p.Version != "" {
 			if err := install.CheckConstraint(p.Version, ref.Version); err != nil {

@@ -26,7 +26,7 @@ type Saved struct {
 	Files  map[string]string `json:"files"`
 	// Variables are the values that were given from outside, as they were given. Sensitive ones are only named: apply asks for them.
 	Variables map[string]recipe.Value `json:"variables,omitempty"`
-	Sensitive []string          `json:"sensitive_variables,omitempty"`
+	Sensitive []string                `json:"sensitive_variables,omitempty"`
 
 	Targets         []string `json:"targets,omitempty"`
 	Refresh         []string `json:"refresh,omitempty"`

@@ -66,7 +66,7 @@ func (p *Plan) CheckPlan(now *Plan) *Stale {
 	// Files first: what they change further down is a follow-up.
 	for _, a := range p.Actions {
 		if b := current[a.Addr]; b != nil && a.Digest != "" && a.Digest != b.Digest {
-			return &Stale{"An input changed", fmt.Sprintf("%s is another file now: the SHA-256 of %s was %.12s…, and is %.12s….", a.Addr, a.Path, a.Digest, b.Digest)}
+			return &Stale{"An input changed", fmt.Sprintf("%s is another file now: its SHA-256 was %.12s…, and is %.12s….", a.Addr, a.Digest, b.Digest)}
 		}
 	}
 	for _, a := range p.Actions {

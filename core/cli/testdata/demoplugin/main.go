@@ -15,12 +15,15 @@ import (
 // version is set by the linker in tests that compare versions.
 var version = "1.2.0"
 
+// requires is what it asks of the core; it is set by the linker too.
+var requires = ">=0.1"
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "child" {
 		child()
 		return
 	}
-	p := &sdk.Plugin{Name: "demo", Version: version, Licence: "Apache-2.0", RequiresCore: ">= 0.1"}
+	p := &sdk.Plugin{Name: "demo", Version: version, Licence: "Apache-2.0", RequiresCore: requires}
 	p.Steps = []sdk.StepType{
 		sdk.Step(spec("demo_copy", "Copy a model after a while."), apply),
 		sdk.Step(spec("demo_fail", "Fail after a while."), func(ctx context.Context, run *sdk.Run, c config) (*sdk.Result, error) {
