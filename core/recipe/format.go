@@ -86,7 +86,7 @@ func words(src []byte) hclsyntax.Tokens {
 			continue
 		case hclsyntax.TokenNewline:
 			t.Bytes = []byte("\n")
-		case hclsyntax.TokenComment:
+		case hclsyntax.TokenComment, hclsyntax.TokenCHeredoc:
 			t.Bytes = bytes.TrimRight(t.Bytes, " \t\r\n")
 		}
 		out = append(out, t)
