@@ -138,6 +138,7 @@ line, 3 an ensure did not hold, 130 stopped by a signal.`,
 	root.AddCommand(
 		a.applyCommand(),
 		a.completionCommand(),
+		a.consoleCommand(),
 		a.docsCommand(),
 		a.fmtCommand(),
 		a.initCommand(),
