@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/optimize-hcl/optimize/core/recipe"
 	"github.com/optimize-hcl/optimize/docs"
 )
 
@@ -120,7 +121,8 @@ func (a *app) topics(root *cobra.Command) []topic {
 // generated are the pages that are made from the program, but for those of the step types.
 func (a *app) generated(root *cobra.Command) map[string]func() string {
 	return map[string]func() string{
-		"commands.md": func() string { return commandsPage(root) },
+		"commands.md":  func() string { return commandsPage(root) },
+		"functions.md": functionsPage,
 	}
 }
 
@@ -272,6 +274,21 @@ func commandsPage(root *cobra.Command) string {
 			fmt.Fprintf(&b, "\nSee also: %s.\n", s)
 		}
 	})
+	return b.String()
+}
+
+// functionsPage documents the functions that expressions may call, group by group.
+func functionsPage() string {
+	var b strings.Builder
+	b.WriteString("# Functions\n\nWhat an expression may call. Try one out with `optimize console`. A last `...` repeats, what is in brackets may be left out.\n")
+	group := ""
+	for _, f := range recipe.Functions() {
+		if f.Group != group {
+			group = f.Group
+			fmt.Fprintf(&b, "\n## %s\n\n| function | | example | gives |\n|---|---|---|---|\n", upperFirst(group))
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | `%s` |\n", bars(f.Signature), cell(f.Description), bars(f.Example), bars(f.Result))
+	}
 	return b.String()
 }
 

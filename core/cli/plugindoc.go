@@ -306,9 +306,10 @@ func (n blockDoc) count() string {
 }
 
 // cell keeps a text in one cell of a table.
-func cell(s string) string {
-	return strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "|", `\|`)
-}
+func cell(s string) string { return bars(strings.Join(strings.Fields(s), " ")) }
+
+// bars keeps the bars of a text from ending its cell.
+func bars(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 func orDash(s string) string {
 	if s == "" {
