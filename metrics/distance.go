@@ -16,7 +16,7 @@ const MaxSQNR = 200
 // sample 10·log10(Σref² / Σ(ref-x)²), then the mean over samples. Higher is nearer.
 // Both have the same shape [N, ...] and finite numbers.
 func SQNR(ref, x tensor.Tensor) (Estimate, error) {
-	return perSample(ref, x, func(a, b []float32) float64 {
+	return estimated(ref, x, func(a, b []float32) float64 {
 		var signal, noise float64
 		for i, r := range a {
 			d := float64(r) - float64(b[i])
@@ -37,7 +37,7 @@ func SQNR(ref, x tensor.Tensor) (Estimate, error) {
 // then the mean over samples. Two samples of only zeros count as 1, one of them as 0.
 // Both have the same shape [N, ...] and finite numbers.
 func Cosine(ref, x tensor.Tensor) (Estimate, error) {
-	return perSample(ref, x, func(a, b []float32) float64 {
+	return estimated(ref, x, func(a, b []float32) float64 {
 		var dot, na, nb float64
 		for i, r := range a {
 			p, q := float64(r), float64(b[i])
@@ -56,42 +56,57 @@ func Cosine(ref, x tensor.Tensor) (Estimate, error) {
 	})
 }
 
-// perSample compares both tensors sample by sample and estimates the mean.
-func perSample(ref, x tensor.Tensor, compare func(a, b []float32) float64) (Estimate, error) {
+func estimated(ref, x tensor.Tensor, compare func(a, b []float32) float64) (Estimate, error) {
+	values, err := perSample(ref, x, compare)
+	if err != nil {
+		return Estimate{}, err
+	}
+	return Mean(values)
+}
+
+// perSample compares both tensors sample by sample; the rows are spread over the cores.
+func perSample(ref, x tensor.Tensor, compare func(a, b []float32) float64) ([]float64, error) {
 	if !slices.Equal(ref.Shape, x.Shape) {
-		return Estimate{}, fmt.Errorf("the outputs differ in shape: %v and %v", ref.Shape, x.Shape)
+		return nil, fmt.Errorf("the outputs differ in shape: %v and %v", ref.Shape, x.Shape)
 	}
 	if len(ref.Shape) == 0 {
-		return Estimate{}, fmt.Errorf("outputs of shape [N, ...] are needed, one row for each sample, but they are scalars")
+		return nil, fmt.Errorf("outputs of shape [N, ...] are needed, one row for each sample, but they are scalars")
 	}
 	if ref.Shape[0] == 0 {
-		return Estimate{}, errNoSamples
+		return nil, errNoSamples
 	}
 	a, err := tensor.ToFloat32(ref)
 	if err != nil {
-		return Estimate{}, fmt.Errorf("reference: %w", err)
+		return nil, fmt.Errorf("reference: %w", err)
 	}
 	b, err := tensor.ToFloat32(x)
 	if err != nil {
-		return Estimate{}, fmt.Errorf("candidate: %w", err)
+		return nil, fmt.Errorf("candidate: %w", err)
 	}
 	row := len(a) / int(ref.Shape[0])
 	if row == 0 {
-		return Estimate{}, fmt.Errorf("the samples are empty: the shape is %v", ref.Shape)
+		return nil, fmt.Errorf("the samples are empty: the shape is %v", ref.Shape)
 	}
-	values := make([]float64, ref.Shape[0])
-	for i := range values {
+	values, bad := make([]float64, ref.Shape[0]), make([]error, ref.Shape[0])
+	eachSample(len(values), func(i int) {
 		p, q := a[i*row:(i+1)*row], b[i*row:(i+1)*row]
 		for k := range p {
 			// Of numbers only NaN and the infinities give something other than 0 here.
 			if p[k]-p[k] != 0 {
-				return Estimate{}, fmt.Errorf("reference: element %d of sample %d is %v", k, i, p[k])
+				bad[i] = fmt.Errorf("reference: element %d of sample %d is %v", k, i, p[k])
+				return
 			}
 			if q[k]-q[k] != 0 {
-				return Estimate{}, fmt.Errorf("candidate: element %d of sample %d is %v", k, i, q[k])
+				bad[i] = fmt.Errorf("candidate: element %d of sample %d is %v", k, i, q[k])
+				return
 			}
 		}
 		values[i] = compare(p, q)
+	})
+	for _, err := range bad {
+		if err != nil {
+			return nil, err
+		}
 	}
-	return Mean(values)
+	return values, nil
 }
