@@ -155,7 +155,7 @@ type candidate struct {
 
 // candidates evaluates the candidates of an evaluation, sorted by name.
 func (p *Program) candidates(e hcl.Expression) (out []candidate, ds diag.Diags) {
-	ctx := p.context(nil, nil)
+	ctx := p.contextOf(e)
 	ds = p.checkRefs(e, place{roots: allRoots})
 	if ds.HasErrors() {
 		return nil, ds

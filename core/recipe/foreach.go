@@ -18,6 +18,8 @@ type stepGroup struct {
 	keys   []string
 	nodes  map[string]*Node // by key; "" without for_each
 	values map[string]cty.Value
+	// all is the object of all values, made when something refers to it.
+	all cty.Value
 }
 
 // instanceAddr is the address of one instance, as a reference writes it.
@@ -111,6 +113,5 @@ func (p *Program) setStep(n *Node, v cty.Value) {
 		p.set(KindStep, n.Name, v)
 		return
 	}
-	g.values[n.Key] = v
-	p.set(KindStep, n.Name, cty.ObjectVal(g.values))
+	g.values[n.Key], g.all = v, cty.NilVal
 }

@@ -19,22 +19,24 @@ import (
 type Program struct {
 	recipe    *Recipe
 	types     map[string]*pluginv1.StepType
+	schemas   schemaTypes
 	plugins   []string
 	functions map[string]function.Function
 	nodes     []*Node
 	byAddr    map[string]*Node
 	// steps are the instances of each step block by its name: one, or one for each key of its for_each.
 	steps map[string]*stepGroup
-	// values are the roots of references; kinds holds the members of model, dataset, step and evaluate.
+	// values are the roots of references that are known before any step runs; kinds holds the members of model, dataset,
+	// step and evaluate, but for steps with for_each, whose groups hold them.
 	values map[string]cty.Value
 	kinds  map[string]map[string]cty.Value
-	// roots caches the objects made of kinds; setting a member drops its entry.
-	roots map[string]cty.Value
 	// artifacts are all artifact values in the scope by their address: a value that is not among them was made up.
 	artifacts map[string]madeBy
 	shapes    map[string]*shape
 	// broken are the places of expressions whose references lead nowhere.
 	broken map[hcl.Range]bool
+	// declared are the names of the blocks by their kind.
+	declared map[string]map[string]bool
 	// localAttrs are the locals by name.
 	localAttrs map[string]*hcl.Attribute
 }
@@ -49,12 +51,13 @@ type madeBy struct {
 // All mistakes are reported together. The program is nil when the graph cannot be ordered.
 func (r *Recipe) Check(given Values, types map[string]*pluginv1.StepType, plugins []string) (*Program, diag.Diags) {
 	p := &Program{
-		recipe: r, types: types, plugins: plugins, functions: functions(r),
+		recipe: r, types: types, schemas: newSchemaTypes(), plugins: plugins, functions: functions(r),
 		byAddr: map[string]*Node{}, steps: map[string]*stepGroup{}, shapes: map[string]*shape{},
-		values: map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{"recipe": cty.StringVal(r.Dir)}), "local": cty.EmptyObjectVal},
-		kinds:  map[string]map[string]cty.Value{KindModel: {}, KindDataset: {}, KindStep: {}, KindEvaluate: {}},
-		roots:  map[string]cty.Value{}, artifacts: map[string]madeBy{}, broken: map[hcl.Range]bool{},
+		values:    map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{"recipe": cty.StringVal(r.Dir)}), "local": cty.EmptyObjectVal},
+		kinds:     map[string]map[string]cty.Value{KindModel: {}, KindDataset: {}, KindStep: {}, KindEvaluate: {}},
+		artifacts: map[string]madeBy{}, broken: map[hcl.Range]bool{},
 	}
+	p.declare()
 	ds := p.variables(given)
 	ds = ds.Append(p.locals()...)
 	ds = ds.Append(p.makeNodes()...)
@@ -167,15 +170,20 @@ func (p *Program) Plugins() []string {
 func (p *Program) check(n *Node) diag.Diags {
 	var ds diag.Diags
 	deps := map[string]bool{}
-	ctx := p.context(n, nil)
+	refs := []ref{}
+	ctx := p.static()
+	if n.each != cty.NilVal {
+		ctx.Variables["each"] = n.each
+	}
 	see := func(e hcl.Expression, at place) {
 		if more := p.checkRefs(e, at); more.HasErrors() {
 			ds = ds.Append(more...)
 			p.broken[e.Range()] = true // its value would be a follow-up
 		}
-		for _, a := range p.nodesOf(e, ctx) {
-			if a != n.Addr || n.Kind != KindEvaluate { // an evaluation's ensures may name it in full
-				deps[a] = true
+		for _, r := range p.refsOf(e, ctx) {
+			refs = append(refs, r)
+			if r.node != nil && (r.node.Addr != n.Addr || n.Kind != KindEvaluate) { // an evaluation's ensures may name it in full
+				deps[r.node.Addr] = true
 			}
 		}
 	}
@@ -191,6 +199,7 @@ func (p *Program) check(n *Node) diag.Diags {
 		}
 	}
 	n.Deps = slices.Sorted(maps.Keys(deps))
+	n.refs = refs
 	var more diag.Diags
 	switch n.Kind {
 	case KindModel:
@@ -211,58 +220,26 @@ func (p *Program) check(n *Node) diag.Diags {
 // outputsWaitForEvaluations makes each output depend on the evaluations that measure its value: what is measured is
 // published after it was measured.
 func (p *Program) outputsWaitForEvaluations() {
+	measuring := map[string][]string{} // the evaluations that depend on a step
+	for _, ev := range p.nodes {
+		if ev.Kind == KindEvaluate {
+			for _, d := range ev.Deps {
+				measuring[d] = append(measuring[d], ev.Addr)
+			}
+		}
+	}
 	for _, out := range p.nodes {
 		if out.Kind != KindOutput {
 			continue
 		}
-		for _, ev := range p.nodes {
-			if ev.Kind != KindEvaluate || slices.Contains(out.Deps, ev.Addr) {
-				continue
-			}
-			if slices.ContainsFunc(out.Deps, func(d string) bool { return slices.Contains(ev.Deps, d) && p.byAddr[d].Kind == KindStep }) {
-				out.Deps = append(out.Deps, ev.Addr)
+		for _, d := range slices.Clone(out.Deps) {
+			if p.byAddr[d].Kind == KindStep {
+				out.Deps = append(out.Deps, measuring[d]...)
 			}
 		}
 		slices.Sort(out.Deps)
+		out.Deps = slices.Compact(out.Deps)
 	}
-}
-
-// context is the scope of an expression of n: with for_each its each, and self when it is not nil.
-func (p *Program) context(n *Node, self *cty.Value) *hcl.EvalContext {
-	vars := maps.Clone(p.values)
-	for kind, members := range p.kinds {
-		if _, ok := p.roots[kind]; !ok {
-			p.roots[kind] = cty.ObjectVal(members)
-		}
-		vars[kind] = p.roots[kind]
-	}
-	if n != nil && n.each != cty.NilVal {
-		vars["each"] = n.each
-	}
-	if self != nil {
-		vars["self"] = *self
-	}
-	return &hcl.EvalContext{Variables: vars, Functions: p.functions}
-}
-
-// eval evaluates an expression of a node. One whose references lead nowhere is something unknown: its mistake is
-// reported.
-func (p *Program) eval(e hcl.Expression, ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
-	if p.broken[e.Range()] {
-		return cty.DynamicVal, nil
-	}
-	return e.Value(ctx)
-}
-
-// static is the scope of what is known before any step runs.
-func (p *Program) static() *hcl.EvalContext {
-	return &hcl.EvalContext{Variables: maps.Clone(p.values), Functions: p.functions}
-}
-
-// set puts a member of model, dataset, step or evaluate into the scope.
-func (p *Program) set(kind, name string, v cty.Value) {
-	p.kinds[kind][name] = v
-	delete(p.roots, kind)
 }
 
 // unknown puts a node into the scope as something that does not exist yet.
@@ -278,7 +255,7 @@ func (p *Program) unknown(n *Node) {
 			return
 		}
 		fields := map[string]cty.Value{"result": cty.DynamicVal}
-		if t, err := resultType(n.Schema); err == nil {
+		if t, err := p.schemas.result(n.Schema); err == nil {
 			fields["result"] = cty.UnknownVal(t)
 		}
 		for _, o := range n.Schema.GetOutputs() {
@@ -286,13 +263,6 @@ func (p *Program) unknown(n *Node) {
 		}
 		p.setStep(n, cty.ObjectVal(fields))
 	}
-}
-
-func resultType(s *pluginv1.StepType) (cty.Type, error) {
-	if len(s.GetResultType()) == 0 {
-		return cty.EmptyObject, nil
-	}
-	return ctyjson.UnmarshalType(s.GetResultType())
 }
 
 // SetOutputs puts what a node gave into the scope: the artifact "" of a model or dataset, the outputs and the result
@@ -304,7 +274,7 @@ func (p *Program) SetOutputs(n *Node, outputs map[string]Artifact, result json.R
 		return
 	}
 	fields := map[string]cty.Value{"result": cty.EmptyObjectVal}
-	if t, err := resultType(n.Schema); err == nil {
+	if t, err := p.schemas.result(n.Schema); err == nil {
 		fields["result"] = cty.NullVal(t)
 		if len(result) > 0 {
 			if v, err := ctyjson.Unmarshal(result, t); err == nil {

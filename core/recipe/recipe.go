@@ -32,6 +32,8 @@ type Recipe struct {
 	// shown is Dir as the user named it, for messages.
 	shown  string
 	blocks []*block
+	// seen are the places of the blocks by kind and name.
+	seen map[string]hcl.Range
 	// secrets are the texts of sensitive values.
 	secrets []string
 	// headerAt is where the first recipe block is.
@@ -84,6 +86,8 @@ type Node struct {
 
 	block *block
 	spec  *stepBody
+	// refs are what its expressions refer to.
+	refs []ref
 	// each is the value of "each" in an instance of a step with for_each, else cty.NilVal.
 	each cty.Value
 }
@@ -106,7 +110,7 @@ func Load(path string) (*Recipe, diag.Diags) {
 	if ds.HasErrors() {
 		return nil, ds
 	}
-	r := &Recipe{Path: path, Dir: dir, shown: path, Files: map[string]*hcl.File{}}
+	r := &Recipe{Path: path, Dir: dir, shown: path, Files: map[string]*hcl.File{}, seen: map[string]hcl.Range{}}
 	if st, err := os.Stat(path); err == nil && !st.IsDir() {
 		r.shown = filepath.Dir(path)
 	}
@@ -191,9 +195,12 @@ func (r *Recipe) add(blocks hcl.Blocks) (ds diag.Diags) {
 					"A name starts with a letter or an underscore, then letters, digits, underscores and dashes, so that it can stand in a reference."))
 			}
 		}
-		for _, o := range r.blocks {
-			if o.kind == n.kind && o.name == n.name && n.kind != "locals" {
-				ds = ds.Append(diag.At(n.rng, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.kind, n.name), "The first is at %s. Names are unique in a recipe.", o.rng))
+		if n.kind != "locals" {
+			addr := n.kind + "." + n.name
+			if first, again := r.seen[addr]; again {
+				ds = ds.Append(diag.At(n.rng, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.kind, n.name), "The first is at %s. Names are unique in a recipe.", first))
+			} else {
+				r.seen[addr] = n.rng
 			}
 		}
 		r.blocks = append(r.blocks, n)

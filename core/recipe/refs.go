@@ -102,11 +102,22 @@ func member(t hcl.Traverser) (string, bool) {
 func (p *Program) checkRefs(e hcl.Expression, at place) (ds diag.Diags) {
 	tolerant := tolerantRanges(e)
 	for _, t := range e.Variables() {
-		if !within(t.SourceRange(), tolerant) {
+		// A step or the like is named in full even there: what must run before is read from it.
+		unnamed := (t.RootName() == "local" || slices.Contains(nodeRoots, t.RootName())) && !named(t)
+		if unnamed || !within(t.SourceRange(), tolerant) {
 			ds = ds.Append(p.checkRef(t, at)...)
 		}
 	}
 	return ds
+}
+
+// named tells whether a reference has a name behind its root.
+func named(t hcl.Traversal) bool {
+	if len(t) < 2 {
+		return false
+	}
+	_, ok := member(t[1])
+	return ok
 }
 
 // within tells whether a range lies in one of others.
@@ -186,12 +197,8 @@ func (p *Program) checkRef(t hcl.Traversal, at place) diag.Diags {
 	if !ok {
 		return bad(fmt.Sprintf("%q is followed by a name", root), fmt.Sprintf("Write %s.NAME.", root))
 	}
-	names := p.names(root, at)
-	if iterator {
-		names = []string{"key", "value"}
-	}
-	if !slices.Contains(names, name) {
-		return bad(fmt.Sprintf("There is no %s.%s", root, name), didYouMean(name, names, "There is"))
+	if !p.has(root, name, at) {
+		return bad(fmt.Sprintf("There is no %s.%s", root, name), didYouMean(name, p.names(root, at), "There is"))
 	}
 	switch {
 	case iterator:
@@ -225,8 +232,25 @@ func (at place) instead(root string, alone bool) string {
 	return s
 }
 
+// has tells whether a name may follow a root.
+func (p *Program) has(root, name string, at place) bool {
+	switch {
+	case slices.Contains(at.iterators, root):
+	case root == "var":
+		return p.declared["variable"][name]
+	case slices.Contains(nodeRoots, root):
+		return p.declared[root][name]
+	case root == "local":
+		return p.localAttrs[name] != nil
+	}
+	return slices.Contains(p.names(root, at), name)
+}
+
 // names are what may follow a root.
 func (p *Program) names(root string, at place) []string {
+	if slices.Contains(at.iterators, root) {
+		return []string{"key", "value"}
+	}
 	var names []string
 	switch root {
 	case "var", KindModel, KindDataset, KindStep, KindEvaluate:
@@ -294,7 +318,7 @@ func (p *Program) checkStepRef(name string, t hcl.Traversal, bad func(string, st
 		return nil
 	}
 	fact, ok := member(rest[1])
-	if ty, err := resultType(n.Schema); err == nil && ok && ty.IsObjectType() && !ty.HasAttribute(fact) {
+	if ty, err := p.schemas.result(n.Schema); err == nil && ok && ty.IsObjectType() && !ty.HasAttribute(fact) {
 		return bad(fmt.Sprintf("The result of step %q has no %q", name, fact), didYouMean(fact, slices.Sorted(maps.Keys(ty.AttributeTypes())), "It has"))
 	}
 	return nil
@@ -336,44 +360,6 @@ func (s *shape) check(rest hcl.Traversal, bad func(string, string) diag.Diags) d
 		detail = fmt.Sprintf("It is measured when it is asked for: metrics = [%q].", metric)
 	}
 	return bad(fmt.Sprintf("There is no metric %q", metric), detail)
-}
-
-// nodesOf gives the addresses of the nodes that an expression refers to. A key that can be worked out in ctx picks one
-// instance of a step with for_each; else it is all of them.
-func (p *Program) nodesOf(e hcl.Expression, ctx *hcl.EvalContext) []string {
-	var out []string
-	keys := indexKeys(e, ctx)
-	for _, t := range e.Variables() {
-		root := t.RootName()
-		if len(t) < 2 || !slices.Contains(nodeRoots, root) {
-			continue
-		}
-		name, ok := member(t[1])
-		if !ok {
-			continue
-		}
-		g := p.steps[name]
-		if root != KindStep || g == nil || !g.each {
-			if addr := root + "." + name; p.byAddr[addr] != nil {
-				out = append(out, addr)
-			}
-			continue
-		}
-		key, ok := "", false
-		if len(t) > 2 {
-			key, ok = member(t[2])
-		} else {
-			key, ok = keys[t.SourceRange().Start.Byte]
-		}
-		if n := g.nodes[key]; ok && n != nil {
-			out = append(out, n.Addr)
-			continue
-		}
-		for _, key := range g.keys {
-			out = append(out, g.nodes[key].Addr)
-		}
-	}
-	return out
 }
 
 // indexKeys finds computed keys, as in step.q[each.key], by the byte at which step.q starts.

@@ -9,7 +9,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
-	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/optimize-hcl/optimize/core/diag"
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
@@ -155,7 +154,7 @@ func (p *Program) DecodeStep(n *Node) (*StepConfig, diag.Diags) {
 	if n.Schema == nil || n.spec == nil {
 		return nil, nil // Check reported it
 	}
-	ty, err := pluginv1.ImpliedType(n.Schema.GetSchema())
+	ty, err := p.schemas.block(n.Schema.GetSchema())
 	if err != nil {
 		return nil, diag.Diags{diag.At(n.Range, "plugin/schema", fmt.Sprintf("Plugin %s declares %s wrongly", pluginOf(n.Type), n.Type), "%s", err)}
 	}
@@ -245,7 +244,7 @@ func (d *stepDecoder) body(m *schemaBody) cty.Value {
 		fields[s.GetName()] = d.attribute(s, m)
 	}
 	for _, s := range m.schema.GetBlocks() {
-		ty, err := pluginv1.ImpliedType(s.GetBody())
+		ty, err := d.p.schemas.block(s.GetBody())
 		if err != nil {
 			continue // DecodeStep reported it
 		}
@@ -286,16 +285,11 @@ func nest(nesting pluginv1.NestedBlock_Nesting, ty cty.Type, list []cty.Value, b
 
 // attribute evaluates one argument, converts it and checks its choices.
 func (d *stepDecoder) attribute(s *pluginv1.Attribute, m *schemaBody) cty.Value {
-	ty, err := ctyjson.UnmarshalType(s.GetType())
-	if err != nil {
+	t := d.p.schemas.attribute(s)
+	if t.err != nil {
 		return cty.DynamicVal // DecodeStep reported it
 	}
-	def := cty.NullVal(ty)
-	if len(s.GetDefault()) > 0 {
-		if v, err := ctyjson.Unmarshal(s.GetDefault(), ty); err == nil {
-			def = v
-		}
-	}
+	ty, def := t.ty, t.def
 	a, ok := m.attrs[s.GetName()]
 	if !ok {
 		return def // a missing required one was reported by matchBody

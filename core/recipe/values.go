@@ -309,10 +309,13 @@ func (p *Program) locals() diag.Diags {
 			return
 		}
 		state[name] = 1
+		others := map[string]cty.Value{} // the locals that it refers to
 		for _, t := range a.Expr.Variables() {
-			if t.RootName() == "local" && len(t) > 1 {
-				if other, ok := member(t[1]); ok {
-					visit(other)
+			if t.RootName() == "local" && named(t) {
+				other, _ := member(t[1])
+				visit(other)
+				if v, ok := vals[other]; ok {
+					others[other] = v
 				}
 			}
 		}
@@ -325,7 +328,7 @@ func (p *Program) locals() diag.Diags {
 			ds = ds.Append(more...)
 			return
 		}
-		p.values["local"] = cty.ObjectVal(vals)
+		p.values["local"] = cty.ObjectVal(others)
 		v, hd := a.Expr.Value(p.static())
 		ds = ds.Append(coded(hd)...)
 		if !hd.HasErrors() {
