@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"strings"
 	"sync"
 
@@ -33,34 +32,12 @@ type Session struct {
 
 	mu      sync.Mutex // guards Program's scope
 	origins sync.Map   // path of a blob → the user's file, for messages
-	planned sync.Map   // digest of a PlanRequest → answer: a plugin is asked once
+	planned sync.Map   // digest of a PlanRequest → *answer: a plugin is asked once
+	checked sync.Map   // digest of a configuration → *answer: the same for what it says of it without inputs
 }
 
 // datasetRevision is raised when package dataset would write other bytes for the same source and arguments.
 const datasetRevision = 1
-
-// Build resolves every node with what the store holds: what apply would do.
-func (s *Session) Build(ctx context.Context) (*Plan, diag.Diags) {
-	p := &Plan{Schema: Schema, Version: s.Version, Recipe: s.Recipe.Path}
-	var all diag.Diags
-	broken := map[string]bool{}
-	for _, n := range s.Program.Nodes() {
-		if slices.ContainsFunc(n.Deps, func(d string) bool { return broken[d] }) {
-			broken[n.Addr] = true // a follow-up of a mistake that is reported already
-			continue
-		}
-		a, ds := s.Resolve(ctx, n)
-		all = all.Append(ds...)
-		if ds.HasErrors() || a == nil {
-			broken[n.Addr] = true
-			continue
-		}
-		a.Warnings = ds
-		p.Actions = append(p.Actions, a)
-	}
-	p.Summarize()
-	return p, all
-}
 
 // forced says why an action runs although the store may hold its result; "" when it does not.
 func (s *Session) forced(n *recipe.Node) string {

@@ -3,9 +3,9 @@ package plan
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/zclconf/go-cty/cty"
 	ctymsgpack "github.com/zclconf/go-cty/cty/msgpack"
@@ -97,41 +97,56 @@ func (s *Session) needs(n *recipe.Node, a *Action, needs *pluginv1.Needs) diag.D
 	return diag.Diags{d}
 }
 
-// answer is what a plugin said to a request.
+// answer is what a plugin said to a request; said holds its words without a place, since many steps may ask the same.
 type answer struct {
+	once sync.Once
 	resp *pluginv1.PlanResponse
-	said diag.Diags
+	said []*pluginv1.Diagnostic
+	err  error
 }
 
-// ask has a plugin plan a step, once for each request.
-func (s *Session) ask(ctx context.Context, n *recipe.Node, plugin string, req *pluginv1.PlanRequest, config cty.Value, ty cty.Type) (*pluginv1.PlanResponse, diag.Diags) {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
+// answered gives the answer to a request, made by make when it is the first of its kind.
+func answered(known *sync.Map, request proto.Message, make func(*answer)) (*answer, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(request)
 	if err != nil {
-		return nil, fail(n, "The step cannot be planned", err)
+		return nil, err
 	}
-	sum := sha256.Sum256(b)
-	key := n.Addr + " " + hex.EncodeToString(sum[:]) // what a plugin says stands at the step's own place
-	if r, ok := s.planned.Load(key); ok {
-		return r.(answer).resp, r.(answer).said
-	}
+	v, _ := known.LoadOrStore(sha256.Sum256(b), &answer{})
+	a := v.(*answer)
+	a.once.Do(func() { make(a) })
+	return a, nil
+}
+
+// ask has a plugin check and plan a step, once for each request.
+func (s *Session) ask(ctx context.Context, n *recipe.Node, plugin string, req *pluginv1.PlanRequest, config cty.Value, ty cty.Type) (*pluginv1.PlanResponse, diag.Diags) {
 	p, err := s.Registry.Plugin(ctx, plugin)
 	if err != nil {
 		return nil, fail(n, fmt.Sprintf("Plugin %s does not start", plugin), err)
 	}
 	// The schema was checked without a process; what only the plugin knows is asked now that it runs anyway.
-	checked, err := p.Validate(ctx, req.GetStepType(), config, ty)
+	checked, err := answered(&s.checked, &pluginv1.ValidateRequest{StepType: req.GetStepType(), Config: req.GetConfig()}, func(a *answer) {
+		a.said, a.err = p.Validate(ctx, req.GetStepType(), config, ty)
+	})
 	if err != nil {
-		return nil, fail(n, fmt.Sprintf("Plugin %s could not check %s", plugin, n.Addr), err)
+		return nil, fail(n, "The step cannot be planned", err)
 	}
-	said := s.Diagnostics(n, plugin, checked)
+	if checked.err != nil {
+		return nil, fail(n, fmt.Sprintf("Plugin %s could not check %s", plugin, n.Addr), checked.err)
+	}
+	said := s.Diagnostics(n, plugin, checked.said)
 	if said.HasErrors() {
 		return nil, said
 	}
-	resp, err := p.Plan(ctx, req)
+	planned, err := answered(&s.planned, req, func(a *answer) {
+		if a.resp, a.err = p.Plan(ctx, req); a.err == nil {
+			a.said = a.resp.GetDiagnostics()
+		}
+	})
 	if err != nil {
-		return nil, fail(n, fmt.Sprintf("Plugin %s could not plan %s", plugin, n.Addr), err)
+		return nil, fail(n, "The step cannot be planned", err)
 	}
-	said = said.Append(s.Diagnostics(n, plugin, resp.GetDiagnostics())...)
-	s.planned.Store(key, answer{resp, said})
-	return resp, said
+	if planned.err != nil {
+		return nil, fail(n, fmt.Sprintf("Plugin %s could not plan %s", plugin, n.Addr), planned.err)
+	}
+	return planned.resp, said.Append(s.Diagnostics(n, plugin, planned.said)...)
 }

@@ -143,7 +143,7 @@ func (p *Program) Nodes() []*Node { return p.nodes }
 func (p *Program) Env() []string {
 	names := map[string]bool{}
 	for _, n := range p.nodes {
-		if n.Kind != KindStep {
+		if n.spec == nil || n.spec.core["env"] == nil {
 			continue
 		}
 		if c, ds := p.DecodeStep(n); !ds.HasErrors() && c != nil {
