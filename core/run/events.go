@@ -3,6 +3,7 @@
 package run
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/optimize-hcl/optimize/core/cache"
@@ -32,6 +33,9 @@ type Event struct {
 	// Why and Reasons say in "start" why the store did not serve.
 	Why     string         `json:"why,omitempty"`
 	Reasons []cache.Change `json:"reasons,omitempty"`
+
+	// Result holds in "end" what a step says about its work.
+	Result json.RawMessage `json:"result,omitempty"`
 
 	// Phase, Current, Total and Unit are how far the work is, in "progress"; Total is 0 when nobody knows.
 	Phase   string `json:"phase,omitempty"`

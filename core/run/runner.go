@@ -192,7 +192,7 @@ func (r *Runner) Do(ctx context.Context, addr string) (err error) {
 		}
 		r.Telemetry.Count(ctx, count)
 		if n.Kind != recipe.KindOutput {
-			r.emit(Event{Type: "end", Addr: n.Addr, StepType: act.Type, Status: act.Status, Duration: act.Duration})
+			r.emit(Event{Type: "end", Addr: n.Addr, StepType: act.Type, Status: act.Status, Duration: act.Duration, Result: act.Result})
 		}
 	}()
 	if p.err != nil {
