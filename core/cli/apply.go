@@ -56,6 +56,12 @@ changed since. A step that fails skips what depends on it; the others finish.`,
 
 // apply runs a recipe. given is the argument, which may be a saved plan of it.
 func (a *app) apply(ctx context.Context, path, given string, f *recipeFlags) error {
+	if err := checkReports(f.reports); err != nil {
+		return err
+	}
+	a.events = true
+	view, shown := a.show()
+	defer shown()
 	w, err := a.open(ctx, path, f, true)
 	if err != nil {
 		return err
@@ -65,6 +71,7 @@ func (a *app) apply(ctx context.Context, path, given string, f *recipeFlags) err
 
 	ctx, span := w.ctx, w.span
 	w.registry.Warm(ctx, w.plugins()...)
+	view.Status("planning")
 	// The whole plan is made first, so that a mistake in the last step shows before the first one runs.
 	p, ds := w.build(ctx)
 	if ctx.Err() != nil {
@@ -87,23 +94,27 @@ func (a *app) apply(ctx context.Context, path, given string, f *recipeFlags) err
 		a.printDiags(ds, w.recipe.Files)
 		return errPrinted
 	}
-	view := a.newView()
-	if a.json && len(p.Diagnostics) > 0 {
-		e := run.NewEvent("diagnostic")
-		e.Diagnostics = p.Diagnostics
-		view.event(e)
-	} else if news := ds.Without(w.warnings); len(news) > 0 {
+	news := ds
+	if !a.json {
+		news = ds.Without(w.warnings) // those are on the terminal already
+	}
+	if len(news) > 0 {
 		a.printDiags(news, w.recipe.Files)
 	}
+	view.Expect(w.actions())
 	r := &run.Runner{
-		Session: w.session, Tracer: w.tracing.Tracer(), Telemetry: w.tracing, Sink: view.event, ID: w.runID, Limits: f.limits, FailFast: f.failFast,
+		Session: w.session, Tracer: w.tracing.Tracer(), Telemetry: w.tracing, Sink: view.Event, ID: w.runID, Limits: f.limits, FailFast: f.failFast,
 		PublishFailed: f.publishFailed, Told: ds, LogDir: filepath.Join(w.runDir, "logs"), Redact: a.redact,
 	}
-	rec, ds := r.Run(ctx)
+	rec, rds := r.Run(ctx)
+	if !a.json {
+		shown()
+	}
 	if rec.Status == "stopped" {
-		ds = nil // what the stop broke off is no mistake of the recipe
+		rds = nil // what the stop broke off is no mistake of the recipe
 	}
 	rec.Left = w.left
+	rec.Diagnostics = a.document(w, slices.Concat(ds, rds))
 	rec.TraceID = span.SpanContext().TraceID().String()
 	endRun(span, map[string]string{"ok": "success", "failed": "failure", "ensure_failed": "failure", "stopped": "cancellation"}[rec.Status])
 	werr := rec.Write(w.runDir)
@@ -111,25 +122,23 @@ func (a *app) apply(ctx context.Context, path, given string, f *recipeFlags) err
 	if err := w.tracing.UploadError(); err != nil {
 		fmt.Fprintf(a.stderr, "Warning: not all spans reached the collector: %s\n", err)
 	}
+	if len(rds) > 0 {
+		a.printDiags(rds, w.recipe.Files)
+	}
+	rerr := writeReports(f.reports, rec)
 	if a.json {
-		if len(ds) > 0 {
-			doc := (&diag.Renderer{Files: w.recipe.Files, Hide: a.secrets}).Document(ds.Sorted())
-			e := run.NewEvent("diagnostic")
-			e.Diagnostics = doc.Diagnostics
-			view.event(e)
-		}
 		e := run.NewEvent("result")
 		e.Run = rec
-		view.event(e)
+		view.Event(e)
 	} else {
-		if len(ds) > 0 {
-			a.printDiags(ds, w.recipe.Files)
-		}
 		a.lastLine(w, rec, given)
 	}
 	a.exit = rec.ExitCode
 	if werr != nil {
 		return recordError(w.runDir, werr)
+	}
+	if rerr != nil {
+		return rerr
 	}
 	if rec.ExitCode == ExitFailed {
 		return errPrinted

@@ -10,11 +10,14 @@ import (
 	"os/signal"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/term"
+	"github.com/optimize-hcl/optimize/core/view"
 )
 
 // Exit codes of the command.
@@ -40,7 +43,9 @@ type app struct {
 	noColor        bool
 	secrets        []string // texts that no message may show
 	looks          bool     // the command only looks: it needs no store that can be written
-	exit           int      // set by a command that ends with something else than 0 without an error to print
+	events         bool     // with --json the command writes an event a line
+	view           atomic.Pointer[view.View]
+	exit           int // set by a command that ends with something else than 0 without an error to print
 }
 
 // errPrinted ends a command whose errors have been written already.
@@ -107,7 +112,13 @@ func (a *app) signals(parent context.Context) (context.Context, func()) {
 			return
 		}
 		cancel(errStopped)
+		if v := a.view.Load(); v != nil {
+			v.Stopping()
+		}
 		if _, ok := <-c; ok {
+			if v := a.view.Load(); v != nil {
+				v.Abandon()
+			}
 			os.Exit(ExitStop)
 		}
 	}()
@@ -152,21 +163,15 @@ line, 3 an ensure did not hold, 130 stopped by a signal.`,
 	return root
 }
 
-// color tells whether w is a terminal that takes colours.
+// color tells whether what goes to w may be coloured: w is a terminal, or the user insists.
 func (a *app) color(w io.Writer) bool {
-	if a.noColor || a.json || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if a.noColor || a.json || os.Getenv("NO_COLOR") != "" {
 		return false
 	}
-	return isTerminal(w)
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
+	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
+		return true
 	}
-	st, err := f.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0
+	return os.Getenv("TERM") != "dumb" && term.Is(w) && term.Prepare(w)
 }
 
 // printError writes an error that has no place in a recipe, as text or JSON.

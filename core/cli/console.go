@@ -20,6 +20,7 @@ import (
 
 	"github.com/optimize-hcl/optimize/core/diag"
 	"github.com/optimize-hcl/optimize/core/recipe"
+	"github.com/optimize-hcl/optimize/core/term"
 )
 
 func (a *app) consoleCommand() *cobra.Command {
@@ -52,7 +53,7 @@ when one of them is wrong.`,
 				for _, e := range evals {
 					s.eval(ctx, "<eval>", []byte(e))
 				}
-			case isTerminal(os.Stdin) && isTerminal(os.Stdout) && os.Getenv("TERM") != "dumb":
+			case term.Is(os.Stdin) && term.Is(os.Stdout) && os.Getenv("TERM") != "dumb":
 				return s.interactive(ctx)
 			default:
 				if err := s.lines(ctx, cmd.InOrStdin()); err != nil {

@@ -62,6 +62,7 @@ type recipeFlags struct {
 	// saved is the plan that apply was given instead of a recipe, savedAt its file.
 	saved   *plan.Plan
 	savedAt string
+	reports []string
 }
 
 func (f *recipeFlags) register(c *cobra.Command) {
@@ -324,7 +325,11 @@ func (w *work) close(ctx context.Context) {
 func (a *app) printDiags(ds diag.Diags, files map[string]*hcl.File) {
 	ds = ds.Sorted()
 	r := &diag.Renderer{Files: files, Width: 100, Color: a.color(a.stderr), Hide: a.secrets}
-	if a.json {
+	switch {
+	case a.json && a.events:
+		a.printEvent(r, ds)
+		return
+	case a.json:
 		_ = r.JSON(a.stdout, ds)
 		return
 	}

@@ -24,6 +24,7 @@ func (f *recipeFlags) registerPlan(c *cobra.Command) {
 func (f *recipeFlags) registerApply(c *cobra.Command) {
 	c.Flags().IntVar(&f.parallelism, "parallelism", 0, "how many actions may work at once (default: the number of cores)")
 	c.Flags().BoolVar(&f.failFast, "fail-fast", false, "let the first failure stop everything else")
+	c.Flags().StringArrayVar(&f.reports, "report", nil, "write a report too: FILE.md, FILE.html, FILE.xml (JUnit) or FILE.json (may be repeated)")
 	c.Flags().BoolVar(&f.publishFailed, "publish-failed", false, "write the outputs although an ensure did not hold")
 }
 

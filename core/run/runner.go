@@ -195,6 +195,7 @@ func (r *Runner) Do(ctx context.Context, addr string) (err error) {
 			r.emit(Event{Type: "end", Addr: n.Addr, StepType: act.Type, Status: act.Status, Duration: act.Duration, Result: act.Result})
 		}
 	}()
+	defer r.recovered(n, &err)
 	if p.err != nil {
 		return p.err
 	}

@@ -2,22 +2,24 @@ package term
 
 import (
 	"io"
-	"os"
 	"runtime"
 	"strings"
 
 	"golang.org/x/term"
 )
 
+// file is an *os.File, or what leads to one.
+type file interface{ Fd() uintptr }
+
 // Is tells whether w is a terminal.
 func Is(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := w.(file)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // Size gives the columns and rows of the terminal w, 0 when it does not tell or is none.
 func Size(w io.Writer) (columns, rows int) {
-	f, ok := w.(*os.File)
+	f, ok := w.(file)
 	if !ok {
 		return 0, 0
 	}

@@ -11,6 +11,8 @@ import (
 type board struct {
 	began   time.Time
 	expect  int
+	status  string         // what is done before the first action
+	stops   bool           // the user has asked for the end
 	ended   map[string]int // by status
 	running []*action      // in the order in which they started
 }
@@ -45,6 +47,7 @@ func (b *board) take(e *run.Event) (a *action, newPhase bool) {
 	switch e.Type {
 	case "start":
 		a := &action{addr: e.Addr, stepType: e.StepType, began: e.Time}
+		b.status = ""
 		b.remove(e.Addr)
 		b.running = append(b.running, a)
 		return a, false
@@ -61,6 +64,7 @@ func (b *board) take(e *run.Event) (a *action, newPhase bool) {
 		a.mark(e.Time)
 		return a, newPhase
 	case "end":
+		b.status = ""
 		b.remove(e.Addr)
 		b.ended[e.Status]++
 	}

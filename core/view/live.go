@@ -1,7 +1,6 @@
 package view
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -25,6 +24,9 @@ const (
 // frames bounds how often the live area is drawn.
 const frames = 70 * time.Millisecond
 
+// patience is how long nothing is shown of what comes before the first action.
+const patience = 300 * time.Millisecond
+
 // live draws the live area. Between two frames the cursor stands at its first column: wherever a resize moves the lines,
 // the cursor goes with them, and the next frame begins where the last one did.
 func (v *View) live() {
@@ -35,6 +37,7 @@ func (v *View) live() {
 	for {
 		select {
 		case <-tick.C:
+		case <-v.queue.closing:
 		case stopped := <-v.pause:
 			v.clear()
 			stopped <- struct{}{}
@@ -42,62 +45,61 @@ func (v *View) live() {
 			continue
 		}
 		items, closed := v.queue.take()
-		var above bytes.Buffer
+		var lines strings.Builder
 		for i := range items {
 			it := &items[i]
 			switch {
 			case it.expect > 0:
 				board.expect = it.expect
+			case it.stopping:
+				board.stops = true
+			case it.status != "":
+				board.status = it.status
 			case it.text != "":
-				v.above(&above)
+				v.draw(lines.String(), nil, "")
+				lines.Reset()
 				v.stderr(it.text)
 			default:
 				board.take(&it.event)
-				above.WriteString(line(look.style, &it.event))
+				lines.WriteString(line(look.style, &it.event))
 			}
 		}
-		var rows []string
-		if !closed {
-			columns, height := v.o.Size()
-			if columns < 1 || height < 1 {
-				columns, height = 80, 24
-			}
-			// The last column stays free: some terminals wrap when it is written to.
-			if len(board.running) > 0 || above.Len() > 0 || v.shown() {
-				rows = look.rows(board, v.o.now(), columns-1, height-1)
-			}
-		}
-		v.draw(above.String(), rows)
 		if closed {
+			v.draw(lines.String(), nil, "")
 			v.clear()
 			return
 		}
+		columns, height := v.o.Size()
+		if columns < 1 || height < 1 {
+			columns, height = 80, 24
+		}
+		var rows []string
+		// What is quick shows no live area.
+		if now := v.o.now(); len(board.running) > 0 || now.Sub(board.began) > patience && (board.status != "" || board.expect > 0) {
+			// The last column stays free: some terminals wrap when it is written to.
+			rows = look.rows(board, now, columns-1, height-1)
+		}
+		v.draw(lines.String(), rows, fmt.Sprint(columns, "x", height))
 	}
-}
-
-// above writes what is to stand above the live area, which goes.
-func (v *View) above(b *bytes.Buffer) {
-	v.draw(b.String(), nil)
-	b.Reset()
-}
-
-func (v *View) shown() bool {
-	v.dirty.Lock()
-	defer v.dirty.Unlock()
-	return v.drawn
 }
 
 func (v *View) stderr(text string) {
 	v.dirty.Lock()
 	defer v.dirty.Unlock()
-	_, _ = io.WriteString(v.o.Err, text)
+	if v.o.Err != nil {
+		_, _ = io.WriteString(v.o.Err, text)
+	}
 }
 
-// draw writes lines above the live area, and the live area anew.
-func (v *View) draw(above string, rows []string) {
+// draw writes lines above the live area, and the live area anew when it has changed or the terminal's size has.
+func (v *View) draw(above string, rows []string, size string) {
 	v.dirty.Lock()
 	defer v.dirty.Unlock()
-	if above == "" && len(rows) == 0 && !v.drawn {
+	frame := ""
+	if len(rows) > 0 {
+		frame = size + "\n" + strings.Join(rows, "\r\n")
+	}
+	if above == "" && frame == v.drawn {
 		return
 	}
 	var b strings.Builder
@@ -122,7 +124,7 @@ func (v *View) draw(above string, rows []string) {
 	}
 	b.WriteString(endFrame)
 	_, _ = io.WriteString(v.o.Out, b.String())
-	v.drawn = len(rows) > 0
+	v.drawn = frame
 }
 
 // clear takes the live area away and shows the cursor.
@@ -130,5 +132,5 @@ func (v *View) clear() {
 	v.dirty.Lock()
 	defer v.dirty.Unlock()
 	_, _ = io.WriteString(v.o.Out, restore)
-	v.drawn = false
+	v.drawn = ""
 }

@@ -26,7 +26,10 @@ func (v *View) plain() {
 		items, closed := v.queue.take()
 		var b bytes.Buffer
 		for i := range items {
-			if items[i].event.Type != "" {
+			switch {
+			case items[i].stopping:
+				fmt.Fprintf(&b, "  %s what works is asked to end; a second signal kills it\n", v.o.Style.Yellow("stop  "))
+			case items[i].event.Type != "":
 				p.event(&b, &items[i].event)
 			}
 		}

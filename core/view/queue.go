@@ -7,11 +7,14 @@ import (
 	"github.com/optimize-hcl/optimize/core/run"
 )
 
-// item is something to show: an event, a text for stderr, or the number of actions.
+// item is something to show: an event, a text for stderr, the number of actions, or what is done before the first one.
 type item struct {
 	event  run.Event
 	text   string
 	expect int
+	status string
+	// stopping says that the user has asked for the end.
+	stopping bool
 }
 
 const (
@@ -31,45 +34,40 @@ type queue struct {
 	dropped  int
 	closed   bool
 	wake     chan struct{} // of one: something is there
+	closing  chan struct{} // closed with the queue
 }
 
 func newQueue() *queue {
-	return &queue{progress: map[string]int{}, wake: make(chan struct{}, 1)}
+	return &queue{progress: map[string]int{}, wake: make(chan struct{}, 1), closing: make(chan struct{})}
 }
 
-func (q *queue) push(it item) {
+// push tells whether the item was taken: not after the end.
+func (q *queue) push(it item) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		return
+		return false
 	}
 	e := &it.event
 	switch e.Type {
 	case "progress":
 		if i, ok := q.progress[e.Addr]; ok && (q.items[i].event.Phase == e.Phase || len(q.items) >= maxItems) {
 			q.items[i] = it
-			return
+			return true
 		}
 		q.progress[e.Addr] = len(q.items)
 	case "log":
 		if q.logs >= maxLogs {
 			q.dropped++
-			return
+			return true
 		}
 		q.logs++
-	case "":
-		if it.text != "" {
-			if q.logs >= maxLogs {
-				q.dropped++
-				return
-			}
-			q.logs++
-		}
 	default:
-		delete(q.progress, e.Addr) // progress from before it must not be told after it
+		delete(q.progress, e.Addr) // later progress must not be told before it
 	}
 	q.items = append(q.items, it)
 	q.signal()
+	return true
 }
 
 func (q *queue) signal() {
@@ -99,5 +97,6 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
+	close(q.closing)
 	q.signal()
 }

@@ -70,18 +70,22 @@ func (l look) rows(b *board, now time.Time, width, height int) []string {
 	if height < 1 || width < 1 {
 		return nil
 	}
-	names := 0
+	if b.status != "" && len(b.running) == 0 {
+		return []string{l.join([]part{{text: l.spin(now), paint: l.style.Yellow}, {text: term.Clean(b.status)}, {text: clock(now.Sub(b.began)), rank: 1}}, width)}
+	}
+	names, phases := 0, 0
 	for _, a := range b.running {
 		names = max(names, term.Width(term.Clean(a.addr)))
+		phases = max(phases, term.Width(a.what()))
 	}
-	names = min(names, max(width*2/5, 12))
+	names, phases = min(names, max(width*2/5, 12)), min(phases, max(width/4, 8))
 	var out []string
 	shown := b.running
 	if room := height - 1; len(shown) > room {
 		shown = shown[:max(room-1, 0)]
 	}
 	for _, a := range shown {
-		out = append(out, l.row(a, now, width, names))
+		out = append(out, l.row(a, now, width, names, phases))
 	}
 	if more := len(b.running) - len(shown); more > 0 && len(out) < height-1 {
 		dots := "…"
@@ -106,21 +110,29 @@ func (l look) sum(b *board, now time.Time) string {
 	if n := len(b.running); n > 0 {
 		text += fmt.Sprintf(", %d running", n)
 	}
-	return text + ", " + clock(now.Sub(b.began))
+	text += ", " + clock(now.Sub(b.began))
+	if b.stops {
+		text += ", stopping: a second ^C kills"
+	}
+	return text
 }
 
-func (l look) row(a *action, now time.Time, width, names int) string {
+// what is the phase of an action; the type of its step until it tells one.
+func (a *action) what() string {
+	if p := term.Clean(a.phase); p != "" {
+		return p
+	}
+	return term.Clean(a.stepType)
+}
+
+func (l look) row(a *action, now time.Time, width, names, phases int) string {
 	name := l.truncate(term.Clean(a.addr), names)
 	parts := []part{
 		{text: l.spin(now), paint: l.style.Yellow},
 		{text: term.Pad(name, names)},
 	}
-	phase := term.Clean(a.phase)
-	if phase == "" {
-		phase = term.Clean(a.stepType)
-	}
-	if phase != "" {
-		parts = append(parts, part{text: phase, rank: 2})
+	if phases > 0 {
+		parts = append(parts, part{text: term.Pad(l.truncate(a.what(), phases), phases), rank: 2})
 	}
 	if a.total > 0 {
 		w := min(max(width/6, 6), 24)

@@ -4,6 +4,7 @@ package view
 
 import (
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -25,7 +26,7 @@ const (
 type Options struct {
 	Mode Mode
 	Out  io.Writer
-	// Err is written to above the live area; nil when it does not lead to the same terminal.
+	// Err is where the text of Above goes.
 	Err   io.Writer
 	Style report.Style
 	// ASCII shows nothing else, for a locale that has nothing else.
@@ -46,7 +47,7 @@ type View struct {
 	close sync.Once
 	pause chan chan struct{}
 	dirty sync.Mutex // held while a frame is written
-	drawn bool       // something of the live area is on the terminal; guarded by dirty
+	drawn string     // the live area as it is on the terminal; guarded by dirty
 }
 
 // New begins to show a run. The caller must Close what it gets.
@@ -72,6 +73,12 @@ func New(o Options) *View {
 // Expect says how many actions the run has.
 func (v *View) Expect(actions int) { v.queue.push(item{expect: actions}) }
 
+// Status says what is done before the first action starts.
+func (v *View) Status(text string) { v.queue.push(item{status: text}) }
+
+// Stopping says that the user has asked the run to stop.
+func (v *View) Stopping() { v.queue.push(item{stopping: true}) }
+
 // Event shows an event. It returns at once.
 func (v *View) Event(e run.Event) {
 	if v.o.Redact != nil {
@@ -87,16 +94,21 @@ func (v *View) Event(e run.Event) {
 	v.queue.push(item{event: e})
 }
 
-// Stderr is where to write while the run is shown: above the live area.
-func (v *View) Stderr() io.Writer { return stderr{v} }
+// Above gives a writer whose text stands above the live area; file is where it goes.
+func (v *View) Above(file *os.File) io.Writer { return above{v, file} }
 
-type stderr struct{ v *View }
+// above looks like its file to those that ask whether it is a terminal.
+type above struct {
+	view *View
+	file *os.File
+}
 
-func (s stderr) Write(p []byte) (int, error) {
-	if s.v.o.Mode != Live || s.v.o.Err == nil {
-		return len(p), nil
+func (a above) Fd() uintptr { return a.file.Fd() }
+
+func (a above) Write(p []byte) (int, error) {
+	if !a.view.queue.push(item{text: string(p)}) {
+		return a.file.Write(p) // nothing is shown any more
 	}
-	s.v.queue.push(item{text: string(p)})
 	return len(p), nil
 }
 
