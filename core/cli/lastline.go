@@ -70,7 +70,7 @@ func (a *app) failedLine(w *work, rec *report.Run, dir, again string) {
 	if len(failed) > 0 {
 		what = strings.Join(failed, ", ") + " did not succeed"
 		if left > 0 {
-			what += fmt.Sprintf(", and %d not begun or not finished for that", left)
+			what += fmt.Sprintf("; what was skipped or stopped for that: %d", left)
 		}
 	}
 	where := "Record, trace and logs: " + dir

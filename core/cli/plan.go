@@ -146,6 +146,9 @@ func planNote(x *plan.Action) string {
 		}
 		earlier()
 	case plan.Pending:
+		if x.Forced {
+			add("%s", x.Why)
+		}
 		add("known after %s", strings.Join(x.After, ", "))
 		earlier()
 	case plan.Read:

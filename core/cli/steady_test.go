@@ -18,6 +18,7 @@ var unsteady = []struct {
 	by string
 }{
 	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "DIGEST"},
+	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "TRACE"},
 	{regexp.MustCompile(`\b[0-9a-f]{12}…`), "DIGEST…"},
 	{regexp.MustCompile(`"(\w+_ns)": ?\d+`), `"$1": 0`},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "DATE"},

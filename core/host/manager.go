@@ -166,7 +166,7 @@ func (m *Manager) Plugin(ctx context.Context, r Ref) (*Plugin, error) {
 func (e *entry) crashed() bool {
 	select {
 	case <-e.ready:
-		return e.plugin != nil && e.plugin.proc.hasExited()
+		return e.plugin != nil && e.plugin.proc.lost()
 	default:
 		return false
 	}

@@ -131,6 +131,14 @@ func (p *process) end(reason string) {
 	}
 }
 
+// lost tells whether the process has exited or was told to end: what is asked of it now would not be answered.
+func (p *process) lost() bool {
+	p.mu.Lock()
+	told := p.reason != ""
+	p.mu.Unlock()
+	return told || p.hasExited()
+}
+
 func (p *process) hasExited() bool {
 	select {
 	case <-p.exited:

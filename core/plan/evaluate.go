@@ -24,7 +24,7 @@ func (s *Session) evaluate(ctx context.Context, n *recipe.Node, a *Action) diag.
 	}
 	spec, after, ds2 := s.EvaluateSpec(ctx, n, c)
 	ds = ds.Append(ds2...)
-	a.After, a.Forced = after, spec.Fresh
+	a.After = after
 	if ds.HasErrors() {
 		return ds
 	}
@@ -65,7 +65,6 @@ func (s *Session) evaluate(ctx context.Context, n *recipe.Node, a *Action) diag.
 	a.Timed, a.LastDuration = !known.Latency, known.Took
 	switch {
 	case a.Forced:
-		a.Why = s.forced(n)
 	case known.Quality && known.Latency:
 		a.Status = Cached
 	case known.Quality:

@@ -53,6 +53,10 @@ func (s *Session) forced(n *recipe.Node) string {
 // Resolve works out the action of one node. When its result is known, it is put into the scope.
 func (s *Session) Resolve(ctx context.Context, n *recipe.Node) (*Action, diag.Diags) {
 	a := &Action{Addr: n.Addr, Kind: n.Kind, Deps: n.Deps}
+	if n.Kind == recipe.KindDataset || n.Kind == recipe.KindStep || n.Kind == recipe.KindEvaluate {
+		a.Why = s.forced(n)
+		a.Forced = a.Why != ""
+	}
 	var ds diag.Diags
 	switch n.Kind {
 	case recipe.KindModel:
@@ -149,8 +153,6 @@ func (s *Session) RecordName(n *recipe.Node) string { return s.Recipe.Dir + ":" 
 // lookup fills in key and status, and the scope when the store holds the result.
 func (s *Session) lookup(n *recipe.Node, a *Action) {
 	a.Sum = a.Key.Sum()
-	a.Why = s.forced(n)
-	a.Forced = a.Why != ""
 	if rec, ok := s.Store.Lookup(a.Sum); ok && !a.Forced {
 		s.Store.Used(s.RecordName(n), a.Sum)
 		a.Status = Cached

@@ -126,6 +126,14 @@ func (r *Runner) report(ds diag.Diags) error {
 	return ds.Err()
 }
 
+// fault reports what went wrong, unless the run was stopped: then that is the reason, and no fault.
+func (r *Runner) fault(ctx context.Context, ds diag.Diags) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return r.report(ds)
+}
+
 // leave notes a node that did not get to its end.
 func (r *Runner) leave(ctx context.Context, n *recipe.Node, o Outcome) {
 	a := report.Action{Addr: n.Addr, Kind: n.Kind, Type: n.Type, Status: o.String()}

@@ -73,7 +73,7 @@ func (r *Runner) dataset(ctx context.Context, n *recipe.Node, a *plan.Action, ac
 		case errors.As(err, &de):
 			return nil, r.report(diag.Diags{{Code: "dataset/invalid", Summary: de.Summary, Detail: de.Detail, Subject: datasetRange(n, de.Path), Step: n.Addr}})
 		case err != nil:
-			return nil, r.report(asDiags(n, "The dataset cannot be read", err))
+			return nil, r.fault(ctx, asDiags(n, "The dataset cannot be read", err))
 		}
 		result, err := json.Marshal(map[string]any{"samples": info.Samples, "fields": info.Fields, "labels": info.HasLabel})
 		if err != nil {
@@ -82,7 +82,7 @@ func (r *Runner) dataset(ctx context.Context, n *recipe.Node, a *plan.Action, ac
 		rec, err := txn.Commit(ctx, a.Key, r.Session.RecordName(n), map[string]cache.Output{"": {Kind: "dataset", Format: "safetensors", Path: "."}}, result,
 			cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: r.Session.Version})
 		if err != nil {
-			return nil, r.report(asDiags(n, "The dataset cannot be stored", err))
+			return nil, r.fault(ctx, asDiags(n, "The dataset cannot be stored", err))
 		}
 		return rec, nil
 	})
@@ -106,14 +106,15 @@ func datasetRange(n *recipe.Node, path []string) *hcl.Range {
 func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *report.Action) error {
 	return r.produce(ctx, n, a, act, func(txn *cache.Txn) (*cache.Record, error) {
 		s := r.Session
+		working := ctx // ends with the timeout; what is done in time is stored all the same
 		if n.Timeout > 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, n.Timeout)
+			working, cancel = context.WithTimeout(ctx, n.Timeout)
 			defer cancel()
 		}
-		p, err := s.Registry.Plugin(ctx, a.Plugin)
+		p, err := s.Registry.Plugin(working, a.Plugin)
 		if err != nil {
-			return nil, r.report(asDiags(n, fmt.Sprintf("Plugin %s does not start", a.Plugin), err))
+			return nil, r.fault(ctx, asDiags(n, fmt.Sprintf("Plugin %s does not start", a.Plugin), err))
 		}
 		req := proto.CloneOf(a.Request)
 		req.RunId, req.OutDir, req.ScratchDir = r.ID+"/"+n.Addr, txn.OutDir, txn.ScratchDir
@@ -121,10 +122,12 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		log := r.logs.open(n.Addr)
 		defer func() { log.line("ended after %s", time.Since(started).Round(time.Millisecond)) }()
 		log.line("%s by plugin %s %s", a.Type, a.Plugin, a.PluginVersion)
-		done, pds, err := p.Apply(ctx, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(ctx, n.Addr, a.Plugin, log, e) })
+		done, pds, err := p.Apply(working, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(ctx, n.Addr, a.Plugin, log, e) })
 		ds := s.Diagnostics(n, a.Plugin, pds)
 		switch {
-		case ctx.Err() == context.DeadlineExceeded:
+		case ctx.Err() != nil:
+			return nil, ctx.Err() // the stop, not the step, is the reason
+		case err != nil && working.Err() != nil:
 			d := diag.At(n.Range, "run/timeout", n.Addr+" took longer than its timeout", "It was stopped after %s. Raise timeout, or give the step less to do.", n.Timeout)
 			d.Step = n.Addr
 			return nil, errors.Join(r.report(ds.Append(d)), errTimeout)
@@ -135,9 +138,6 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 			return nil, err
 		}
 		if done.GetStopped() {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
 			return nil, r.report(diag.Diags{diag.At(n.Range, "run/stopped", n.Addr+" stopped without being asked", "This is a fault of plugin %s.", a.Plugin)})
 		}
 		result, err := resultJSON(n, done)
@@ -150,7 +150,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		}
 		rec, err := txn.Commit(ctx, a.Key, r.Session.RecordName(n), outputs, result, cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: a.PluginVersion, Nondeterministic: a.Nondeterministic})
 		if err != nil {
-			return nil, r.report(asDiags(n, "The result of "+n.Addr+" cannot be stored", err))
+			return nil, r.fault(ctx, asDiags(n, "The result of "+n.Addr+" cannot be stored", err))
 		}
 		return rec, nil
 	})
@@ -247,7 +247,7 @@ func (r *Runner) evaluate(ctx context.Context, n *recipe.Node, a *plan.Action, a
 		d.Step = n.Addr
 		return r.report(diag.Diags{d})
 	case err != nil:
-		return r.report(asDiags(n, "The evaluation did not finish", err))
+		return r.fault(ctx, asDiags(n, "The evaluation did not finish", err))
 	}
 	act.Status = "cached"
 	for _, m := range res.Measurements {
