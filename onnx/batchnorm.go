@@ -129,7 +129,7 @@ func foldable(d DataType) bool {
 // its parameters are not constant.
 func (m *Model) batchNorm(n *Node, c int64) (a affine, ok bool, err error) {
 	for _, s := range n.outputs[1:] {
-		if s != "" && (n.graph.IsOutput(s) || len(n.graph.Consumers(s)) > 0) {
+		if s != "" && (n.graph.IsOutput(s) || n.graph.NumConsumers(s) > 0) {
 			return affine{}, false, nil
 		}
 	}

@@ -98,7 +98,7 @@ func (g *Graph) constantFalse(value string) bool {
 // reads any more.
 func (g *Graph) dropUnread(values ...string) {
 	for _, v := range values {
-		if v == "" || g.IsOutput(v) || len(g.Consumers(v)) > 0 {
+		if v == "" || g.IsOutput(v) || g.NumConsumers(v) > 0 {
 			continue
 		}
 		if n := g.Producer(v); n != nil && n.Is("Constant") {

@@ -6,7 +6,7 @@ import "slices"
 // for and kept true by every edit; edits it cannot follow cheaply drop it.
 type graphIndex struct {
 	producers map[string]*Node
-	consumers map[string][]*Node
+	consumers map[string]*readers
 	inputs    map[string]*ValueInfo
 	outputs   map[string]*ValueInfo
 	ambiguous bool // a value has two producers (Check refuses that)
@@ -17,6 +17,9 @@ type graphIndex struct {
 func (g *Graph) BuildIndex() {
 	g.indexed()
 	g.Initializer("")
+	for _, c := range g.idx.consumers {
+		c.list()
+	}
 	for n := range g.Nodes() {
 		for _, s := range n.Subgraphs() {
 			s.BuildIndex()
@@ -30,7 +33,7 @@ func (g *Graph) indexed() *graphIndex {
 	}
 	g.idx = &graphIndex{
 		producers: make(map[string]*Node, g.count),
-		consumers: make(map[string][]*Node, g.count),
+		consumers: make(map[string]*readers, g.count),
 		inputs:    make(map[string]*ValueInfo, len(g.inputs)),
 		outputs:   make(map[string]*ValueInfo, len(g.outputs)),
 	}
@@ -58,9 +61,15 @@ func (x *graphIndex) add(n *Node) {
 		}
 	}
 	for _, s := range n.reads() {
-		if c := x.consumers[s]; s != "" && (len(c) == 0 || !slices.Contains(c, n)) {
-			x.consumers[s] = append(c, n)
+		if s == "" {
+			continue
 		}
+		c := x.consumers[s]
+		if c == nil {
+			c = &readers{}
+			x.consumers[s] = c
+		}
+		c.add(n)
 	}
 }
 
@@ -136,11 +145,8 @@ func (g *Graph) unindex(n *Node) {
 				delete(x.producers, s)
 			}
 			for _, s := range n.reads() {
-				c := x.consumers[s]
-				if i := slices.Index(c, n); i >= 0 {
-					// A new slice: a caller may be walking the old one.
-					c = append(slices.Clone(c[:i]), c[i+1:]...)
-					x.consumers[s] = c
+				if c := x.consumers[s]; c != nil {
+					c.remove(n)
 				}
 			}
 		}
@@ -175,7 +181,19 @@ func (g *Graph) Producer(value string) *Node {
 // when one of their subgraphs does. The slice must not be changed; later edits of
 // the graph do not change it either.
 func (g *Graph) Consumers(value string) []*Node {
-	return slices.Clip(g.indexed().consumers[value])
+	if c := g.indexed().consumers[value]; c != nil {
+		return c.list()
+	}
+	return nil
+}
+
+// NumConsumers returns how many nodes of this graph read a value. Unlike Consumers it
+// takes the same time however many there are.
+func (g *Graph) NumConsumers(value string) int {
+	if c := g.indexed().consumers[value]; c != nil {
+		return c.count
+	}
+	return 0
 }
 
 // IsOutput tells whether a value is an output of the graph.

@@ -111,7 +111,7 @@ func (g *Graph) Prune() int {
 		}
 	}
 	for t := range g.Initializers() {
-		if len(g.Consumers(t.name)) == 0 && !g.IsOutput(t.name) {
+		if g.NumConsumers(t.name) == 0 && !g.IsOutput(t.name) {
 			g.RemoveInitializer(t.name)
 			count++
 		}
