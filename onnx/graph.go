@@ -321,6 +321,22 @@ func (g *Graph) RemoveInput(name string) {
 	}
 }
 
+// dropInitializedInputs removes the inputs that have an initializer, all at once.
+func (g *Graph) dropInitializedInputs() int {
+	kept := make([]*ValueInfo, 0, len(g.inputs))
+	for _, v := range g.inputs {
+		if g.Initializer(v.name) == nil {
+			kept = append(kept, v)
+		}
+	}
+	dropped := len(g.inputs) - len(kept)
+	if dropped > 0 {
+		g.inputs = kept
+		g.touch()
+	}
+	return dropped
+}
+
 // AddOutput adds a graph output. Its value must be made by a node, an input or an
 // initializer.
 func (g *Graph) AddOutput(v *ValueInfo) {

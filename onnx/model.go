@@ -99,11 +99,7 @@ func (m *Model) RaiseIR(v int64) {
 		return
 	}
 	if m.IRVersion < 4 && v >= 4 && m.Graph != nil {
-		for in := range slices.Values(slices.Clone(m.Graph.inputs)) {
-			if m.Graph.Initializer(in.name) != nil {
-				m.Graph.RemoveInput(in.name)
-			}
-		}
+		m.Graph.dropInitializedInputs()
 	}
 	m.IRVersion = v
 }

@@ -156,6 +156,11 @@ func TestRefereeShapes(t *testing.T) {
 		}
 		m := r.read(answer.Path)
 		m.Graph.values = nil
+		for _, o := range m.Graph.outputs {
+			if o.Type != nil && o.Type.Kind == KindTensor {
+				o.Type = nil
+			}
+		}
 		s, err := InferShapes(m)
 		if err != nil {
 			t.Errorf("%s: %v", answer.Path, err)

@@ -3,6 +3,7 @@ package onnx
 import (
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // Shapes are the element types and axes of a model's values, as far as they are
@@ -50,11 +51,13 @@ func (s *Shapes) Of(value string) (elem DataType, shape []Dim, ok bool) {
 // where the nodes leave something open. Operators it does not know give values it
 // knows nothing of. An error is a cycle.
 func InferShapes(m *Model) (*Shapes, error) {
-	x := &inference{
-		opset:    m.Opset(DefaultDomain),
-		values:   make(map[string]*valueType, 2*m.Graph.count),
-		declared: map[string]*valueType{},
-	}
+	return (&inference{}).of(m)
+}
+
+func (x *inference) of(m *Model) (*Shapes, error) {
+	x.opset = m.Opset(DefaultDomain)
+	x.values = make(map[string]*valueType, 2*m.Graph.count)
+	x.declared = map[string]*valueType{}
 	if err := x.graph(m.Graph, nil); err != nil {
 		return nil, err
 	}
@@ -83,6 +86,11 @@ type inference struct {
 	opset    int64
 	values   map[string]*valueType
 	declared map[string]*valueType
+	// strict is for rewriting: sizes that the model merely declares of inner values are
+	// not believed, and each axis whose size is not known gets a name of its own, by
+	// which it is known again where it turns up in another value.
+	strict  bool
+	symbols int
 }
 
 // graph infers a graph whose inputs are, beyond what it says itself, of the given
@@ -94,18 +102,28 @@ func (x *inference) graph(g *Graph, inputs []*valueType) error {
 	}
 	for i, v := range g.inputs {
 		t := fromType(v.Type)
+		if x.strict && g.owner != nil {
+			t = &valueType{elem: t.elem}
+		}
 		if i < len(inputs) {
 			t = t.or(inputs[i])
 		}
-		x.values[v.name] = t
+		x.values[v.name] = x.named(t)
 	}
 	for t := range g.Initializers() {
+		if x.strict && g.IsInput(t.name) {
+			continue // a caller may give another
+		}
 		x.values[t.name] = ofTensor(t)
 	}
 	for _, vs := range [][]*ValueInfo{g.values, g.outputs} {
 		for _, v := range vs {
 			if v.Type != nil && v.Type.Kind == KindTensor {
-				x.declared[v.name] = fromType(v.Type)
+				t := fromType(v.Type)
+				if x.strict {
+					t = &valueType{elem: t.elem}
+				}
+				x.declared[v.name] = t
 			}
 		}
 	}
@@ -143,9 +161,32 @@ func (x *inference) node(n *Node) error {
 		if d := x.declared[name]; d != nil {
 			t = t.with(d)
 		}
-		x.values[name] = t
+		x.values[name] = x.named(t)
 	}
 	return nil
+}
+
+// named gives, in strict inference, a name to each axis that has none that means
+// anything: exporters write "?" for axes that have nothing to do with each other.
+func (x *inference) named(t *valueType) *valueType {
+	if !x.strict || !t.ranked {
+		return t
+	}
+	vague := func(d Dim) bool {
+		return !d.Fixed() && (d.Param == "" || d.Param == "?" || d.Param == "None" || d.Param == "-1")
+	}
+	if !slices.ContainsFunc(t.dims, vague) {
+		return t
+	}
+	out := *t
+	out.dims = slices.Clone(t.dims)
+	for i, d := range out.dims {
+		if vague(d) {
+			x.symbols++
+			out.dims[i] = ParamDim("\x00" + strconv.Itoa(x.symbols))
+		}
+	}
+	return &out
 }
 
 func fromType(t *Type) *valueType {
@@ -160,7 +201,7 @@ func ofTensor(t *Tensor) *valueType {
 	for i, d := range t.Dims {
 		v.dims[i] = Dim{Value: max(d, -1)}
 	}
-	if n := t.Elements(); len(t.Dims) <= 1 && n >= 0 && n <= maxData && (t.DataType == Int64 || t.DataType == Int32) {
+	if n := t.Elements(); len(t.Dims) <= 1 && n >= 0 && n <= maxData && (t.DataType == Int64 || t.DataType == Int32 || t.DataType == Bool) {
 		if ints, err := t.Ints(); err == nil {
 			v.data = FixedDims(ints...)
 		}

@@ -73,7 +73,10 @@ func inferBroadcast(c *inferContext) {
 }
 
 // arithmetic works out integer arithmetic on two tensors that describe shapes.
-func (c *inferContext) arithmetic() []Dim {
+func (c *inferContext) arithmetic() []Dim { return c.elementwise(c.calculate) }
+
+// elementwise combines the elements of two tensors that describe shapes.
+func (c *inferContext) elementwise(f func(a, b Dim) Dim) []Dim {
 	a, b := c.in(0).data, c.in(1).data
 	if len(c.n.inputs) != 2 || a == nil || b == nil || len(a) != len(b) && len(a) != 1 && len(b) != 1 {
 		return nil
@@ -83,7 +86,7 @@ func (c *inferContext) arithmetic() []Dim {
 		return nil
 	}
 	for i := range out {
-		out[i] = c.calculate(a[i%len(a)], b[i%len(b)])
+		out[i] = f(a[i%len(a)], b[i%len(b)])
 	}
 	return out
 }
@@ -150,6 +153,26 @@ func inferCompare(c *inferContext) {
 		return
 	}
 	c.tensor(0, Bool, broadcast(c.in(0).dims, c.in(1).dims)...)
+	if c.n.OpType == "Equal" {
+		c.outs[0].data = c.elementwise(equalNumbers)
+	}
+}
+
+// equalNumbers: the size of an axis is never negative, which tells it from the -1 that
+// exporters compare shapes with.
+func equalNumbers(a, b Dim) Dim {
+	switch {
+	case known(a) && known(b):
+		if a.Value == b.Value {
+			return Dim{Value: 1}
+		}
+		return Dim{Value: 0}
+	case a.Param == b.Param && a.Param != unknownNumber:
+		return Dim{Value: 1}
+	case known(a) && a.Value < 0 && b.Param != unknownNumber, known(b) && b.Value < 0 && a.Param != unknownNumber:
+		return Dim{Value: 0}
+	}
+	return anyNumber
 }
 
 func inferWhere(c *inferContext) {
@@ -162,11 +185,36 @@ func inferWhere(c *inferContext) {
 		return
 	}
 	c.tensor(0, elem, broadcast(c.in(0).dims, c.in(1).dims, c.in(2).dims)...)
+	which, x, y := c.in(0).data, c.in(1).data, c.in(2).data
+	n := max(len(which), len(x), len(y))
+	for _, d := range [][]Dim{which, x, y} {
+		if len(d) != n && len(d) != 1 {
+			return
+		}
+	}
+	if len(c.outs[0].dims) > 1 || n == 0 {
+		return
+	}
+	data := make([]Dim, n)
+	for i := range data {
+		a, b := x[i%len(x)], y[i%len(y)]
+		switch w := which[i%len(which)]; {
+		case known(w) && w.Value != 0:
+			data[i] = a
+		case known(w):
+			data[i] = b
+		case a.Param == b.Param && a.Value == b.Value:
+			data[i] = a
+		default:
+			data[i] = anyNumber
+		}
+	}
+	c.outs[0].data = data
 }
 
 func inferCast(c *inferContext) {
 	t := c.in(0).of(DataType(c.n.IntAttr("to", 0)))
-	if t.elem == Int64 || t.elem == Int32 {
+	if from := c.in(0).elem; (t.elem == Int64 || t.elem == Int32) && (from == Int64 || from == Int32 || from == Bool) {
 		t.data = c.in(0).data
 	}
 	c.out(0, t)

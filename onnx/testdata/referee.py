@@ -4,6 +4,7 @@ referee.py models DIR          writes the onnx package's own test models to DIR
 referee.py shapes LIST         prints what onnx infers: one JSON object per file
 referee.py same LIST           LIST has pairs: prints the pairs that differ
 referee.py check LIST          prints the files that onnx.checker refuses
+referee.py cases DIR           writes the node tests with their inputs and outputs to DIR
 referee.py run LIST            LIST has pairs: prints pairs whose outputs differ
 LIST is a file with one path, or two separated by a tab, per line.
 """
@@ -41,12 +42,44 @@ def models(out):
     print(count)
 
 
+def cases(out):
+    """A folder for each case whose inputs and outputs are all tensors."""
+    from onnx import numpy_helper
+    from onnx.backend.test.case import node
+
+    for case in node.collect_testcases(None):
+        if case.model is None or not case.data_sets or len(case.model.graph.node) != 1:
+            continue
+        inputs, outputs = case.data_sets[0]
+        if not all(isinstance(v, np.ndarray) for v in [*inputs, *outputs]):
+            continue
+        folder = os.path.join(out, case.name)
+        os.makedirs(folder)
+        with open(os.path.join(folder, "model.onnx"), "wb") as f:
+            f.write(case.model.SerializeToString())
+        for kind, infos, values in (("input", case.model.graph.input, inputs), ("output", case.model.graph.output, outputs)):
+            for info, value in zip(infos, values, strict=True):
+                try:
+                    t = numpy_helper.from_array(value, info.name)
+                except Exception:
+                    shutil.rmtree(folder)
+                    break
+                with open(os.path.join(folder, f"{kind}-{info.name}.pb"), "wb") as f:
+                    f.write(t.SerializeToString())
+            else:
+                continue
+            break
+
+
 def shapes(paths):
     for (path,) in paths:
         m = onnx.load(path)
         try:
             # Without the types that the model declares, so that inference is compared.
             del m.graph.value_info[:]
+            for o in m.graph.output:
+                if o.type.HasField("tensor_type"):
+                    o.type.Clear()
             m = onnx.shape_inference.infer_shapes(m, data_prop=True)
         except Exception as e:  # what onnx cannot infer is not compared
             print(json.dumps({"path": path, "error": str(e)[:200]}))
@@ -135,7 +168,7 @@ def run(pairs):
 
 if __name__ == "__main__":
     command, arg = sys.argv[1:]
-    if command == "models":
-        models(arg)
+    if command in ("models", "cases"):
+        {"models": models, "cases": cases}[command](arg)
     else:
         {"shapes": shapes, "same": same, "check": check, "run": run}[command](lines(arg))

@@ -1,0 +1,50 @@
+// Command onnxtool does with package onnx, as a whole process, what bench/onnx.sh has
+// its peers do.
+//
+//	onnxtool simplify IN OUT   writes a simplified model
+//	onnxtool copy IN OUT       reads a model and writes it again
+//	onnxtool infer IN OUT      writes the model with the types of its values
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/optimize-hcl/optimize/onnx"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "onnxtool:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) != 3 {
+		return errors.New("usage: onnxtool simplify|copy|infer IN OUT")
+	}
+	m, err := onnx.ReadFile(args[1])
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case "simplify":
+		stats, err := onnx.Simplify(m, onnx.SimplifyOptions{MaxGrowth: 1 << 40})
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%+v\n", stats)
+	case "infer":
+		s, err := onnx.InferShapes(m)
+		if err != nil {
+			return err
+		}
+		s.WriteTo(m.Graph)
+	case "copy":
+	default:
+		return fmt.Errorf("there is no command %q", args[0])
+	}
+	return m.WriteFile(args[2])
+}
