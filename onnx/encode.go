@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -30,6 +31,17 @@ func (m *Model) Marshal() ([]byte, error) {
 		out = append(out, c...)
 	}
 	return out, nil
+}
+
+// Size returns how many bytes the model takes when it is written to one file, also
+// where it is too large for one. It copies no weights.
+func (m *Model) Size() int64 {
+	_, size, err := m.encode()
+	var large *TooLargeError
+	if errors.As(err, &large) {
+		size = large.Size
+	}
+	return int64(size)
 }
 
 // encode returns the pieces of the message in order; weights are referred to.

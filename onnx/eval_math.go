@@ -221,7 +221,8 @@ func evalTwo(e *evaluation) ([]*Tensor, error) {
 	out := make([]int64, count)
 	for i := range out {
 		y := b.ints[placeOf(pb, i)]
-		if y == 0 && (op == "Div" || op == "Mod") || y < 0 && op == "Pow" {
+		if y == 0 && (op == "Div" || op == "Mod") || y < 0 && op == "Pow" ||
+			op == "BitShift" && (y < 0 || y >= int64(a.elem.Bits()) || a.ints[placeOf(pa, i)] < 0) {
 			return nil, errNotEvaluated
 		}
 		out[i] = f(a.ints[placeOf(pa, i)], y)

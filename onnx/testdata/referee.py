@@ -135,7 +135,7 @@ def feeds(m):
             return {}
         dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else 2 for d in t.shape.dim]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(t.elem_type)
-        out[v.name] = (rng.random(dims) * 2 - 0.5).astype(dtype)
+        out[v.name] = np.asarray(rng.random(dims) * 2 - 0.5).astype(dtype)
     return out
 
 
@@ -162,7 +162,9 @@ def run(pairs):
         for w, g in zip(want, got, strict=True):
             if not isinstance(w, np.ndarray) or w.dtype == object:
                 continue
-            if w.shape != g.shape or w.dtype != g.dtype or not np.allclose(w, g, rtol=1e-4, atol=1e-4, equal_nan=True):
+            # Halves are rounded between nodes, and which nodes there are has changed.
+            tolerance = 1e-4 if w.dtype.itemsize > 2 or w.dtype.kind != "f" else 1e-2
+            if w.shape != g.shape or w.dtype != g.dtype or not np.allclose(w, g, rtol=tolerance, atol=tolerance, equal_nan=True):
                 print(f"{b}: outputs differ: {w.dtype}{w.shape}, {g.dtype}{g.shape}")
 
 

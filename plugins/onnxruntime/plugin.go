@@ -1,5 +1,5 @@
 // Package onnxruntime is the bundled plugin that runs ONNX models on ONNX Runtime's
-// CPU provider and tells what is in them. It has no steps.
+// CPU provider, tells what is in them and simplifies them.
 package onnxruntime
 
 import (
@@ -38,8 +38,21 @@ func Plugin(version string) *sdk.Plugin {
 		Licence:      "MPL-2.0",
 		RequiresCore: ">= 0.1",
 		Formats:      []sdk.Format{{Name: formatONNX, Extensions: []string{".onnx"}, Native: true}},
-		Runtime:      engine{},
-		Inspect:      inspect,
+		Steps: []sdk.StepType{
+			sdk.Step(sdk.StepSpec{
+				Name:     "onnxruntime_simplify",
+				Revision: 1,
+				Doc: "Rewrites a model to a smaller one that computes the same: works out constants and arithmetic on shapes, folds batch " +
+					"normalization and padding into the layers beside them, and removes nodes that pass a value on, repeat another or are " +
+					"read by nothing. Inputs and outputs keep their names and types. It needs no library and no data, and the same model " +
+					"gives the same bytes on every machine.",
+				Examples:      []string{simplifyExample},
+				Outputs:       []sdk.Output{{Name: "model", Kind: "model", Format: formatONNX, Doc: "The simplified model."}},
+				ResultExample: SimplifyFacts{},
+			}, applySimplify),
+		},
+		Runtime: engine{},
+		Inspect: inspect,
 		Targets: []sdk.Target{{Name: engineName, Formats: []string{formatONNX},
 			Doc: "ONNX Runtime's CPU provider on this machine: the operators that it really runs, after its own rewriting.", Inspect: onTarget}},
 	}
