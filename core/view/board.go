@@ -123,5 +123,6 @@ func (a *action) left(now time.Time) (time.Duration, bool) {
 		return 0, false // months: nothing that one could believe
 	}
 	since := now.Sub(a.marks[len(a.marks)-1].at)
-	return max(time.Duration(seconds*float64(time.Second))-since, 0), true
+	left := time.Duration(seconds*float64(time.Second)) - since
+	return left, left > 0 // what has come to a halt has no end in sight
 }
