@@ -14,8 +14,8 @@ func (a *app) validateCommand() *cobra.Command {
 		Use:   "validate [RECIPE]",
 		Short: "Check a recipe without running anything",
 		Long: `Check a recipe: its syntax, every argument against the plugins' schemas, every
-reference and every variable. All mistakes are shown in one run. Nothing is read
-but the recipe, and nothing is run.`,
+reference and every variable. All mistakes are shown in one run. Plugins are asked
+about the arguments that are known. Nothing is read but the recipe, and nothing is run.`,
 		Example: "  optimize validate recipe.hcl\n  optimize validate recipe.hcl --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -29,8 +29,20 @@ but the recipe, and nothing is run.`,
 				return err
 			}
 			defer w.close(cmd.Context())
+			ds := w.session.Validate(cmd.Context())
 			if a.json {
-				return (&diag.Renderer{Files: w.recipe.Files}).JSON(a.stdout, nil)
+				ds = w.warnings.Append(ds...).Sorted()
+				if err := (&diag.Renderer{Files: w.recipe.Files, Hide: a.secrets}).JSON(a.stdout, ds); err != nil {
+					return err
+				}
+			} else if len(ds) > 0 {
+				a.printDiags(ds, w.recipe.Files)
+			}
+			if ds.HasErrors() {
+				return errPrinted
+			}
+			if a.json {
+				return nil
 			}
 			counts := map[string]int{}
 			for _, n := range w.session.Program.Nodes() {
