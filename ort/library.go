@@ -44,11 +44,25 @@ type Place struct {
 // NotFoundError tells that no usable library is on this machine.
 type NotFoundError struct {
 	Tried []Place
+	// Named tells that the variable [EnvLibrary] is what leads to no library: installing one would not help.
+	Named bool
+}
+
+// Command is what brings the library.
+func (e *NotFoundError) Command() string {
+	if e.Named {
+		return "unset " + EnvLibrary + "; optimize init"
+	}
+	return "optimize init"
 }
 
 func (e *NotFoundError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "ONNX Runtime %s or newer is not installed here. Run `optimize init`, or set %s to the library.", MinVersion, EnvLibrary)
+	if e.Named {
+		fmt.Fprintf(&b, "%s does not lead to ONNX Runtime %s or newer. Set it to libonnxruntime, or unset it and run `optimize init`.", EnvLibrary, MinVersion)
+	} else {
+		fmt.Fprintf(&b, "ONNX Runtime %s or newer is not installed here. Run `optimize init`, or set %s to the library.", MinVersion, EnvLibrary)
+	}
 	for i, p := range e.Tried {
 		sep := "; "
 		if i == 0 {
@@ -101,6 +115,7 @@ func Locate() (Library, error) {
 			}
 		}
 		// A wrong setting is an error: falling through would run another library than the user chose.
+		nf.Named = true
 		return Library{}, nf
 	}
 

@@ -75,7 +75,15 @@ func tooOld(lib Library) error {
 	if lib.Version != "" {
 		version = "version " + lib.Version
 	}
-	return fmt.Errorf("ONNX Runtime %s or newer is needed, but %s is %s. Run `optimize init` to install a current one, or set %s to one", MinVersion, lib.Path, version, EnvLibrary)
+	return fmt.Errorf("ONNX Runtime %s or newer is needed, but %s is %s. %s", MinVersion, lib.Path, version, wayOut())
+}
+
+// wayOut is what helps against a library that is none. What the variable names would win over what is installed.
+func wayOut() string {
+	if os.Getenv(EnvLibrary) != "" {
+		return EnvLibrary + " names it: set it to libonnxruntime, or unset it and run `optimize init`"
+	}
+	return "Run `optimize init` to install a current one, or set " + EnvLibrary + " to one"
 }
 
 func loadError(lib Library, err error) error {
@@ -84,13 +92,13 @@ func loadError(lib Library, err error) error {
 	case strings.Contains(msg, "Error setting ORT API base"):
 		return tooOld(lib)
 	case strings.Contains(msg, "OrtGetApiBase"):
-		return fmt.Errorf("%s is a shared library, but not ONNX Runtime's. Set %s to libonnxruntime, or run `optimize init`", lib.Path, EnvLibrary)
+		return fmt.Errorf("%s is a shared library, but not ONNX Runtime's. %s", lib.Path, wayOut())
 	}
 	if _, after, ok := strings.Cut(msg, "\": "); ok {
 		msg = after
 	}
 	msg = strings.TrimPrefix(msg, lib.Path+": ")
-	return fmt.Errorf("ONNX Runtime's library %s does not load: %s. Run `optimize init` to install it anew, or set %s to another", lib.Path, clean(msg), EnvLibrary)
+	return fmt.Errorf("ONNX Runtime's library %s does not load: %s. %s", lib.Path, clean(msg), wayOut())
 }
 
 var errNotLoaded = errors.New("ONNX Runtime is not loaded: call ort.Load first")

@@ -46,6 +46,9 @@ type Plugin struct {
 	Inspect func(ctx context.Context, a Artifact) (any, error)
 	// Targets are what artifacts may run on, of which the plugin can tell what they would do with one.
 	Targets []Target
+	// Runtimes are the native libraries that the plugin loads, by the names under which `optimize init` brings them:
+	// "onnxruntime".
+	Runtimes []string
 }
 
 // Target is something that an artifact may run on: an engine, a device.
@@ -255,6 +258,7 @@ func (p *Plugin) Describe() (*pluginv1.DescribeResponse, error) {
 		d.Formats = append(d.Formats, &pluginv1.Format{Name: f.Name, Extensions: f.Extensions,
 			Inspects: p.Inspect != nil, Runs: p.Runtime != nil, Native: f.Native && p.Runtime != nil})
 	}
+	d.Runtimes = p.Runtimes
 	for _, t := range p.Targets {
 		d.Targets = append(d.Targets, &pluginv1.Target{Name: t.Name, Formats: t.Formats, Markdown: t.Doc})
 	}

@@ -208,6 +208,18 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 			return nil, a.stale(f, why)
 		}
 	}
+	if !a.looks {
+		more, err := w.checkLock(ctx)
+		if err != nil {
+			w.close(ctx)
+			return nil, err
+		}
+		if more.HasErrors() {
+			w.close(ctx)
+			a.printDiags(more, rec.Files)
+			return nil, errPrinted
+		}
+	}
 	return w, nil
 }
 

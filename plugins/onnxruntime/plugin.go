@@ -37,6 +37,7 @@ func Plugin(version string) *sdk.Plugin {
 		Version:      version,
 		Licence:      "MPL-2.0",
 		RequiresCore: ">= 0.1",
+		Runtimes:     []string{"onnxruntime"},
 		Formats:      []sdk.Format{{Name: formatONNX, Extensions: []string{".onnx"}, Native: true}},
 		Steps: []sdk.StepType{
 			sdk.Step(sdk.StepSpec{
@@ -80,7 +81,7 @@ func (engine) Probe(_ context.Context, r sdk.ProbeRequest) (sdk.ProbeResult, err
 	lib, err := ort.Find()
 	var none *ort.NotFoundError
 	if errors.As(err, &none) {
-		p := sdk.ProbeResult{Missing: []sdk.Missing{{What: "ONNX Runtime " + ort.MinVersion + " or newer", Command: "optimize init"}}}
+		p := sdk.ProbeResult{Missing: []sdk.Missing{{What: "ONNX Runtime " + ort.MinVersion + " or newer", Command: none.Command()}}}
 		if os.Getenv(ort.EnvLibrary) != "" {
 			// Installing does not help while the variable points elsewhere.
 			p.Diagnostics = append(p.Diagnostics, sdk.Diagnostic{

@@ -21,6 +21,7 @@ func Plugin(version string) *sdk.Plugin {
 		Version:      version,
 		Licence:      "MPL-2.0",
 		RequiresCore: ">= 0.1",
+		Runtimes:     []string{"onnxruntime"},
 		Steps: []sdk.StepType{
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_static",
@@ -109,7 +110,7 @@ func (c StaticConfig) Plan(_ context.Context, run *sdk.PlanRun) (*sdk.PlanResult
 	var missing *ort.NotFoundError
 	switch {
 	case errors.As(err, &missing):
-		r.Missing = append(r.Missing, sdk.Missing{What: "ONNX Runtime " + ort.MinVersion + " or newer", Command: "optimize init"})
+		r.Missing = append(r.Missing, sdk.Missing{What: "ONNX Runtime " + ort.MinVersion + " or newer", Command: missing.Command()})
 	case err != nil:
 		return nil, err
 	}

@@ -231,7 +231,9 @@ type DescribeResponse struct {
 	// Additive features: "runtime", "inspect".
 	Capabilities []string `protobuf:"bytes,7,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// What InspectRequest.target may be.
-	Targets       []*Target `protobuf:"bytes,8,rep,name=targets,proto3" json:"targets,omitempty"`
+	Targets []*Target `protobuf:"bytes,8,rep,name=targets,proto3" json:"targets,omitempty"`
+	// Native libraries that it loads, by the names under which `optimize init` brings them: "onnxruntime".
+	Runtimes      []string `protobuf:"bytes,9,rep,name=runtimes,proto3" json:"runtimes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -318,6 +320,13 @@ func (x *DescribeResponse) GetCapabilities() []string {
 func (x *DescribeResponse) GetTargets() []*Target {
 	if x != nil {
 		return x.Targets
+	}
+	return nil
+}
+
+func (x *DescribeResponse) GetRuntimes() []string {
+	if x != nil {
+		return x.Runtimes
 	}
 	return nil
 }
@@ -3619,7 +3628,7 @@ var File_plugin_proto protoreflect.FileDescriptor
 const file_plugin_proto_rawDesc = "" +
 	"\n" +
 	"\fplugin.proto\x12\x12optimize.plugin.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\xc3\x02\n" +
+	"\x0fDescribeRequest\"\xdf\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12#\n" +
@@ -3628,7 +3637,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05steps\x18\x05 \x03(\v2\x1c.optimize.plugin.v1.StepTypeR\x05steps\x124\n" +
 	"\aformats\x18\x06 \x03(\v2\x1a.optimize.plugin.v1.FormatR\aformats\x12\"\n" +
 	"\fcapabilities\x18\a \x03(\tR\fcapabilities\x124\n" +
-	"\atargets\x18\b \x03(\v2\x1a.optimize.plugin.v1.TargetR\atargets\"R\n" +
+	"\atargets\x18\b \x03(\v2\x1a.optimize.plugin.v1.TargetR\atargets\x12\x1a\n" +
+	"\bruntimes\x18\t \x03(\tR\bruntimes\"R\n" +
 	"\x06Target\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aformats\x18\x02 \x03(\tR\aformats\x12\x1a\n" +

@@ -1,0 +1,67 @@
+package install
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// libraryMagic are the first bytes of shared libraries: ELF, Mach-O (one and several architectures), PE.
+var libraryMagic = [][]byte{[]byte("\x7fELF"), {0xcf, 0xfa, 0xed, 0xfe}, {0xce, 0xfa, 0xed, 0xfe}, {0xca, 0xfe, 0xba, 0xbe}, []byte("MZ")}
+
+// CheckOwn tells why a path that the user names cannot be a shared library, or a folder that holds one. Whether the
+// library can be used shows when it is loaded.
+func CheckOwn(path string) error {
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("it does not exist")
+	case err != nil:
+		return cause(err)
+	case !st.IsDir():
+		return checkMagic(path)
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return cause(err)
+	}
+	for _, e := range entries {
+		n := e.Name()
+		if (strings.Contains(n, ".so") || strings.HasSuffix(n, ".dylib") || strings.HasSuffix(n, ".dll")) && checkMagic(filepath.Join(path, n)) == nil {
+			return nil
+		}
+	}
+	return errors.New("the folder holds no shared library")
+}
+
+func checkMagic(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return cause(err)
+	}
+	defer f.Close()
+	head := make([]byte, 4)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return cause(err)
+	}
+	for _, m := range libraryMagic {
+		if bytes.HasPrefix(head[:n], m) {
+			return nil
+		}
+	}
+	return errors.New("it is no shared library")
+}
+
+// cause is an error without the operation and the path.
+func cause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
