@@ -212,7 +212,7 @@ func (s *console) evalAt(ctx context.Context, name string, src []byte, at hcl.Po
 		s.printJSON(text, v, e)
 		return
 	}
-	_, _ = fmt.Fprintln(s.app.stdout, recipe.Show(v, s.knownAfter(e)))
+	_, _ = fmt.Fprintln(s.app.stdout, s.program.Show(v, s.waits(e)))
 }
 
 // wrong prints what is wrong with an expression.
@@ -269,17 +269,4 @@ func (s *console) fill(ctx context.Context, e *recipe.Expression) {
 // waits names what must run before an expression is known: of the blocks that it refers to those without a value.
 func (s *console) waits(e *recipe.Expression) []string {
 	return slices.DeleteFunc(slices.Clone(e.Nodes), s.program.Known)
-}
-
-// knownAfter is what stands for an unknown value.
-func (s *console) knownAfter(e *recipe.Expression) string {
-	waits := s.waits(e)
-	switch n := len(waits); n {
-	case 0:
-		return "(known after apply)"
-	case 1:
-		return "(known after " + waits[0] + " has run)"
-	default:
-		return "(known after " + strings.Join(waits[:n-1], ", ") + " and " + waits[n-1] + " have run)"
-	}
 }

@@ -54,10 +54,10 @@ func (p *Program) ParseExpression(src []byte, name string, start hcl.Pos) (*Expr
 	if ds.HasErrors() {
 		return nil, p.hide(ds)
 	}
-	out := &Expression{expr: e, Nodes: p.nodesOf(e, p.context(nil, nil))}
+	out := &Expression{expr: e, Nodes: p.nodesOf(e, p.everything())}
 	for _, t := range e.Variables() {
 		if len(t) == 1 {
-			for _, n := range p.nodes {
+			for _, n := range p.byAddr {
 				if n.Kind == t.RootName() {
 					out.Nodes = append(out.Nodes, n.Addr)
 				}
@@ -69,10 +69,28 @@ func (p *Program) ParseExpression(src []byte, name string, start hcl.Pos) (*Expr
 	return out, nil
 }
 
+// everything is a scope of all that the recipe declares.
+func (p *Program) everything() *hcl.EvalContext {
+	ctx := p.static()
+	var refs []ref
+	for _, n := range p.byAddr {
+		if slices.Contains(nodeRoots, n.Kind) {
+			refs = append(refs, ref{n.Kind, n.Name, n})
+		}
+	}
+	for name, g := range p.steps {
+		if g.each && len(g.keys) == 0 {
+			refs = append(refs, ref{KindStep, name, nil})
+		}
+	}
+	p.include(ctx, refs)
+	return ctx
+}
+
 // Evaluate gives the value of an expression with what is known: parts may be unknown, and carry the marks of what is
 // sensitive.
 func (p *Program) Evaluate(e *Expression) (cty.Value, diag.Diags) {
-	v, hd := e.expr.Value(p.context(nil, nil))
+	v, hd := e.expr.Value(p.everything())
 	if hd.HasErrors() {
 		return cty.DynamicVal, p.hide(coded(hd))
 	}
@@ -116,7 +134,7 @@ func (p *Program) Names(prefix string) []string {
 	for name := range p.functions {
 		add(name + "(")
 	}
-	for root, v := range p.context(nil, nil).Variables {
+	for root, v := range p.everything().Variables {
 		if v.Type().IsObjectType() {
 			for name := range v.Type().AttributeTypes() {
 				add(root + "." + name)
@@ -127,37 +145,58 @@ func (p *Program) Names(prefix string) []string {
 	return out
 }
 
-// Show writes a value as a recipe would, over several lines where it is long. What is unknown stands as the text
-// unknown, what is sensitive as (sensitive).
-func Show(v cty.Value, unknown string) string {
+// Show writes a value as a recipe would, over several lines where it is long. What is sensitive stands as (sensitive);
+// what is unknown says what it waits for: the artifact's own block, else those of after.
+func (p *Program) Show(v cty.Value, after []string) string {
 	var b strings.Builder
-	show(&b, v, unknown, "")
+	p.show(&b, v, knownAfter(after), "")
 	return b.String()
+}
+
+// knownAfter says in words what must have happened before something is known.
+func knownAfter(addrs []string) string {
+	var read, run []string
+	for _, a := range addrs {
+		if strings.HasPrefix(a, KindModel+".") || strings.HasPrefix(a, KindDataset+".") {
+			read = append(read, a)
+		} else {
+			run = append(run, a)
+		}
+	}
+	switch {
+	case len(run) > 1:
+		return "(known after " + strings.Join(run[:len(run)-1], ", ") + " and " + run[len(run)-1] + " have run)"
+	case len(run) == 1:
+		return "(known after " + run[0] + " has run)"
+	case len(read) > 0:
+		return "(known after " + strings.Join(read, " and ") + " can be read)"
+	}
+	return "(known after apply)"
 }
 
 // lineWidth is how long a collection may be to stand on one line.
 const lineWidth = 80
 
-func show(b *strings.Builder, v cty.Value, unknown, indent string) {
+func (p *Program) show(b *strings.Builder, v cty.Value, unknown, indent string) {
 	ty := v.Type()
 	switch {
 	case v.HasMark(sensitive):
 		b.WriteString("(sensitive)")
 	case v.IsMarked():
 		v, _ = v.Unmark()
-		show(b, v, unknown, indent)
+		p.show(b, v, unknown, indent)
 	case !v.IsKnown():
 		b.WriteString(unknown)
 	case v.IsNull():
 		b.WriteString("null")
 	case ty.IsSetType():
 		b.WriteString("toset(")
-		showList(b, v, unknown, indent)
+		p.showList(b, v, unknown, indent)
 		b.WriteString(")")
 	case ty.IsTupleType() || ty.IsListType():
-		showList(b, v, unknown, indent)
+		p.showList(b, v, unknown, indent)
 	case ty.IsObjectType() || ty.IsMapType():
-		showObject(b, v, unknown, indent)
+		p.showObject(b, v, unknown, indent)
 	case ty.IsPrimitiveType():
 		b.Write(hclwrite.TokensForValue(v).Bytes())
 	default:
@@ -165,13 +204,13 @@ func show(b *strings.Builder, v cty.Value, unknown, indent string) {
 	}
 }
 
-func showList(b *strings.Builder, v cty.Value, unknown, indent string) {
+func (p *Program) showList(b *strings.Builder, v cty.Value, unknown, indent string) {
 	var parts []string
 	total := len(indent)
 	for it := v.ElementIterator(); it.Next(); {
 		_, e := it.Element()
 		var one strings.Builder
-		show(&one, e, unknown, indent+"  ")
+		p.show(&one, e, unknown, indent+"  ")
 		parts = append(parts, one.String())
 		total += one.Len() + 2
 	}
@@ -186,7 +225,12 @@ func showList(b *strings.Builder, v cty.Value, unknown, indent string) {
 	b.WriteString(indent + "]")
 }
 
-func showObject(b *strings.Builder, v cty.Value, unknown, indent string) {
+func (p *Program) showObject(b *strings.Builder, v cty.Value, unknown, indent string) {
+	if v.Type().Equals(ArtifactType) {
+		if addr, ok := asString(v.GetAttr("address")); ok && p.artifacts[addr].node != "" {
+			unknown = knownAfter([]string{p.artifacts[addr].node})
+		}
+	}
 	members := map[string]string{}
 	for it := v.ElementIterator(); it.Next(); {
 		k, e := it.Element()
@@ -196,7 +240,7 @@ func showObject(b *strings.Builder, v cty.Value, unknown, indent string) {
 			name = string(hclwrite.TokensForValue(k).Bytes())
 		}
 		var one strings.Builder
-		show(&one, e, unknown, indent+"  ")
+		p.show(&one, e, unknown, indent+"  ")
 		members[name] = one.String()
 	}
 	if len(members) == 0 {
