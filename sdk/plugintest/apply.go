@@ -1,0 +1,607 @@
+package plugintest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+)
+
+// applied is an Apply that came to its end.
+type applied struct {
+	done       *pluginv1.Done
+	diags      []*pluginv1.Diagnostic
+	events     []*pluginv1.ApplyEvent
+	after      int           // events after Done
+	silence    time.Duration // the longest
+	out        string        // the output folder
+	scratch    string
+	largest    int // message, bytes
+	terminated error
+}
+
+// failed is the first error of the step.
+func (a *applied) failed() error { return firstError(a.diags) }
+
+// digests are those of the declared outputs.
+func (a *applied) digests() (map[string]string, error) {
+	out := map[string]string{}
+	for name, o := range a.done.GetOutputs() {
+		d, err := digestOf(filepath.Join(a.out, filepath.FromSlash(o.GetPath())))
+		if err != nil {
+			return nil, err
+		}
+		out[name] = d
+	}
+	return out, nil
+}
+
+// digestOf hashes a file, or the names and contents of a folder.
+func digestOf(path string) (string, error) {
+	h := sha256.New()
+	err := filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(path, p)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(h, "%s\x00", filepath.ToSlash(rel))
+		f, err := os.Open(p)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(h, f)
+		return err
+	})
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+func sizeOf(path string) (n int64, err error) {
+	err = filepath.WalkDir(path, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		i, err := e.Info()
+		if err == nil {
+			n += i.Size()
+		}
+		return err
+	})
+	return n, err
+}
+
+// apply runs a step. stop, when not nil, is closed to have it stopped.
+func (k *kit) apply(ctx context.Context, p *process, in *stepInput, id string, stop <-chan struct{}) (*applied, error) {
+	v, err := in.value()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(k.tmp, "a")
+	if err != nil {
+		return nil, err
+	}
+	a := &applied{out: filepath.Join(dir, "out"), scratch: filepath.Join(dir, "scratch")}
+	for _, d := range []string{a.out, a.scratch} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	d, err := k.openDesk()
+	if err != nil {
+		return nil, err
+	}
+	if id == "" {
+		id = filepath.Base(dir)
+	}
+	c, cancel := context.WithTimeout(ctx, k.o.Patience)
+	defer cancel()
+	c = metadata.AppendToOutgoingContext(c, "traceparent", "00-"+traceID+"-00000000000000aa-01")
+	stream, err := p.plugin.Apply(c, &pluginv1.ApplyRequest{RunId: id, StepType: in.step.GetName(), Config: v, Inputs: in.inputs,
+		OutDir: a.out, ScratchDir: a.scratch, Seed: 7, Threads: threads, Host: &pluginv1.HostEndpoint{Address: d.address, Token: "plugintest"}})
+	if err != nil {
+		return nil, err
+	}
+	if stop != nil {
+		go func() {
+			select {
+			case <-stop:
+				_, _ = p.plugin.Stop(ctx, &pluginv1.StopRequest{RunId: id})
+			case <-c.Done():
+			}
+		}()
+	}
+	last := time.Now()
+	for {
+		e, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return a, fmt.Errorf("Apply failed: %w%s", err, p.words())
+		}
+		a.silence = max(a.silence, time.Since(last))
+		last = time.Now()
+		a.events = append(a.events, e)
+		a.largest = max(a.largest, proto.Size(e))
+		if a.done != nil {
+			a.after++
+		}
+		switch v := e.GetEvent().(type) {
+		case *pluginv1.ApplyEvent_Done:
+			a.done = v.Done
+		case *pluginv1.ApplyEvent_Diagnostic:
+			a.diags = append(a.diags, v.Diagnostic)
+		}
+	}
+	if a.done == nil {
+		return a, errors.New("the stream ended without Done")
+	}
+	return a, nil
+}
+
+// traceID is that of the suite's own trace.
+const traceID = "7e577e577e577e577e577e577e577e57"
+
+// eachApplied runs every step that the suite has inputs for, once for each call.
+func (k *kit) eachApplied(ctx context.Context, f func(p *process, in *stepInput, a *applied) error) error {
+	return k.eachInput(ctx, func(p *process, in *stepInput) error {
+		if m, err := k.plan(ctx, p, in); err != nil {
+			return err
+		} else if len(m.GetMissing()) > 0 {
+			return skip("the machine lacks %s", m.GetMissing()[0].GetWhat())
+		}
+		a, err := k.apply(ctx, p, in, "", nil)
+		if err != nil {
+			return err
+		}
+		if err := a.failed(); err != nil {
+			return err
+		}
+		return f(p, in, a)
+	})
+}
+
+var applyChecks = []check{
+	{"apply/works", "A step does its own example.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(*process, *stepInput, *applied) error { return nil })
+	}},
+	{"apply/done", "The stream ends with exactly one Done, and nothing comes after it.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(_ *process, _ *stepInput, a *applied) error {
+			if a.after > 0 {
+				return fmt.Errorf("%d events come after it", a.after)
+			}
+			return nil
+		})
+	}},
+	{"apply/outputs", "Every declared output is there and not empty, and no other is named.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(_ *process, in *stepInput, a *applied) error {
+			for _, o := range in.step.GetOutputs() {
+				got, ok := a.done.GetOutputs()[o.GetName()]
+				if !ok {
+					return fmt.Errorf("output %s is missing", o.GetName())
+				}
+				if n, err := sizeOf(filepath.Join(a.out, filepath.FromSlash(got.GetPath()))); err != nil || n == 0 {
+					return fmt.Errorf("output %s is %s, which has %d bytes (%v)", o.GetName(), got.GetPath(), n, err)
+				}
+			}
+			for name := range a.done.GetOutputs() {
+				if !slices.ContainsFunc(in.step.GetOutputs(), func(o *pluginv1.Output) bool { return o.GetName() == name }) {
+					return fmt.Errorf("output %s is not declared", name)
+				}
+			}
+			return nil
+		})
+	}},
+	{"apply/inside", "Outputs are relative to the output folder and lie in it.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(_ *process, _ *stepInput, a *applied) error {
+			for name, o := range a.done.GetOutputs() {
+				if !filepath.IsLocal(filepath.FromSlash(o.GetPath())) {
+					return fmt.Errorf("output %s is %q", name, o.GetPath())
+				}
+			}
+			return nil
+		})
+	}},
+	{"apply/links", "There are no links in outputs: the file that they lead to may be gone tomorrow.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(_ *process, _ *stepInput, a *applied) error {
+			return filepath.WalkDir(a.out, func(p string, e fs.DirEntry, err error) error {
+				if err == nil && !e.IsDir() && !e.Type().IsRegular() {
+					err = fmt.Errorf("%s is a %s", filepath.Base(p), e.Type())
+				}
+				return err
+			})
+		})
+	}},
+	{"apply/inputs", "Inputs are as they were.", func(ctx context.Context, k *kit) error {
+		return k.eachInput(ctx, func(p *process, in *stepInput) error {
+			before, err := inputDigests(in)
+			if err != nil {
+				return err
+			}
+			if _, err := k.apply(ctx, p, in, "", nil); err != nil {
+				return err
+			}
+			after, err := inputDigests(in)
+			if err == nil && !maps.Equal(before, after) {
+				err = errors.New("the step changed an input: the cache would hold something else than its digest says")
+			}
+			return err
+		})
+	}},
+	{"apply/deterministic", "The same step gives the same bytes in another process, folder, language and time zone, or Plan says nondeterministic.", deterministic},
+	{"apply/stateless", "It gives the same bytes again in the same process.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(p *process, in *stepInput, a *applied) error {
+			return k.sameAgain(ctx, p, p, in, a, func() (*applied, error) { return k.apply(ctx, p, in, "", nil) })
+		})
+	}},
+	{"apply/parallel", "Two steps work at once in one process.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(p *process, in *stepInput, a *applied) error {
+			type end struct {
+				a   *applied
+				err error
+			}
+			ends := make(chan end, 2)
+			for range 2 {
+				go func() {
+					a, err := k.apply(ctx, p, in, "", nil)
+					ends <- end{a, err}
+				}()
+			}
+			one, two := <-ends, <-ends
+			if err := errors.Join(one.err, two.err); err != nil {
+				return err
+			}
+			if err := k.sameAgain(ctx, p, p, in, a, func() (*applied, error) { return one.a, one.a.failed() }); err != nil {
+				return err
+			}
+			return k.sameAgain(ctx, p, p, in, a, func() (*applied, error) { return two.a, two.a.failed() })
+		})
+	}},
+	{"apply/run-id", "An Apply without a run id, by which it could be stopped, is refused.", func(ctx context.Context, k *kit) error {
+		return k.eachInput(ctx, func(p *process, in *stepInput) error {
+			v, err := in.value()
+			if err != nil {
+				return err
+			}
+			s, err := p.plugin.Apply(ctx, &pluginv1.ApplyRequest{StepType: in.step.GetName(), Config: v, Inputs: in.inputs, OutDir: k.tmp, ScratchDir: k.tmp})
+			if err == nil {
+				_, err = s.Recv()
+			}
+			return wantCode(p, err, codes.InvalidArgument)
+		})
+	}},
+	{"apply/unknown-step", "A step that the plugin does not have is a NotFound.", func(ctx context.Context, k *kit) error {
+		p, err := k.withSteps(ctx)
+		if err != nil {
+			return err
+		}
+		s, err := p.plugin.Apply(ctx, &pluginv1.ApplyRequest{RunId: "x", StepType: "no_such_step", Config: &pluginv1.Value{Msgpack: []byte{0x80}}})
+		if err == nil {
+			_, err = s.Recv()
+		}
+		return wantCode(p, err, codes.NotFound)
+	}},
+	{"apply/result", "The result is of the type that is declared.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(_ *process, in *stepInput, a *applied) error {
+			if len(in.step.GetResultType()) == 0 {
+				if len(a.done.GetResult().GetMsgpack()) > 0 {
+					return errors.New("there is a result, and none is declared")
+				}
+				return nil
+			}
+			ty, err := ctyjson.UnmarshalType(in.step.GetResultType())
+			if err != nil {
+				return nil // describe/result tells
+			}
+			v, err := pluginv1.DecodeValue(a.done.GetResult(), ty)
+			if err == nil && !v.IsWhollyKnown() {
+				err = errors.New("a part of it is unknown")
+			}
+			return err
+		})
+	}},
+	{"apply/heartbeat", "There is a sign of life at least every five seconds.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(_ *process, _ *stepInput, a *applied) error {
+			if a.silence > 5*time.Second {
+				return fmt.Errorf("it was silent for %s: the host ends what is silent for 30 s", a.silence.Round(time.Second))
+			}
+			return nil
+		})
+	}},
+	{"apply/progress", "Progress has a phase, and does not go beyond its total.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(_ *process, _ *stepInput, a *applied) error {
+			for _, e := range a.events {
+				if p := e.GetProgress(); p != nil && (p.GetPhase() == "" || p.GetCurrent() < 0 || p.GetTotal() > 0 && p.GetCurrent() > p.GetTotal()) {
+					return fmt.Errorf("it says %q: %d of %d", p.GetPhase(), p.GetCurrent(), p.GetTotal())
+				}
+			}
+			return nil
+		})
+	}},
+	{"apply/messages", "Messages are under a megabyte.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(_ *process, _ *stepInput, a *applied) error {
+			if a.largest > pluginv1.MaxMessage {
+				return fmt.Errorf("one has %d bytes: what is large travels as a file", a.largest)
+			}
+			return nil
+		})
+	}},
+	{"apply/clean", "It writes nothing but in its output and scratch folders.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(p *process, _ *stepInput, _ *applied) error { return nothingIn(p.dir) })
+	}},
+	{"apply/read-only", "It works with inputs that it cannot write to.", readOnly},
+	{"apply/broken-model", "A model that is cut short is a diagnostic that says so; the process goes on.", brokenModel},
+	{"apply/no-model", "A model that is gone is a diagnostic; the process goes on.", func(ctx context.Context, k *kit) error {
+		return k.eachBadModel(ctx, func(string) (string, error) { return filepath.Join(k.tmp, "gone.onnx"), nil })
+	}},
+	{"apply/empty-model", "An empty model is a diagnostic; the process goes on.", func(ctx context.Context, k *kit) error {
+		return k.eachBadModel(ctx, func(string) (string, error) {
+			path := filepath.Join(k.tmp, "empty.onnx")
+			return path, os.WriteFile(path, nil, 0o644)
+		})
+	}},
+	{"apply/after-failure", "A step works after another one has failed.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(p *process, in *stepInput, _ *applied) error {
+			bad := *in
+			bad.inputs = map[string]*pluginv1.Artifact{}
+			for name, a := range in.inputs {
+				b := proto.CloneOf(a)
+				b.Path = filepath.Join(k.tmp, "gone")
+				bad.inputs[name] = b
+			}
+			_, _ = k.apply(ctx, p, &bad, "", nil)
+			if !p.alive() {
+				return fmt.Errorf("the process ended%s", p.words())
+			}
+			a, err := k.apply(ctx, p, in, "", nil)
+			if err == nil {
+				err = a.failed()
+			}
+			return err
+		})
+	}},
+	{"apply/stop", "A step that is asked to stop ends with Done within ten seconds, and says stopped or is done.", func(ctx context.Context, k *kit) error {
+		return k.eachInput(ctx, func(p *process, in *stepInput) error {
+			now := make(chan struct{})
+			close(now)
+			began := time.Now()
+			a, err := k.apply(ctx, p, in, "", now)
+			if err != nil {
+				return err
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				return fmt.Errorf("it took %s", took.Round(time.Millisecond))
+			}
+			if a.done.GetStopped() && len(a.done.GetOutputs()) > 0 {
+				return errors.New("it was stopped and names outputs, which cannot be whole")
+			}
+			return nil
+		})
+	}},
+	{"apply/stop-nothing", "To stop what does not run is no error.", func(ctx context.Context, k *kit) error {
+		p, err := k.withSteps(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = p.plugin.Stop(ctx, &pluginv1.StopRequest{RunId: "nothing"})
+		return err
+	}},
+	{"apply/diagnostics", "Diagnostics of a failed step have a severity, a summary of one line, and a path that leads somewhere.", func(ctx context.Context, k *kit) error {
+		return k.eachInput(ctx, func(p *process, in *stepInput) error {
+			bad := *in
+			bad.inputs = map[string]*pluginv1.Artifact{}
+			for name, a := range in.inputs {
+				b := proto.CloneOf(a)
+				b.Path = filepath.Join(k.tmp, "gone")
+				bad.inputs[name] = b
+			}
+			a, err := k.apply(ctx, p, &bad, "", nil)
+			if err != nil {
+				return nil // apply/no-model tells
+			}
+			for _, d := range a.diags {
+				if err := wellSaid(in.step.GetSchema(), d); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}},
+}
+
+func inputDigests(in *stepInput) (map[string]string, error) {
+	out := map[string]string{}
+	for name, a := range in.inputs {
+		d, err := digestOf(a.GetPath())
+		if err != nil {
+			return nil, err
+		}
+		out[name] = d
+	}
+	return out, nil
+}
+
+// sameAgain compares the outputs of a with those of another run; a step that says nondeterministic may differ.
+func (k *kit) sameAgain(ctx context.Context, p, _ *process, in *stepInput, a *applied, again func() (*applied, error)) error {
+	plan, err := k.plan(ctx, p, in)
+	if err != nil {
+		return err
+	}
+	b, err := again()
+	if err != nil {
+		return err
+	}
+	if plan.GetNondeterministic() {
+		return nil
+	}
+	one, err := a.digests()
+	if err != nil {
+		return err
+	}
+	two, err := b.digests()
+	if err != nil {
+		return err
+	}
+	for name := range one {
+		if one[name] != two[name] {
+			return fmt.Errorf("output %s has other bytes: it depends on a time, a path, an order of threads or of a map, or on something that is not declared; or answer nondeterministic in Plan", name)
+		}
+	}
+	return nil
+}
+
+// deterministic runs each step a second time as somebody else, elsewhere, more than a second later.
+func deterministic(ctx context.Context, k *kit) error {
+	return k.eachApplied(ctx, func(p *process, in *stepInput, a *applied) error {
+		time.Sleep(1100 * time.Millisecond) // the clock of most formats counts seconds
+		other, err := k.start(ctx, place{cookie: true, env: elsewhere})
+		if err != nil {
+			return err
+		}
+		defer other.kill()
+		moved, err := k.moved(in)
+		if err != nil {
+			return err
+		}
+		return k.sameAgain(ctx, p, other, in, a, func() (*applied, error) {
+			b, err := k.apply(ctx, other, moved, "", nil)
+			if err == nil {
+				err = b.failed()
+			}
+			return b, err
+		})
+	})
+}
+
+// moved is an input whose artifacts lie in another folder under other names.
+func (k *kit) moved(in *stepInput) (*stepInput, error) {
+	dir, err := os.MkdirTemp(k.tmp, "m")
+	if err != nil {
+		return nil, err
+	}
+	out := *in
+	out.inputs = map[string]*pluginv1.Artifact{}
+	for name, a := range in.inputs {
+		b := proto.CloneOf(a)
+		b.Path = filepath.Join(dir, "other-"+name+filepath.Ext(a.GetPath()))
+		st, err := os.Stat(a.GetPath())
+		if err != nil {
+			return nil, err
+		}
+		if st.IsDir() {
+			err = os.CopyFS(b.Path, os.DirFS(a.GetPath()))
+		} else {
+			err = copyFile(a.GetPath(), b.Path)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out.inputs[name] = b
+	}
+	return &out, nil
+}
+
+func copyFile(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o644)
+}
+
+func readOnly(ctx context.Context, k *kit) error {
+	return k.eachInput(ctx, func(p *process, in *stepInput) error {
+		moved, err := k.moved(in)
+		if err != nil {
+			return err
+		}
+		for _, a := range moved.inputs {
+			err := filepath.WalkDir(filepath.Dir(a.GetPath()), func(p string, e fs.DirEntry, err error) error {
+				if err == nil && !e.IsDir() {
+					err = os.Chmod(p, 0o444)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		a, err := k.apply(ctx, p, moved, "", nil)
+		if err == nil {
+			err = a.failed()
+		}
+		if err != nil && strings.Contains(err.Error(), "lacks") {
+			return skip("%s", err)
+		}
+		return err
+	})
+}
+
+func brokenModel(ctx context.Context, k *kit) error {
+	return k.eachBadModel(ctx, func(model string) (string, error) {
+		b, err := os.ReadFile(model)
+		if err != nil {
+			return "", err
+		}
+		path := filepath.Join(k.tmp, "broken"+filepath.Ext(model))
+		return path, os.WriteFile(path, b[:len(b)/2], 0o644)
+	})
+}
+
+// eachBadModel gives each step that takes a model a bad one: it must say so in a diagnostic.
+func (k *kit) eachBadModel(ctx context.Context, spoil func(model string) (string, error)) error {
+	some := false
+	err := k.eachInput(ctx, func(p *process, in *stepInput) error {
+		bad := *in
+		bad.inputs = maps.Clone(in.inputs)
+		for name, a := range in.inputs {
+			if st, err := os.Stat(a.GetPath()); err != nil || st.IsDir() || a.GetKind() != "model" {
+				continue
+			}
+			path, err := spoil(a.GetPath())
+			if err != nil {
+				return err
+			}
+			b := proto.CloneOf(a)
+			b.Path = path
+			bad.inputs[name] = b
+			some = true
+		}
+		if !some {
+			return nil
+		}
+		a, err := k.apply(ctx, p, &bad, "", nil)
+		switch {
+		case !p.alive():
+			return fmt.Errorf("the process ended%s", p.words())
+		case err != nil:
+			return fmt.Errorf("a gRPC error means a bug or a crash; say what is wrong in a diagnostic: %w", err)
+		case a.failed() == nil:
+			return errors.New("it found nothing wrong with it")
+		}
+		return nil
+	})
+	if err == nil && !some {
+		return skip("no step takes a model that is a file")
+	}
+	return err
+}

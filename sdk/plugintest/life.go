@@ -1,0 +1,161 @@
+package plugintest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
+)
+
+var lifeChecks = []check{
+	{"life/flush", "Flush answers within two seconds.", func(ctx context.Context, k *kit) error {
+		p, err := k.process(ctx)
+		if err != nil {
+			return err
+		}
+		c, cancel := context.WithTimeout(ctx, 4*time.Second)
+		defer cancel()
+		began := time.Now()
+		if _, err := p.plugin.Flush(c, &pluginv1.FlushRequest{}); err != nil {
+			return err
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			return fmt.Errorf("it took %s", took.Round(time.Millisecond))
+		}
+		return nil
+	}},
+	{"life/host-gone", "When the host is gone the plugin ends within ten seconds, and so do its children.", func(ctx context.Context, k *kit) error {
+		p, err := k.start(ctx, place{cookie: true})
+		if err != nil {
+			return err
+		}
+		defer p.kill()
+		if _, err := p.plugin.Describe(ctx, &pluginv1.DescribeRequest{}); err != nil {
+			return err
+		}
+		_ = p.conn.Close()
+		return ends(p)
+	}},
+	{"life/host-gone-busy", "When the host is gone in the middle of a step the plugin ends within ten seconds, and so do its children.", func(ctx context.Context, k *kit) error {
+		return k.eachInput(ctx, func(_ *process, in *stepInput) error {
+			p, err := k.start(ctx, place{cookie: true})
+			if err != nil {
+				return err
+			}
+			defer p.kill()
+			v, err := in.value()
+			if err != nil {
+				return err
+			}
+			stream, err := p.plugin.Apply(ctx, &pluginv1.ApplyRequest{RunId: "busy", StepType: in.step.GetName(), Config: v, Inputs: in.inputs,
+				OutDir: p.dir, ScratchDir: p.dir, Seed: 7, Threads: threads})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			if err != nil && status.Code(err) != codes.OK && !p.alive() {
+				return fmt.Errorf("Apply failed: %w%s", err, p.words())
+			}
+			_ = p.conn.Close()
+			return ends(p)
+		})
+	}},
+	{"life/alone", "A plugin to which nobody connects ends within two minutes, or when its host dies.", func(ctx context.Context, k *kit) error {
+		if isWindows {
+			return skip("the suite cannot play a dying host here")
+		}
+		// A host's id that is nobody's: whoever looks for its parent finds another one.
+		p, err := k.start(ctx, place{cookie: true, env: []string{pluginv1.HostPIDVariable + "=1"}})
+		if err != nil {
+			return err
+		}
+		defer p.kill()
+		if !p.wait(min(2*time.Minute, 2*k.o.Patience)) {
+			return errors.New("it waits for ever")
+		}
+		return nil
+	}},
+	{"life/spans", "The plugin's spans of a step arrive at OTEL_EXPORTER_OTLP_ENDPOINT, in the trace that the call carries.", spans},
+	{"life/secrets", "A plugin does without the user's variables: its steps work with those that the host passes on.", func(ctx context.Context, k *kit) error {
+		return k.eachInput(ctx, func(_ *process, in *stepInput) error {
+			p, err := k.start(ctx, place{cookie: true})
+			if err != nil {
+				return err
+			}
+			defer p.kill()
+			a, err := k.apply(ctx, p, in, "", nil)
+			if err == nil {
+				err = a.failed()
+			}
+			return err
+		})
+	}},
+	{"life/goes-on", "The process that all these checks used is still there.", func(ctx context.Context, k *kit) error {
+		if k.main == nil {
+			return errors.New("it is gone")
+		}
+		c, cancel := context.WithTimeout(ctx, k.o.Patience)
+		defer cancel()
+		_, err := k.main.plugin.Describe(c, &pluginv1.DescribeRequest{})
+		return err
+	}},
+}
+
+// ends waits for the end of a process and its group.
+func ends(p *process) error {
+	if !p.wait(10 * time.Second) {
+		return errors.New("the process is still there: watch the connection, or the parent process")
+	}
+	for end := time.Now().Add(3 * time.Second); groupAlive(p.cmd); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			return errors.New("a child is still there: end your process group")
+		}
+	}
+	return nil
+}
+
+// spans runs a step in a process that knows the suite's receiver.
+func spans(ctx context.Context, k *kit) error {
+	d, err := k.openDesk()
+	if err != nil {
+		return err
+	}
+	return k.eachInput(ctx, func(_ *process, in *stepInput) error {
+		endpoint := d.address
+		if !strings.HasPrefix(endpoint, "unix:") {
+			endpoint = "http://" + endpoint
+		}
+		p, err := k.start(ctx, place{cookie: true, env: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + endpoint,
+			"OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_INSECURE=true", "OTEL_TRACES_EXPORTER=otlp",
+			"OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none", "TRACEPARENT=00-" + traceID + "-00000000000000bb-01"}})
+		if err != nil {
+			return err
+		}
+		defer p.kill()
+		if _, err := k.apply(ctx, p, in, "", nil); err != nil {
+			return err
+		}
+		if _, err := p.plugin.Flush(ctx, &pluginv1.FlushRequest{}); err != nil {
+			return err
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		mine := 0
+		for _, s := range d.spans {
+			if s.trace != traceID {
+				return fmt.Errorf("the span %q is in a trace of its own", s.name)
+			}
+			mine++
+		}
+		if mine == 0 {
+			return errors.New("none arrived until Flush had answered")
+		}
+		d.spans = nil
+		return nil
+	})
+}
