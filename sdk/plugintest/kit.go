@@ -29,6 +29,7 @@ type kit struct {
 	dataset   string
 
 	main      *process // started when first needed
+	lost      bool     // one of them ended by itself
 	described *pluginv1.DescribeResponse
 	desk      *desk
 }
@@ -133,7 +134,7 @@ func (k *kit) process(ctx context.Context) (*process, error) {
 func (k *kit) discardBroken() {
 	if k.main != nil && !k.main.alive() {
 		k.main.kill()
-		k.main = nil
+		k.main, k.lost = nil, true
 	}
 }
 

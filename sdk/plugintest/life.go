@@ -95,14 +95,23 @@ var lifeChecks = []check{
 			return err
 		})
 	}},
-	{"life/goes-on", "The process that all these checks used is still there.", func(ctx context.Context, k *kit) error {
-		if k.main == nil {
-			return errors.New("it is gone")
+	{"life/goes-on", "The process lives as long as its host: none ended by itself under all these checks.", func(ctx context.Context, k *kit) error {
+		if k.lost {
+			return errors.New("one did")
 		}
-		c, cancel := context.WithTimeout(ctx, k.o.Patience)
-		defer cancel()
-		_, err := k.main.plugin.Describe(c, &pluginv1.DescribeRequest{})
-		return err
+		p, err := k.process(ctx)
+		if err != nil {
+			return err
+		}
+		for range 2 {
+			if _, err := p.plugin.Describe(ctx, &pluginv1.DescribeRequest{}); err != nil {
+				return fmt.Errorf("it does not answer: %w%s", err, p.words())
+			}
+			if p.wait(300 * time.Millisecond) {
+				return fmt.Errorf("it ended%s", p.words())
+			}
+		}
+		return nil
 	}},
 }
 

@@ -101,11 +101,12 @@ var planChecks = []check{
 		return wantCode(p, err, codes.NotFound)
 	}},
 	{"plan/clean", "Plan writes nothing.", func(ctx context.Context, k *kit) error {
-		p, err := k.withSteps(ctx)
-		if err != nil {
-			return err
-		}
-		return nothingIn(p.dir)
+		return k.eachInput(ctx, func(p *process, in *stepInput) error {
+			if _, err := k.plan(ctx, p, in); err != nil {
+				return err
+			}
+			return nothingIn(p.dir)
+		})
 	}},
 }
 

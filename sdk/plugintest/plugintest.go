@@ -91,7 +91,10 @@ func (s *skipped) Error() string { return s.reason }
 func skip(format string, args ...any) error { return &skipped{fmt.Sprintf(format, args...)} }
 
 // Rule is a check as the docs list it.
-type Rule struct{ ID, Text string }
+type Rule struct {
+	ID   string `json:"id"`
+	Text string `json:"rule"`
+}
 
 // Rules lists all checks.
 func Rules() []Rule {

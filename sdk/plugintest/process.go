@@ -12,7 +12,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -145,6 +144,7 @@ func (k *kit) start(ctx context.Context, at place) (*process, error) {
 			"PLUGIN_CLIENT_CERT="+string(cert), "PLUGIN_UNIX_SOCKET_DIR="+work)
 	}
 	p.cmd.Env = append(append(p.cmd.Env, k.o.Env...), at.env...)
+	p.cmd.WaitDelay = 500 * time.Millisecond // for a child that holds stderr
 	ownGroup(p.cmd)
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -172,11 +172,7 @@ func (k *kit) start(ctx context.Context, at place) (*process, error) {
 		}
 	}()
 	go func() {
-		state, err := p.cmd.Process.Wait()
-		if err == nil && !state.Success() {
-			err = errors.New(state.String())
-		}
-		p.err = err
+		p.err = p.cmd.Wait()
 		close(p.exited)
 	}()
 	if !at.cookie {

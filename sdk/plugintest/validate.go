@@ -84,11 +84,12 @@ var validateChecks = []check{
 		})
 	}},
 	{"validate/clean", "Validate writes nothing.", func(ctx context.Context, k *kit) error {
-		p, err := k.withSteps(ctx)
-		if err != nil {
-			return err
-		}
-		return nothingIn(p.dir)
+		return k.eachInput(ctx, func(p *process, in *stepInput) error {
+			if _, err := k.validate(ctx, p, in, in.config); err != nil {
+				return err
+			}
+			return nothingIn(p.dir)
+		})
 	}},
 }
 
