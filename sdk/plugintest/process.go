@@ -108,6 +108,7 @@ type place struct {
 	env    []string // beside the least that every plugin gets
 	cookie bool
 	bare   bool // no variables but the cookie's and PATH
+	child  bool // of a shell, which can be killed in its stead
 }
 
 // start starts the plugin and waits for its handshake.
@@ -128,6 +129,9 @@ func (k *kit) start(ctx context.Context, at place) (*process, error) {
 		return nil, err
 	}
 	p.cmd = exec.Command(k.command[0], k.command[1:]...)
+	if at.child {
+		p.cmd = exec.Command("sh", append([]string{"-c", `"$0" "$@" & wait`}, k.command...)...)
+	}
 	p.cmd.Dir, p.cmd.Stderr = p.dir, p.stderr
 	p.cmd.Env = append(p.cmd.Env, "PATH="+os.Getenv("PATH"))
 	if !at.bare {
