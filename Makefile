@@ -25,7 +25,7 @@ build: tools ## Build bin/optimize
 
 .PHONY: runtime
 runtime: build # The ONNX Runtime library, into the user's data folder; does nothing when it is there
-	bin/optimize init $(RECIPE)
+	bin/optimize init --upgrade $(RECIPE)
 
 .PHONY: demo
 demo: runtime ## Quantize a digit classifier, measure it against its original and print the table

@@ -74,6 +74,7 @@ See also:
 		}
 	}
 	walk(root, func(c *cobra.Command) {
+		a.complete(c)
 		if !c.Runnable() {
 			c.Args = unknownCommand
 			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
@@ -91,7 +92,9 @@ See also:
 		}
 		var names []string
 		for _, r := range related[strings.TrimPrefix(c.CommandPath(), "optimize ")] {
-			names = append(names, "optimize "+r)
+			if _, rest, err := root.Find(strings.Fields(r)); err == nil && (len(rest) == 0 || strings.HasPrefix(r, "docs ")) {
+				names = append(names, "optimize "+r)
+			}
 		}
 		if len(names) > 0 {
 			if c.Annotations == nil {
