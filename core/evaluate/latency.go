@@ -22,6 +22,9 @@ const slice = 15 * time.Millisecond
 // warmupRuns are done once, before the first slice of a subject.
 const warmupRuns = 10
 
+// quantiles of a run's time are what a benchmark gives beside the speed-up.
+var quantiles = map[string]float64{"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}
+
 // timing is what the cache keeps of a subject's latency.
 type timing struct {
 	Metrics map[string]metrics.Estimate `json:"metrics"`
@@ -144,7 +147,7 @@ func milliseconds(ns []int64) []float64 {
 func percentiles(runs []float64) map[string]metrics.Estimate {
 	slices.Sort(runs)
 	out := map[string]metrics.Estimate{}
-	for name, q := range map[string]float64{"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99} {
+	for name, q := range quantiles {
 		out[name] = spread(runs, q)
 	}
 	return out

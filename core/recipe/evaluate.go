@@ -11,13 +11,14 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/evaluate"
 )
 
 // Metrics that an evaluation gives: always, of quality by name, by default of quality, and with a benchmark.
 var (
-	alwaysMetrics  = []string{"size", "parameters", "macs"}
-	qualityMetrics = []string{"top1", "top1_drop", "agreement", "sqnr", "cosine"}
-	latencyMetrics = []string{"latency_p50", "latency_p90", "latency_p99", "speedup"}
+	alwaysMetrics  = evaluate.Always
+	qualityMetrics = evaluate.Quality
+	latencyMetrics = evaluate.Latency
 )
 
 // defaultDuration is how long each subject is timed when the recipe does not say.
