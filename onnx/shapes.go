@@ -21,6 +21,8 @@ type valueType struct {
 	// number, the name of an axis, or not known: it is how the arithmetic that
 	// exporters do on shapes becomes the shape of a Reshape.
 	data []Dim
+	// item is set for a sequence or an optional value: what is known of what is in it.
+	item *valueType
 }
 
 // unknownType is shared and never written.
@@ -143,6 +145,12 @@ func (x *inference) node(n *Node) error {
 		infer = inferStandard[n.OpType]
 	case "com.microsoft":
 		infer = inferMicrosoft[n.OpType]
+	case "ai.onnx.ml":
+		infer = inferML[n.OpType]
+	case "ai.onnx.preview":
+		infer = inferPreview[n.OpType]
+	case "ai.onnx.preview.training":
+		infer = inferTraining[n.OpType]
 	}
 	if infer != nil {
 		infer(c)
@@ -190,10 +198,7 @@ func (x *inference) named(t *valueType) *valueType {
 }
 
 func fromType(t *Type) *valueType {
-	if t == nil || t.Kind != KindTensor {
-		return unknownType
-	}
-	return &valueType{elem: t.Elem, ranked: t.HasShape, dims: t.Shape}
+	return containerType(t, 0)
 }
 
 func ofTensor(t *Tensor) *valueType {
@@ -220,6 +225,9 @@ func (t *valueType) or(u *valueType) *valueType {
 	}
 	if out.data == nil {
 		out.data = u.data
+	}
+	if out.item == nil {
+		out.item = u.item
 	}
 	return &out
 }

@@ -36,6 +36,8 @@ func init() {
 	registerLayout()
 	registerReduce()
 	registerQuantized()
+	registerSignal()
+	registerSequence()
 }
 
 func register(f func(*inferContext), ops ...string) {
@@ -312,6 +314,9 @@ func common(a, b *valueType) *valueType {
 			}
 		}
 	}
+	if a.item != nil && b.item != nil {
+		out.item = common(a.item, b.item)
+	}
 	return out
 }
 
@@ -346,7 +351,11 @@ func inferScan(c *inferContext) {
 	a := c.n.Attr("body")
 	scanned := int(c.n.IntAttr("num_scan_inputs", 0))
 	states := len(c.n.inputs) - scanned
-	if a == nil || a.Graph() == nil || c.opset < 9 || scanned < 0 || states < 0 {
+	if a == nil || a.Graph() == nil || scanned < 0 || states < 0 {
+		return
+	}
+	if c.opset < 9 {
+		inferScan8(c, a.Graph(), scanned)
 		return
 	}
 	axisOf := func(attr string, i, rank int) (int, bool) {
@@ -383,6 +392,44 @@ func inferScan(c *inferContext) {
 			if k, ok := axisOf("scan_output_axes", i-states, len(t.dims)+1); ok {
 				c.tensor(i, t.elem, slices.Insert(slices.Clone(t.dims), k, length)...)
 			}
+		}
+	}
+}
+
+// inferScan8 is Scan of opset 8: the first input is the lengths of the sequences, and
+// axis 0 of every value counts samples, axis 1 of the scanned ones the steps.
+func inferScan8(c *inferContext, body *Graph, scanned int) {
+	states := len(c.n.inputs) - 1 - scanned
+	if states < 0 {
+		return
+	}
+	batch, steps := anyDim, anyDim
+	var inputs []*valueType
+	for i := 1; i < len(c.n.inputs); i++ {
+		t, drop := c.in(i), 1
+		if i > states {
+			drop = 2
+		}
+		if t.ranked && len(t.dims) >= drop {
+			batch = t.dims[0]
+			if drop == 2 {
+				steps = t.dims[1]
+			}
+			t = &valueType{elem: t.elem, ranked: true, dims: t.dims[drop:]}
+		}
+		inputs = append(inputs, t)
+	}
+	if c.err = c.graph(body, inputs); c.err != nil {
+		return
+	}
+	for i, t := range c.outputsOf(body) {
+		switch {
+		case !t.ranked:
+			c.elemOnly(i, t.elem)
+		case i < states:
+			c.tensor(i, t.elem, slices.Concat([]Dim{batch}, t.dims)...)
+		default:
+			c.tensor(i, t.elem, slices.Concat([]Dim{batch, steps}, t.dims)...)
 		}
 	}
 }

@@ -152,4 +152,39 @@ func inferAttention(c *inferContext) {
 	}
 	dims[len(dims)-1] = last
 	c.tensor(0, q.elem, dims...)
+	// The product of queries and keys: each head, each query, each key so far.
+	keys := anyDim
+	if k := c.in(1); k.ranked && len(k.dims) >= 2 {
+		keys = k.dims[len(k.dims)-2]
+	}
+	if past := c.in(4); c.has(4) {
+		if !past.ranked || len(past.dims) != 4 || !past.dims[2].Fixed() || !keys.Fixed() {
+			keys = anyDim
+		} else {
+			keys = Dim{Value: keys.Value + past.dims[2].Value}
+		}
+	}
+	heads, queries := q.dims[1], q.dims[len(q.dims)-2]
+	if len(q.dims) == 3 {
+		heads = Dim{Value: max(c.n.IntAttr("q_num_heads", -1), -1)}
+	}
+	c.tensor(3, q.elem, q.dims[0], heads, queries, keys)
+	// The keys and values so far, when those of the past are given.
+	for i := 1; i <= 2; i++ {
+		past, now := c.in(i+3), c.in(i)
+		if !c.has(i+3) || !past.ranked || len(past.dims) != 4 {
+			continue
+		}
+		present := slices.Clone(past.dims)
+		step := anyDim
+		if now.ranked && len(now.dims) >= 2 {
+			step = now.dims[len(now.dims)-2]
+		}
+		if present[2].Fixed() && step.Fixed() {
+			present[2] = Dim{Value: present[2].Value + step.Value}
+		} else {
+			present[2] = anyDim
+		}
+		c.tensor(i, past.elem, present...)
+	}
 }

@@ -97,51 +97,86 @@ func inferTopK(c *inferContext) {
 	c.tensor(1, Int64, dims...)
 }
 
+// einsumTerm is the letters of one operand. An ellipsis stands for the axes that the
+// letters around it leave over.
+type einsumTerm struct {
+	before, after string
+	dots          bool
+}
+
+func parseEinsumTerm(s string) einsumTerm {
+	before, after, dots := strings.Cut(s, "...")
+	return einsumTerm{before, after, dots}
+}
+
 func inferEinsum(c *inferContext) {
 	elem := c.in(0).elem
 	equation := strings.ReplaceAll(c.n.StringAttr("equation", ""), " ", "")
 	left, right, explicit := strings.Cut(equation, "->")
 	terms := strings.Split(left, ",")
-	if strings.Contains(equation, ".") || len(terms) != len(c.n.inputs) {
+	if len(terms) != len(c.n.inputs) {
 		c.elemOnly(0, elem)
 		return
 	}
-	sizes := map[rune]Dim{}
-	uses := map[rune]int{}
+	sizes, uses := map[rune]Dim{}, map[rune]int{}
+	var spread [][]Dim // what the ellipses stand for
 	for i, term := range terms {
-		x := c.in(i)
-		if !x.ranked || len(x.dims) != len(term) {
+		x, t := c.in(i), parseEinsumTerm(term)
+		letters := t.before + t.after
+		if !x.ranked || len(x.dims) != len(letters) && (!t.dots || len(x.dims) < len(letters)) {
 			c.elemOnly(0, elem)
 			return
 		}
-		for k, letter := range term {
+		rest := len(x.dims) - len(letters)
+		if t.dots {
+			spread = append(spread, x.dims[len(t.before):len(t.before)+rest])
+		}
+		for k, letter := range letters {
+			at := k
+			if k >= len(t.before) {
+				at += rest
+			}
 			uses[letter]++
 			if d, ok := sizes[letter]; ok {
-				sizes[letter] = broadcastDim(d, x.dims[k])
+				sizes[letter] = broadcastDim(d, x.dims[at])
 			} else {
-				sizes[letter] = x.dims[k]
+				sizes[letter] = x.dims[at]
 			}
 		}
 	}
 	if !explicit {
-		// Letters used once, in order.
+		// Letters used once, in order, after the axes of the ellipses.
+		var letters []rune
 		for letter, n := range uses {
 			if n == 1 {
-				right += string(letter)
+				letters = append(letters, letter)
 			}
 		}
-		letters := []rune(right)
 		slices.Sort(letters)
 		right = string(letters)
-	}
-	var dims []Dim
-	for _, letter := range right {
-		d, ok := sizes[letter]
-		if !ok {
-			c.elemOnly(0, elem)
-			return
+		if len(spread) > 0 {
+			right = "..." + right
 		}
-		dims = append(dims, d)
+	}
+	t := parseEinsumTerm(right)
+	var dims []Dim
+	add := func(letters string) bool {
+		for _, letter := range letters {
+			d, ok := sizes[letter]
+			if !ok {
+				return false
+			}
+			dims = append(dims, d)
+		}
+		return true
+	}
+	ok := add(t.before)
+	if t.dots {
+		dims = append(dims, broadcast(spread...)...)
+	}
+	if !ok || !add(t.after) {
+		c.elemOnly(0, elem)
+		return
 	}
 	c.tensor(0, elem, dims...)
 }

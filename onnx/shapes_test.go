@@ -282,3 +282,33 @@ func TestCounts(t *testing.T) {
 		t.Errorf("%d parameters", got)
 	}
 }
+
+// Shapes are inferred for the whole standard domain; a rule that is lost shows here.
+func TestInferredOperators(t *testing.T) {
+	if n := len(inferStandard); n < 200 {
+		t.Errorf("only %d operators of the standard domain have a rule", n)
+	}
+}
+
+func TestInferSequences(t *testing.T) {
+	m := NewModel("g", 18)
+	g := m.Graph
+	for _, in := range []string{"a", "b"} {
+		g.AddInput(NewValueInfo(in, Float, []Dim{ParamDim("n"), {Value: map[string]int64{"a": 3, "b": 5}[in]}}))
+	}
+	g.AppendNode(NewNode("SequenceConstruct", "", "", []string{"a", "b"}, []string{"s"}))
+	g.AddInitializer(NewInt64s("at", []int64{0}))
+	g.AppendNode(NewNode("SequenceAt", "", "", []string{"s", "at"}, []string{"x"}))
+	g.AppendNode(NewNode("ConcatFromSequence", "", "", []string{"s"}, []string{"y"}, IntAttr("axis", 0), IntAttr("new_axis", 1)))
+	g.AppendNode(NewNode("Optional", "", "", []string{"a"}, []string{"o"}))
+	g.AppendNode(NewNode("OptionalGetElement", "", "", []string{"o"}, []string{"z"}))
+	s, err := InferShapes(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, want := range map[string]string{"x": "FLOAT[n ?]", "y": "FLOAT[? n ?]", "z": "FLOAT[n 3]", "s": "?"} {
+		if got := format(s.Of(value)); got != want {
+			t.Errorf("%s is %s, want %s", value, got, want)
+		}
+	}
+}
