@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -54,8 +53,9 @@ func readRegular(open func(string) (*os.File, error), path string) ([]byte, erro
 	return b[:n], nil
 }
 
-// LoadExternal loads the data that tensors keep in files under dir. Each file is
-// read once and its tensors share the bytes. Nothing changes on an error.
+// LoadExternal loads the data that tensors keep in files under dir: what they name of
+// each file, and no more of it. Tensors that name the same bytes share them. Nothing
+// changes on an error.
 func (m *Model) LoadExternal(dir string) error {
 	var external []*Tensor
 	for t := range m.AllTensors() {
@@ -71,64 +71,14 @@ func (m *Model) LoadExternal(dir string) error {
 		return fmt.Errorf("open the folder of its external data: %w", err)
 	}
 	defer root.Close()
-	files := map[string][]byte{}
-	data := make([][]byte, len(external))
-	for i, t := range external {
-		if data[i], err = t.loadExternal(root, files); err != nil {
-			return fmt.Errorf("tensor %q: %w", t.name, err)
-		}
+	data, err := readExternal(root, external)
+	if err != nil {
+		return err
 	}
 	for i, t := range external {
 		t.setRaw(data[i])
 	}
 	return nil
-}
-
-func (t *Tensor) loadExternal(root *os.Root, files map[string][]byte) ([]byte, error) {
-	var location string
-	var offset int64
-	length := int64(-1)
-	for _, p := range t.External {
-		var err error
-		switch p.Key {
-		case "location":
-			location = p.Value
-		case "offset":
-			offset, err = strconv.ParseInt(p.Value, 10, 64)
-		case "length":
-			length, err = strconv.ParseInt(p.Value, 10, 64)
-		}
-		if err != nil || offset < 0 || length < -1 {
-			return nil, fmt.Errorf("external data %s = %q is not a number of bytes", p.Key, p.Value)
-		}
-	}
-	if location == "" {
-		return nil, errors.New("its external data name no file")
-	}
-	file, ok := files[location]
-	if !ok {
-		if !filepath.IsLocal(location) {
-			return nil, fmt.Errorf("its external data are in %q, outside the model's folder, which is refused", location)
-		}
-		var err error
-		file, err = readRegular(root.Open, location)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("its external data file %q is missing: put it beside the model", location)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("its external data file %q cannot be read: %w", location, err)
-		}
-		files[location] = file
-	}
-	if length < 0 {
-		if length = t.Bytes(); length < 0 {
-			return nil, fmt.Errorf("its external data have no length, and %s%v does not give one", t.DataType, t.Dims)
-		}
-	}
-	if size := int64(len(file)); offset > size || length > size-offset {
-		return nil, fmt.Errorf("its external data are bytes %d to %d of %q, which has %d", offset, offset+length, location, size)
-	}
-	return file[offset : offset+length : offset+length], nil
 }
 
 // AllTensors walks the initializers and the tensors in attributes, subgraphs

@@ -2,10 +2,12 @@ package onnx
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -152,5 +154,46 @@ func TestWriteFileExternal(t *testing.T) {
 		if err != nil || !bytes.Equal(have.Data, want.Data) {
 			t.Errorf("%s differs: %v", w.Name(), err)
 		}
+	}
+}
+
+// A file of three gigabytes without a byte on the disk: only what tensors name is read.
+func TestReadHugeExternalData(t *testing.T) {
+	dir := t.TempDir()
+	m := NewModel("huge", 17)
+	const far = 3 << 30
+	for i, at := range []int64{0, 16, far - 16} {
+		m.Graph.AddInitializer(&Tensor{name: fmt.Sprint("t", i), DataType: Float, Dims: []int64{4}, location: 1, External: []StringPair{
+			{Key: "location", Value: "data"}, {Key: "offset", Value: strconv.FormatInt(at, 10)}, {Key: "length", Value: "16"},
+		}})
+	}
+	path := filepath.Join(dir, "model.onnx")
+	if err := m.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(far); err != nil {
+		t.Skipf("no sparse files here: %v", err)
+	}
+	if _, err := f.WriteAt([]byte{0, 0, 128, 63}, far-4); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got, err := ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 {
+		t.Errorf("%d bytes were allocated for 48", used)
+	}
+	v, err := got.Graph.Initializer("t2").Float32s()
+	if err != nil || v[3] != 1 || v[0] != 0 {
+		t.Errorf("the last bytes are %v, %v", v, err)
 	}
 }

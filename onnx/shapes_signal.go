@@ -232,7 +232,11 @@ func inferDFT(c *inferContext) {
 		return
 	}
 	if !known || !ok {
-		c.tensor(0, x.elem, slices.Repeat([]Dim{anyDim}, len(dims))...)
+		parts := dims[len(dims)-1]
+		if c.n.IntAttr("onesided", 0) != 0 && c.n.IntAttr("inverse", 0) != 0 {
+			parts = Dim{Value: 1}
+		}
+		c.tensor(0, x.elem, append(slices.Repeat([]Dim{anyDim}, len(dims)-1), parts)...)
 		return
 	}
 	if c.has(1) {

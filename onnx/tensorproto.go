@@ -188,6 +188,9 @@ func unpack(b []byte, width int) ([]byte, error) {
 
 // Float32s returns the elements of any numeric type as float32; a view for FLOAT.
 func (t *Tensor) Float32s() ([]float32, error) {
+	if s, ok, err := t.smallFloats(); ok {
+		return s, err
+	}
 	v, err := t.Tensor()
 	if err != nil {
 		return nil, err
@@ -197,6 +200,10 @@ func (t *Tensor) Float32s() ([]float32, error) {
 
 // Ints returns the elements of an integer tensor (shapes, axes, zero points).
 func (t *Tensor) Ints() ([]int64, error) {
+	switch t.DataType {
+	case Uint4, Int4, Uint2, Int2:
+		return t.smallInts()
+	}
 	v, err := t.Tensor()
 	if err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 // The versions of the standard operators that UpgradeOpset goes between.
 const (
 	minOpset = 6
-	maxOpset = 23
+	maxOpset = 25
 )
 
 // UpgradeError says why a model cannot be brought to another opset. Node and Op are
@@ -118,6 +118,14 @@ var upgradeChecks = map[int64]map[string]func(n *Node) string{
 				if s != "" && (n.graph.IsOutput(s) || len(n.graph.Consumers(s)) > 0) {
 					return "it trains, and its running statistics are used: export the model for inference"
 				}
+			}
+			return ""
+		},
+	},
+	24: {
+		"Attention": func(n *Node) string {
+			if n.Output(3) != "" {
+				return "its scores (the fourth output) are taken at another point from opset 24 on"
 			}
 			return ""
 		},

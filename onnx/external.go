@@ -1,0 +1,130 @@
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// place is where the data of a tensor are: bytes of a file beside the model.
+type place struct {
+	tensor         int // its index
+	location       string
+	offset, length int64
+}
+
+// externalPlace reads the place from the tensor's entries.
+func (t *Tensor) externalPlace() (p place, err error) {
+	p.length = -1
+	for _, e := range t.External {
+		switch e.Key {
+		case "location":
+			p.location = e.Value
+		case "offset":
+			p.offset, err = strconv.ParseInt(e.Value, 10, 64)
+		case "length":
+			p.length, err = strconv.ParseInt(e.Value, 10, 64)
+		}
+		if err != nil || p.offset < 0 || p.length < -1 {
+			return p, fmt.Errorf("external data %s = %q is not a number of bytes", e.Key, e.Value)
+		}
+	}
+	if p.location == "" {
+		return p, errors.New("its external data name no file")
+	}
+	if !filepath.IsLocal(p.location) {
+		return p, fmt.Errorf("its external data are in %q, outside the model's folder, which is refused", p.location)
+	}
+	if p.length < 0 {
+		if p.length = t.Bytes(); p.length < 0 {
+			return p, fmt.Errorf("its external data have no length, and %s%v does not give one", t.DataType, t.Dims)
+		}
+	}
+	return p, nil
+}
+
+// readExternal returns the data of each tensor.
+func readExternal(root *os.Root, tensors []*Tensor) ([][]byte, error) {
+	files := map[string][]place{}
+	var order []string
+	for i, t := range tensors {
+		p, err := t.externalPlace()
+		if err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", t.name, err)
+		}
+		p.tensor = i
+		if files[p.location] == nil {
+			order = append(order, p.location)
+		}
+		files[p.location] = append(files[p.location], p)
+	}
+	data := make([][]byte, len(tensors))
+	for _, name := range order {
+		if err := readPlaces(root, name, files[name], tensors, data); err != nil {
+			return nil, err
+		}
+	}
+	return data, nil
+}
+
+// joinGap is how far apart two tensors may be in a file and still be read as one.
+const joinGap = 64 << 10
+
+// readPlaces reads the named parts of one file, those that lie close together at once.
+func readPlaces(root *os.Root, name string, places []place, tensors []*Tensor, data [][]byte) error {
+	first := tensors[places[0].tensor].name
+	info, err := root.Stat(name) // first: to open a pipe would wait for who writes to it
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("tensor %q: its external data file %q is missing: put it beside the model", first, name)
+	case err != nil:
+		return fmt.Errorf("tensor %q: its external data file %q cannot be read: %w", first, name, err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("tensor %q: its external data file %q cannot be read: it is not a file", first, name)
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return fmt.Errorf("tensor %q: its external data file %q cannot be read: %w", first, name, err)
+	}
+	defer f.Close()
+	for _, p := range places {
+		if size := info.Size(); p.offset > size || p.length > size-p.offset {
+			return fmt.Errorf("tensor %q: its external data are bytes %d to %d of %q, which has %d", tensors[p.tensor].name, p.offset, p.offset+p.length, name, size)
+		}
+	}
+	slices.SortStableFunc(places, func(a, b place) int {
+		switch {
+		case a.offset < b.offset:
+			return -1
+		case a.offset > b.offset:
+			return 1
+		}
+		return 0
+	})
+	for len(places) > 0 {
+		start, end, n := places[0].offset, places[0].offset+places[0].length, 1
+		for n < len(places) && places[n].offset <= end+joinGap {
+			end = max(end, places[n].offset+places[n].length)
+			n++
+		}
+		if end-start > math.MaxInt {
+			return fmt.Errorf("tensor %q: its external data are too large for this machine", first)
+		}
+		b := make([]byte, end-start)
+		if _, err := f.ReadAt(b, start); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("tensor %q: its external data file %q cannot be read: %w", first, name, err)
+		}
+		for _, p := range places[:n] {
+			from := p.offset - start
+			data[p.tensor] = b[from : from+p.length : from+p.length]
+		}
+		places = places[n:]
+	}
+	return nil
+}
