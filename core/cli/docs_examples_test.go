@@ -190,3 +190,60 @@ func TestArgumentsAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestLinks follows the relative links of the documentation: files must be there, and so must headings.
+func TestLinks(t *testing.T) {
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`\]\(([^)#\s]*)(#[^)\s]*)?\)`)
+	slug := func(heading string) string {
+		s := strings.ToLower(strings.TrimLeft(heading, "# "))
+		return strings.ReplaceAll(regexp.MustCompile("[^a-z0-9 _-]").ReplaceAllString(s, ""), " ", "-")
+	}
+	for _, file := range append(files, "../../README.md", "../../CONTRIBUTING.md", "../../bench/README.md") {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code := regexp.MustCompile("(?s)```.*?```|`[^`\n]*`")
+		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(string(b), ""), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			to := file
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(file), m[1])
+			}
+			target, err := os.ReadFile(to)
+			if st, serr := os.Stat(to); serr == nil && st.IsDir() {
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s links to %s: %v", file, m[1], err)
+				continue
+			}
+			if m[2] == "" {
+				continue
+			}
+			found := false
+			for line := range strings.Lines(string(target)) {
+				found = found || strings.HasPrefix(line, "#") && slug(strings.TrimSpace(line)) == m[2][1:]
+			}
+			if !found {
+				t.Errorf("%s links to %s%s, and there is no such heading", file, m[1], m[2])
+			}
+		}
+	}
+	// The index names every page.
+	index, err := os.ReadFile("../../docs/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if name := filepath.Base(file); name != "README.md" && !strings.Contains(string(index), "("+name+")") {
+			t.Errorf("docs/README.md does not name %s", name)
+		}
+	}
+}
