@@ -17,7 +17,7 @@ import (
 )
 
 // forDevelopers are the pages that say nothing to who uses the command.
-var forDevelopers = []string{"decisions", "dependencies"}
+var forDevelopers = []string{"decisions", "dependencies", "README"}
 
 // topic is a page of the documentation.
 type topic struct {
