@@ -2,6 +2,7 @@
 package term
 
 import (
+	"iter"
 	"strings"
 	"unicode/utf8"
 
@@ -70,4 +71,15 @@ func steers(c rune) bool {
 		return true
 	}
 	return false
+}
+
+// Graphemes gives the characters of s as a reader sees them, each with its columns.
+func Graphemes(s string) iter.Seq2[string, int] {
+	return func(yield func(string, int) bool) {
+		for g := displaywidth.StringGraphemes(s); g.Next(); {
+			if !yield(g.Value(), g.Width()) {
+				return
+			}
+		}
+	}
 }
