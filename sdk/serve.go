@@ -28,7 +28,14 @@ const (
 // not outlive the host.
 func Serve(p *Plugin) {
 	if os.Getenv(pluginv1.MagicCookieKey) != pluginv1.MagicCookieVal {
-		fmt.Fprintf(os.Stderr, "%s is a plugin of Optimize and does nothing by itself: name it in a recipe's required_plugins and run `optimize apply`.\n", p.Name)
+		if len(os.Args) == 2 && os.Args[1] == debugArgument {
+			if err := serveDebug(p); err != nil {
+				fmt.Fprintln(os.Stderr, "this plugin cannot be served:", err)
+				os.Exit(1)
+			}
+			return
+		}
+		fmt.Fprintf(os.Stderr, "%s is a plugin of Optimize and does nothing by itself: name it in a recipe's required_plugins and run `optimize apply`.\nWith the argument %q it waits to be run under a debugger.\n", p.Name, debugArgument)
 		os.Exit(2)
 	}
 	out, err := takeStdio()

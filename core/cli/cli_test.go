@@ -1,11 +1,13 @@
 package cli_test
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -89,6 +91,32 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 					"plain": plain, "give": give, "steady": steady, "demo": demo,
+					// debugplugin FILE starts the demo plugin for a debugger and writes what it says to export.
+					"debugplugin": func(ts *testscript.TestScript, _ bool, args []string) {
+						c := exec.Command(filepath.Join(plugins, "optimize-plugin-demo"), "debug")
+						out, err := c.StdoutPipe()
+						ts.Check(err)
+						ts.Check(c.Start())
+						ts.Defer(func() {
+							_ = c.Process.Signal(os.Interrupt)
+							_ = c.Wait()
+						})
+						lines := bufio.NewScanner(out)
+						for lines.Scan() {
+							if kv, ok := strings.CutPrefix(strings.TrimSpace(lines.Text()), "export "); ok {
+								ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(kv, "'", "")+"\n"), 0o644))
+								return
+							}
+						}
+						ts.Fatalf("the plugin says nothing to export")
+					},
+					// source FILE sets the variables of NAME=VALUE lines.
+					"source": func(ts *testscript.TestScript, _ bool, args []string) {
+						for _, kv := range strings.Split(strings.TrimSpace(ts.ReadFile(args[0])), "\n") {
+							k, v, _ := strings.Cut(kv, "=")
+							ts.Setenv(k, v)
+						}
+					},
 					// fixture DIR puts the digit recipe's files there.
 					"fixture": func(ts *testscript.TestScript, _ bool, args []string) {
 						dir := ts.MkAbs(args[0])

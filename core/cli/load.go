@@ -24,6 +24,7 @@ import (
 	"github.com/optimize-hcl/optimize/core/recipe"
 	"github.com/optimize-hcl/optimize/core/run"
 	"github.com/optimize-hcl/optimize/core/telemetry"
+	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
 
 // work is a recipe with everything that a command needs to work on it.
@@ -262,8 +263,15 @@ func (w *work) startManager(env []string) error {
 	return nil
 }
 
-// addThirdParty finds the plugins that the recipe requires and that are not bundled.
+// addThirdParty finds the plugins that the recipe requires and that are not bundled, and those that run already.
 func (w *work) addThirdParty(ctx context.Context) diag.Diags {
+	attached, err := host.Reattached(os.Getenv(pluginv1.ReattachVariable))
+	if err == nil {
+		err = w.registry.Attach(ctx, attached)
+	}
+	if err != nil {
+		return diag.Diags{diag.Errorf("plugin/reattach", "A plugin that "+pluginv1.ReattachVariable+" names cannot be used", "%s.", upperFirst(err.Error()))}
+	}
 	return w.registry.AddThirdParty(ctx, w.recipe.RequiredPlugins, install.PluginDirs(os.Getenv), func(path string) (string, error) {
 		digest, _, err := w.store.HashFile(path)
 		return digest, err

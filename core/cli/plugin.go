@@ -29,7 +29,7 @@ plugins of the data folder, or in PATH. One that is not bundled is run only when
 recipe's required_plugins names it, or when you ask for its documentation.`,
 		Example: "  optimize plugin list\n  optimize plugin docs quantize quantize_static",
 	}
-	c.AddCommand(a.pluginListCommand(), a.pluginDocsCommand(), a.pluginCheckCommand(), a.pluginServeCommand())
+	c.AddCommand(a.pluginListCommand(), a.pluginDocsCommand(), a.pluginCheckCommand(), a.pluginNewCommand(), a.pluginServeCommand())
 	return c
 }
 

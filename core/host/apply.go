@@ -105,7 +105,7 @@ func (a *apply) wait(ctx, sctx context.Context) (*pluginv1.Done, []*pluginv1.Dia
 			a.plugin.proc.end(fmt.Sprintf("ended by optimize, since its step %s did not stop within %s", e.Step, e.Grace))
 			return nil, a.diags, e
 		case <-tick.C:
-			if silent++; silent >= hangTicks {
+			if silent++; silent >= hangTicks && a.plugin.ref.Attach == "" {
 				return nil, a.diags, a.hang(o.HangTimeout)
 			}
 		}

@@ -29,6 +29,9 @@ type Ref struct {
 	Digest string
 	// Bundled plugins are this program itself.
 	Bundled bool
+	// Attach is the address of a plugin that runs already, under a debugger: it is not started, not ended, and may be
+	// silent for as long as its programmer thinks.
+	Attach string
 	// Role parts processes of one plugin from each other: an engine that crashes on a candidate must not take along the
 	// step of the same plugin that asked. Empty for the process of its steps.
 	Role string
@@ -132,7 +135,7 @@ func (m *Manager) Describe(ctx context.Context, r Ref) (*pluginv1.DescribeRespon
 // Plugin gives the running plugin, starting it when this is the first call for it in this run, or when it crashed since.
 // A failed start is not tried again. Cancelling ctx ends the waiting, not the start, which others may wait for.
 func (m *Manager) Plugin(ctx context.Context, r Ref) (*Plugin, error) {
-	if !pluginName.MatchString(r.Name) || len(r.Command) == 0 {
+	if !pluginName.MatchString(r.Name) || len(r.Command) == 0 && r.Attach == "" {
 		return nil, fmt.Errorf("plugin %q has no usable name or command", r.Name)
 	}
 	key := r.Name + "\x00" + r.Role + "\x00" + fmt.Sprint(r.Command)

@@ -37,6 +37,9 @@ type Plugin struct {
 }
 
 func (m *Manager) start(ctx context.Context, r Ref) (*Plugin, error) {
+	if r.Attach != "" {
+		return m.attach(ctx, r)
+	}
 	p := &Plugin{manager: m, ref: r, out: &output{path: m.logPath(r), redact: m.opts.Redact}}
 	var err error
 	if p.dir, err = workDir(); err != nil {
@@ -231,6 +234,9 @@ func in(step string, err error) error {
 // bounded makes a call that must not take forever; one that does is a hang, and ends the process.
 func bounded[T any](ctx context.Context, p *Plugin, call string, f func(context.Context) (T, error)) (T, error) {
 	limit := p.manager.opts.CallTimeout
+	if p.ref.Attach != "" {
+		return f(ctx)
+	}
 	hung := errors.New("hung")
 	c, cancel := context.WithTimeoutCause(ctx, limit, hung)
 	defer cancel()

@@ -71,6 +71,21 @@ func (r *Registry) AddThirdParty(ctx context.Context, required []recipe.Required
 	return ds
 }
 
+// Attach takes plugins that run already, under a debugger, in place of those of their names.
+func (r *Registry) Attach(ctx context.Context, refs []host.Ref) error {
+	for _, ref := range refs {
+		d, err := r.manager.Describe(ctx, ref)
+		if err != nil {
+			return err
+		}
+		ref.Version, ref.Digest = d.GetVersion(), host.UniqueDigest()
+		r.mu.Lock()
+		r.refs[ref.Name], r.described[ref.Name] = ref, d
+		r.mu.Unlock()
+	}
+	return nil
+}
+
 // Names lists the plugins, sorted.
 func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(r.refs)) }
 

@@ -11,6 +11,9 @@ const (
 	SetName = "plugin"
 	// HostPIDVariable holds the host's process id, by which a plugin sees that its host died before it connected.
 	HostPIDVariable = "OPTIMIZE_HOST_PID"
+	// ReattachVariable tells the host of plugins that run already, most often under a debugger: NAME=ADDRESS, several
+	// parted by commas.
+	ReattachVariable = "OPTIMIZE_REATTACH"
 	// TokenHeader is the metadata under which a step sends HostEndpoint.token with each call of the service Host.
 	TokenHeader = "optimize-token"
 	// MaxMessage is the size in bytes that no message should reach: whatever is larger travels as a file.
