@@ -40,6 +40,7 @@ var related = map[string][]string{
 	"inspect":       {"plugin list"},
 	"plan":          {"apply", "graph", "show"},
 	"plugin":        {"docs steps", "init"},
+	"plugin check":  {"plugin docs", "plugin list"},
 	"plugin docs":   {"docs steps", "plugin list"},
 	"plugin list":   {"init", "plugin docs"},
 	"plugin serve":  {"plugin list"},
