@@ -68,7 +68,7 @@ func Main(args []string, p Program) int {
 			return ExitOK
 		}
 	}
-	a := &app{Program: p, stdout: os.Stdout, stderr: os.Stderr}
+	a := &app{Program: p, stdout: output(os.Stdout), stderr: os.Stderr}
 	ctx, stop := a.signals(context.Background())
 	defer stop()
 	root := a.root()
@@ -81,7 +81,7 @@ func Main(args []string, p Program) int {
 		}
 		return ExitStop
 	case err == nil:
-		return a.exit
+		return a.checkOutput(a.exit)
 	case errors.Is(err, errPrinted):
 		return max(a.exit, ExitFailed)
 	}

@@ -28,6 +28,7 @@ var looks = [][]string{
 	{"docs"},
 	{"plugin", "list"},
 	{"plugin", "docs", "quantize"},
+	{"plugin", "check", "quantize", "--only", "describe"},
 	{"fmt", "--check", "recipe.hcl"},
 	{"validate", "recipe.hcl"},
 	{"init", "recipe.hcl"}, // the library is there already
