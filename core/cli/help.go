@@ -43,6 +43,7 @@ var related = map[string][]string{
 	"plugin check":  {"plugin docs", "plugin list"},
 	"plugin docs":   {"docs steps", "plugin list"},
 	"plugin list":   {"init", "plugin docs"},
+	"plugin new":    {"plugin check", "plugin docs"},
 	"plugin serve":  {"plugin list"},
 	"runs":          {"show"},
 	"show":          {"runs", "apply"},

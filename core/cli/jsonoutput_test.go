@@ -31,6 +31,7 @@ func TestJSONOutput(t *testing.T) {
 		{"docs"}, {"docs", "exit-codes"}, {"docs", "--out", "pages"},
 		{"fmt", "--check", "--diff", "bad.hcl", "broken.hcl"}, {"inspect", "digits.onnx"}, {"inspect", "digits.onnx", "--for", "onnxruntime"},
 		{"plugin", "list", "recipe.hcl"}, {"plugin", "docs", "quantize"}, {"plugin", "docs", "demo"}, {"plugin", "check", "--list"},
+		{"graph"}, {"graph", "--plan"}, {"plugin", "new", "acme"},
 	} {
 		c, _ := p.command(append(args, "--json")...)
 		var out, stderr bytes.Buffer

@@ -5,9 +5,9 @@ import (
 	"io"
 	"regexp"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/optimize-hcl/optimize/core/report"
+	"github.com/optimize-hcl/optimize/core/term"
 )
 
 // markdown writes our own documentation for a terminal. It knows what that uses: headings, paragraphs, lists, tables,
@@ -110,7 +110,7 @@ func wrapped(s string, width int) []string {
 		switch {
 		case line == "":
 			line = w
-		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(w) > width:
+		case term.Width(line)+1+term.Width(w) > width:
 			out = append(out, line)
 			line = w
 		default:
@@ -157,9 +157,9 @@ func writeTable(w io.Writer, rows [][]string, width int, paint func(row int, s s
 			if c == len(widths) {
 				widths, least = append(widths, 0), append(least, 0)
 			}
-			widths[c] = max(widths[c], utf8.RuneCountInString(s))
+			widths[c] = max(widths[c], term.Width(s))
 			for _, word := range strings.Fields(s) {
-				least[c] = max(least[c], utf8.RuneCountInString(word))
+				least[c] = max(least[c], term.Width(word))
 			}
 		}
 	}
@@ -191,7 +191,7 @@ func writeTable(w io.Writer, rows [][]string, width int, paint func(row int, s s
 				if h < len(cols[c]) {
 					s = cols[c][h]
 				}
-				pad := strings.Repeat(" ", max(widths[c]-utf8.RuneCountInString(s), 0)+gap)
+				pad := strings.Repeat(" ", max(widths[c]-term.Width(s), 0)+gap)
 				if c == len(cols)-1 {
 					pad = ""
 				}
