@@ -51,7 +51,7 @@ func TestLiveStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.want(t, "… and 3 more")
-	x.press(t, "\x03", "stop   ")
+	x.press(t, "\x03", "Stopped")
 	if code := x.code(t); code != 130 {
 		t.Errorf("exit code %d", code)
 	}
