@@ -86,7 +86,8 @@ func TestNoNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range append(slices.Clone(looks), []string{"apply", "long.hcl"}) {
-		if !slices.Contains(known, args[0]) {
+		if !slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(strings.Join(args, " ")+" ", k+" ") }) {
+			t.Logf("NOT TESTED: there is no command for `optimize %s`", strings.Join(args, " "))
 			continue
 		}
 		line := append(slices.Clone(wrap), binary)

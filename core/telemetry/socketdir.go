@@ -26,16 +26,15 @@ func SocketDir(prefix string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if st, err := os.Stat(base); err != nil {
-		return "", err
-	} else if !st.IsDir() {
-		return "", fmt.Errorf("%s is not a folder", base)
+	dir, err := os.MkdirTemp(base, prefix) // mode 0700
+	if err != nil {
+		return "", err // also where the sockets would lie elsewhere: plugins put their own files there
 	}
-	const random = 10 // digits that MkdirTemp adds
-	if len(base)+1+len(prefix)+random+below <= maxSocket || runtime.GOOS == "windows" {
+	if len(dir)+below <= maxSocket || runtime.GOOS == "windows" {
 		sweep(base, prefix, time.Hour)
-		return os.MkdirTemp(base, prefix) // mode 0700
+		return dir, nil
 	}
+	_ = os.Remove(dir)
 	for _, other := range []string{"/tmp", os.Getenv("XDG_RUNTIME_DIR")} {
 		if !filepath.IsAbs(other) || len(other) > len("/run/user/4294967295") {
 			continue
