@@ -134,26 +134,28 @@ func nestedSchema(s *pluginv1.Block, name string) *pluginv1.Block {
 	return nil
 }
 
+const summaryDynamic = "for_each of a dynamic block takes a map, a set or a list"
+
 // checkForEach refuses a for_each of a dynamic block that cannot be unfolded.
 func checkForEach(v cty.Value, e hcl.Expression, _ *hcl.EvalContext) hcl.Diagnostics {
 	what := ""
 	ty := v.Type()
 	switch {
 	case v.ContainsMarked():
-		what = "This value is sensitive, and what is made of it would show."
+		what = "This value is sensitive, and what is made of it would show. Use one that is not sensitive."
 	case v.IsNull():
 		what = "This is null. For no block write an empty list: []."
 	case !v.IsKnown():
-		what = "This is not known before the steps run."
+		what = "This is not known before the steps run. Make it of variables and locals."
 	case !v.CanIterateElements():
-		what = "This is " + article(ty.FriendlyName()) + "."
+		what = "This is " + article(ty.FriendlyName()) + ". Write [\"a\", \"b\"] or { a = 4, b = 8 }."
 	case v.LengthInt() > maxElements:
-		what = "This has too many elements."
+		what = "This has more elements than a recipe may make. Give it fewer."
 	default:
 		return nil
 	}
 	r := e.Range()
-	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "for_each of a dynamic block takes a map, a set or a list", Detail: what, Subject: &r}}
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summaryDynamic, Detail: what, Subject: &r}}
 }
 
 // leftOut is a body without its dynamic blocks.

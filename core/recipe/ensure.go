@@ -28,8 +28,8 @@ type ensureExpr struct {
 func (p *Program) ensureExprs(n *Node) (out []ensureExpr, exprs []hcl.Expression, ds diag.Diags) {
 	body, _ := n.Body.Content(evaluateSchema)
 	for _, b := range body.Blocks.OfType("ensure") {
-		if slices.ContainsFunc(out, func(o ensureExpr) bool { return o.name == b.Labels[0] }) {
-			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second ensure %q", b.Labels[0]), "Names are unique in an evaluation."))
+		if i := slices.IndexFunc(out, func(o ensureExpr) bool { return o.name == b.Labels[0] }); i >= 0 {
+			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second ensure %q", b.Labels[0]), "The first is at %s. Give this one another name.", out[i].rng))
 		}
 		c, more := content(b.Body, ensureSchema)
 		ds = ds.Append(more...)
@@ -59,7 +59,7 @@ func (p *Program) checkEnsures(n *Node) (ds diag.Diags) {
 		ds = ds.Append(coded(hd)...)
 		if !hd.HasErrors() && v.Type() != cty.DynamicPseudoType {
 			if _, err := convert.Convert(v, cty.Bool); err != nil {
-				ds = ds.Append(diag.At(e.condition.Range(), "recipe/condition", "The condition is not true or false", "It is %s. Compare it with something.", article(v.Type().FriendlyName())))
+				ds = ds.Append(noCondition(e.condition, v))
 			}
 		}
 		if e.message != nil {
@@ -68,6 +68,18 @@ func (p *Program) checkEnsures(n *Node) (ds diag.Diags) {
 		}
 	}
 	return ds
+}
+
+// noCondition says that the value of a condition is neither true nor false.
+func noCondition(e hcl.Expression, v cty.Value) diag.Diagnostic {
+	what := article(v.Type().FriendlyName())
+	switch {
+	case v.IsNull():
+		what = "null"
+	case !v.IsKnown():
+		what = "not known yet"
+	}
+	return diag.At(e.Range(), "recipe/condition", "The condition is not true or false", "It is %s. Compare it with something: <, <=, ==, !=, >= or >.", what)
 }
 
 // Figures are what was measured of one subject: point estimates and interval bounds by metric.
@@ -105,7 +117,7 @@ func (p *Program) Ensures(n *Node) (out []Ensure, ds diag.Diags) {
 		}
 		ok, err := truth(v)
 		if err != nil {
-			ds = ds.Append(diag.At(e.condition.Range(), "recipe/condition", "The condition is not true or false", "%s.", err))
+			ds = ds.Append(noCondition(e.condition, v))
 			continue
 		}
 		c.OK = ok

@@ -171,7 +171,7 @@ func (p *Program) candidates(e hcl.Expression) (out []candidate, ds diag.Diags) 
 		return nil, diag.Diags{diag.At(e.Range(), "recipe/candidates", "candidates is an object", "Write it as candidates = { int8 = step.int8.model }.")}
 	}
 	if !v.IsKnown() {
-		return nil, diag.Diags{diag.At(e.Range(), "recipe/candidates", "The names of the candidates are not known", "They are known before any step runs; only their models come from steps.")}
+		return nil, diag.Diags{diag.At(e.Range(), "recipe/candidates", "The names of the candidates are not known", "They are known before any step runs; only their models come from steps. Write the names out, or make them of variables and locals.")}
 	}
 	written := map[string]hcl.Expression{}
 	places := map[string]hcl.Range{}
@@ -180,7 +180,7 @@ func (p *Program) candidates(e hcl.Expression) (out []candidate, ds diag.Diags) 
 			k, hd := kv.Key.Value(ctx)
 			if name, ok := asString(k); ok && !hd.HasErrors() {
 				if first, again := places[name]; again {
-					ds = ds.Append(diag.At(kv.Key.Range(), "recipe/duplicate", fmt.Sprintf("A second candidate %q", name), "The first is at %s.", first))
+					ds = ds.Append(diag.At(kv.Key.Range(), "recipe/duplicate", fmt.Sprintf("A second candidate %q", name), "The first is at %s. Give this one another name.", first))
 				}
 				written[name], places[name] = kv.Value, kv.Key.Range()
 			}
@@ -198,7 +198,7 @@ func (p *Program) candidates(e hcl.Expression) (out []candidate, ds diag.Diags) 
 		}
 		switch {
 		case slices.Contains([]string{"baseline", "low", "high"}, c.name):
-			ds = ds.Append(diag.At(at, "recipe/reserved", fmt.Sprintf("A candidate may not be called %q", c.name), "baseline, low and high are reserved."))
+			ds = ds.Append(diag.At(at, "recipe/reserved", fmt.Sprintf("A candidate may not be called %q", c.name), "baseline, low and high are reserved: they stand in references to figures. Give it another name."))
 			continue
 		case c.name == "":
 			ds = ds.Append(diag.At(at, "recipe/candidates", "A candidate has no name", "Write it as candidates = { int8 = step.int8.model }."))
@@ -283,7 +283,7 @@ func (p *Program) runtimes(c *EvaluateConfig, r *reader) {
 	v, _ = v.UnmarkDeep()
 	check := func(name string) {
 		if !slices.Contains(p.plugins, name) {
-			bad("recipe/unknown-plugin", fmt.Sprintf("There is no plugin %q", name), "%s", didYouMean(name, p.plugins, "There is"))
+			bad("recipe/unknown-plugin", fmt.Sprintf("There is no plugin %q", name), "%s", didYouMean(name, p.plugins, "A third party's is named in required_plugins first. There is"))
 		}
 	}
 	switch {
@@ -297,7 +297,7 @@ func (p *Program) runtimes(c *EvaluateConfig, r *reader) {
 			subject := k.AsString()
 			name, ok := asString(e)
 			if !ok {
-				bad("recipe/runtime", fmt.Sprintf("The runtime of %q is not a plugin's name", subject), "It is %s.", article(e.Type().FriendlyName()))
+				bad("recipe/runtime", fmt.Sprintf("The runtime of %q is not a plugin's name", subject), "It is %s. Write a name: { %s = \"onnxruntime\" }.", article(e.Type().FriendlyName()), subject)
 				continue
 			}
 			c.runtimes[subject] = name
@@ -311,7 +311,7 @@ func (p *Program) runtimes(c *EvaluateConfig, r *reader) {
 			}
 		}
 	default:
-		bad("recipe/runtime", "runtime is a plugin's name, or a map from candidates to names", "Write runtime = \"onnxruntime\".")
+		bad("recipe/runtime", "runtime is a plugin's name, or a map from candidates to names", "Write runtime = \"onnxruntime\", or runtime = { int8 = \"onnxruntime\" }.")
 	}
 }
 
@@ -324,9 +324,9 @@ func (p *Program) metrics(c *EvaluateConfig, r *reader) {
 		name, _ := asString(m)
 		switch {
 		case slices.Contains(c.Metrics, name):
-			r.ds = r.ds.Append(diag.At(rng, "recipe/duplicate", fmt.Sprintf("Metric %q is asked for twice", name), "Once is enough."))
+			r.ds = r.ds.Append(diag.At(rng, "recipe/duplicate", fmt.Sprintf("Metric %q is asked for twice", name), "Once is enough: remove one."))
 		case slices.Contains(alwaysMetrics, name):
-			r.ds = r.ds.Append(diag.At(rng, "recipe/unknown-metric", fmt.Sprintf("Metric %q need not be asked for", name), "It is always there. Metrics to ask for are %s.", strings.Join(qualityMetrics, ", ")))
+			r.ds = r.ds.Append(diag.At(rng, "recipe/unknown-metric", fmt.Sprintf("Metric %q need not be asked for", name), "It is always there: remove it. Metrics to ask for are %s.", strings.Join(qualityMetrics, ", ")))
 		case slices.Contains(latencyMetrics, name):
 			r.ds = r.ds.Append(diag.At(rng, "recipe/unknown-metric", fmt.Sprintf("Metric %q is not asked for here", name), "Latency is measured when the evaluation has a benchmark block: benchmark {}."))
 		case !slices.Contains(qualityMetrics, name):
@@ -344,7 +344,7 @@ func (p *Program) benchmark(c *EvaluateConfig, body *hcl.BodyContent, ctx *hcl.E
 	}
 	r, _ := p.body(blocks[0].Body, benchmarkSchema, ctx)
 	if len(blocks) > 1 {
-		r.ds = r.ds.Append(diag.At(blocks[1].DefRange, "recipe/too-many-blocks", "A second benchmark block", "The first is at %s.", blocks[0].DefRange))
+		r.ds = r.ds.Append(diag.At(blocks[1].DefRange, "recipe/too-many-blocks", "A second benchmark block", "The first is at %s. An evaluation has one: remove the other.", blocks[0].DefRange))
 	}
 	c.Benchmark = &BenchmarkConfig{Batch: r.count("batch", 1, 1), Threads: r.count("threads", 1, 1), Duration: defaultDuration}
 	if s, rng, ok := r.written("duration"); ok {

@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -76,7 +75,7 @@ func (p *Program) forEach(a *hcl.Attribute) (keys []string, values []cty.Value, 
 		return nil, nil, false, diag.Diags{diag.At(a.Expr.Range(), "recipe/for-each", "for_each takes a map, a set or a list of unique strings", "%s", what)}
 	}
 	if v.ContainsMarked() {
-		return bad("This value is sensitive, and its keys would show in addresses.")
+		return bad("This value is sensitive, and its keys would show in addresses. Use one that is not sensitive.")
 	}
 	if v.IsNull() {
 		return bad("This is null. For no instance write an empty map: {}.")
@@ -87,8 +86,9 @@ func (p *Program) forEach(a *hcl.Attribute) (keys []string, values []cty.Value, 
 	ty := v.Type()
 	mapping := ty.IsObjectType() || ty.IsMapType()
 	if !mapping && !ty.IsListType() && !ty.IsTupleType() && !ty.IsSetType() {
-		return bad("This is " + article(ty.FriendlyName()) + ".")
+		return bad("This is " + article(ty.FriendlyName()) + ". Write [\"small\", \"large\"] or { small = 4, large = 8 }.")
 	}
+	seen := map[string]bool{}
 	for it := v.ElementIterator(); it.Next(); {
 		k, e := it.Element()
 		if !mapping {
@@ -98,9 +98,10 @@ func (p *Program) forEach(a *hcl.Attribute) (keys []string, values []cty.Value, 
 		if !ok {
 			return bad("An element is " + article(e.Type().FriendlyName()) + ". To give each instance another value, write a map: { small = 4, large = 8 }.")
 		}
-		if slices.Contains(keys, key) {
-			return bad(fmt.Sprintf("%q is in the list twice.", key))
+		if seen[key] {
+			return bad(fmt.Sprintf("%q is in the list twice: remove one, or write toset(...) around it.", key))
 		}
+		seen[key] = true
 		keys, values = append(keys, key), append(values, e)
 	}
 	return keys, values, true, nil

@@ -87,7 +87,7 @@ func checkNesting(src []byte, name string, scan scanner) diag.Diags {
 		}
 	}
 	at.Filename = name
-	return diag.Diags{diag.At(at, "recipe/nesting", "Brackets or signs are nested too deeply", "At most %d levels can be read.", maxNesting)}
+	return diag.Diags{diag.At(at, "recipe/nesting", "Brackets or signs are nested too deeply", "At most %d levels can be read. Give parts of it names in a locals block.", maxNesting)}
 }
 
 // deepest gives the place at which brackets or signs exceed the bound, wherever they stand.
@@ -136,7 +136,7 @@ func checkNumbersJSON(src []byte, name string) (ds diag.Diags) {
 			continue
 		}
 		end := int(d.InputOffset())
-		ds = ds.Append(diag.At(rangeAt(src, name, end-len(n), end), "recipe/number", "This number is too large or too small", "Numbers are as large as 1e300 and as small as 1e-300."))
+		ds = ds.Append(diag.At(rangeAt(src, name, end-len(n), end), "recipe/number", "This number is too large or too small", "Numbers are as large as 1e300 and as small as 1e-300. Write another one."))
 	}
 }
 
@@ -151,7 +151,7 @@ func rangeAt(src []byte, name string, start, end int) hcl.Range {
 func numbersOf(n hclsyntax.Node) (ds diag.Diags) {
 	_ = hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
 		if l, ok := n.(*hclsyntax.LiteralValueExpr); ok && !sane(l.Val) {
-			ds = ds.Append(diag.At(l.SrcRange, "recipe/number", "This number is too large or too small", "Numbers are as large as 1e300 and as small as 1e-300."))
+			ds = ds.Append(diag.At(l.SrcRange, "recipe/number", "This number is too large or too small", "Numbers are as large as 1e300 and as small as 1e-300. Write another one."))
 		}
 		return nil
 	})

@@ -172,7 +172,7 @@ func readError(path string, err error) diag.Diagnostic {
 	if errors.Is(err, fs.ErrNotExist) {
 		return diag.Errorf("recipe/not-found", "There is no recipe "+path, "Name a file that ends in .hcl, or a folder with such files.")
 	}
-	return diag.Errorf("recipe/unreadable", "The recipe "+path+" cannot be read", "The reason: %s.", cause(err))
+	return diag.Errorf("recipe/unreadable", "The recipe "+path+" cannot be read", "The reason: %s. A recipe is a text of at most %d KiB that you may read; a larger one is split into the files of a folder.", cause(err), maxFile>>10)
 }
 
 // add sorts the blocks of one file into the recipe.
@@ -198,7 +198,7 @@ func (r *Recipe) add(blocks hcl.Blocks) (ds diag.Diags) {
 		if n.kind != "locals" {
 			addr := n.kind + "." + n.name
 			if first, again := r.seen[addr]; again {
-				ds = ds.Append(diag.At(n.rng, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.kind, n.name), "The first is at %s. Names are unique in a recipe.", first))
+				ds = ds.Append(diag.At(n.rng, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.kind, n.name), "The first is at %s. Names are unique in a recipe: give this one another.", first))
 			} else {
 				r.seen[addr] = n.rng
 			}
@@ -221,7 +221,7 @@ func validName(s string) bool {
 // header decodes the recipe block; it is static, since it is needed before anything else.
 func (r *Recipe) header(b *hcl.Block) diag.Diags {
 	if r.headerAt != nil {
-		return diag.Diags{diag.At(b.DefRange, "recipe/duplicate", "A second recipe block", "The first is at %s.", r.headerAt)}
+		return diag.Diags{diag.At(b.DefRange, "recipe/duplicate", "A second recipe block", "The first is at %s. A recipe has one, in one of its files: put both together.", r.headerAt)}
 	}
 	r.headerAt = &b.DefRange
 	body, ds := content(b.Body, &hcl.BodySchema{
@@ -246,7 +246,7 @@ func (r *Recipe) header(b *hcl.Block) diag.Diags {
 			req := RequiredPlugin{Name: a.Name, Range: a.Range}
 			for _, o := range r.RequiredPlugins {
 				if o.Name == a.Name {
-					ds = ds.Append(diag.At(a.NameRange, "recipe/duplicate", fmt.Sprintf("Plugin %q is required twice", a.Name), "The first is at %s.", o.Range))
+					ds = ds.Append(diag.At(a.NameRange, "recipe/duplicate", fmt.Sprintf("Plugin %q is required twice", a.Name), "The first is at %s. Remove one.", o.Range))
 				}
 			}
 			pairs, hd := hcl.ExprMap(a.Expr)
@@ -265,7 +265,7 @@ func (r *Recipe) header(b *hcl.Block) diag.Diags {
 				case "source":
 					req.Source = v
 				default:
-					ds = ds.Append(diag.At(kv.Key.Range(), "recipe/required-plugins", fmt.Sprintf("A required plugin has no %q", k), "It has version and source."))
+					ds = ds.Append(diag.At(kv.Key.Range(), "recipe/required-plugins", fmt.Sprintf("A required plugin has no %q", k), "%s", didYouMean(k, []string{"version", "source"}, "It has")))
 				}
 			}
 			r.RequiredPlugins = append(r.RequiredPlugins, req)

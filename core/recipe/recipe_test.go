@@ -165,7 +165,7 @@ func TestMistakes(t *testing.T) {
 		{"syntax", `model "m" {`, `model "m" {{`, "Argument or block definition required"},
 		{"unknown block", `model "m"`, `modle "m"`, `Unsupported block type`},
 		{"did you mean argument", "calibration = dataset.d", "calibraton = dataset.d", `Did you mean "calibration"?`},
-		{"missing argument", "  calibration = dataset.d\n", "", `Missing required argument`},
+		{"missing argument", "  calibration = dataset.d\n", "", `The argument "calibration" is missing`},
 		{"step type", `"quantize_static"`, `"quantize_statik"`, `Did you mean "quantize_static"?`},
 		{"plugin", `"quantize_static"`, `"prune_channels"`, `There is no step type "prune_channels"`},
 		{"reference", "= model.m\n", "= model.mm\n", `There is no model.mm`},

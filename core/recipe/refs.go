@@ -402,7 +402,7 @@ func order(nodes []*Node, byAddr map[string]*Node) ([]*Node, diag.Diags) {
 	visit = func(n *Node) {
 		switch state[n.Addr] {
 		case 1:
-			ds = ds.Append(diag.At(n.Range, "recipe/cycle", "Blocks depend on each other in a circle", "%s", joinPath(append(slices.Clone(path), n.Addr))))
+			ds = ds.Append(diag.At(n.Range, "recipe/cycle", "Blocks depend on each other in a circle", "%s. One of these references has to go.", joinPath(append(slices.Clone(path), n.Addr))))
 			return
 		case 2:
 			return

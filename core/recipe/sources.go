@@ -114,7 +114,7 @@ func (r *reader) number(name string) *float64 {
 	}
 	f, _ := v.AsBigFloat().Float64()
 	if math.IsInf(f, 0) {
-		r.ds = r.ds.Append(diag.At(rng, "recipe/number", name+" is not finite", "It is divided by zero, or larger than any float64."))
+		r.ds = r.ds.Append(diag.At(rng, "recipe/number", name+" is not finite", "It is divided by zero, or larger than any number. Write another one."))
 		return nil
 	}
 	return &f
@@ -149,10 +149,10 @@ func (r *reader) source(dir string) (string, hcl.Range) {
 	s, rng, ok := r.written("source")
 	switch {
 	case strings.Contains(s, "://"):
-		r.ds = r.ds.Append(diag.At(rng, "recipe/source", "The source is not a file", "It is a path, relative to the recipe's folder or absolute."))
+		r.ds = r.ds.Append(diag.At(rng, "recipe/source", "The source is not a file", "It is a path, relative to the recipe's folder or absolute. Download the file first; sha256 says which it must be."))
 		return "", rng
 	case s == "" && ok || r.isNull("source"):
-		r.ds = r.ds.Append(diag.At(rng, "recipe/source", "The source is empty", "It is a path, relative to the recipe's folder or absolute."))
+		r.ds = r.ds.Append(diag.At(rng, "recipe/source", "The source is empty", "It is a path, relative to the recipe's folder or absolute: source = \"model.onnx\"."))
 		return "", rng
 	case !ok:
 		return "", rng // a follow-up, or its mistake is in r.ds
@@ -184,7 +184,7 @@ func (r *reader) digest() string {
 	s, rng := r.text("sha256")
 	s = strings.ToLower(s)
 	if s != "" && (len(s) != 64 || strings.Trim(s, "0123456789abcdef") != "") {
-		r.ds = r.ds.Append(diag.At(rng, "recipe/sha256", "This is not a SHA-256", "It has 64 hexadecimal digits."))
+		r.ds = r.ds.Append(diag.At(rng, "recipe/sha256", "This is not a SHA-256", "It has 64 hexadecimal digits; sha256sum FILE prints them."))
 	}
 	return s
 }
@@ -207,8 +207,8 @@ func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 		x.Field, _ = in.text("field")
 		x.DType, _ = in.text("dtype")
 		ds = ds.Append(in.ds...)
-		if slices.ContainsFunc(c.Inputs, func(o dataset.Input) bool { return o.Name == x.Name }) {
-			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second input %q", x.Name), "Each input of the model is named once."))
+		if i := slices.IndexFunc(c.Inputs, func(o dataset.Input) bool { return o.Name == x.Name }); i >= 0 {
+			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second input %q", x.Name), "The first is at %s. Each input of the model is named once: remove one.", body.Blocks[i].DefRange))
 		}
 		if x.Std != nil && *x.Std == 0 {
 			ds = ds.Append(diag.At(in.attrs["std"].Expr.Range(), "recipe/number", "std is zero", "Values are divided by it. Leave it out, or write another."))
@@ -228,6 +228,10 @@ func (p *Program) DecodeOutput(n *Node) (*OutputConfig, diag.Diags) {
 		r.ds = r.ds.Append(diag.At(rng, "recipe/output-path", "The path names no file", "Write where the output goes, relative to the recipe's folder: path = \"dist/model.onnx\"."))
 	} else if hasPath {
 		c.Path, c.PathRange = resolve(p.recipe.Dir, path), rng
+	} else if r.isNull("path") {
+		w := diag.At(r.attrs["path"].Expr.Range(), "recipe/output-path", "The path is null, so this output is written nowhere", "Leave path out if that is meant; else write where it goes: path = \"dist/model.onnx\".")
+		w.Severity = diag.Warning
+		r.ds = r.ds.Append(w)
 	}
 	a := r.attrs["value"]
 	if r.ds.HasErrors() || a == nil {
@@ -238,7 +242,7 @@ func (p *Program) DecodeOutput(n *Node) (*OutputConfig, diag.Diags) {
 		return c, p.hide(r.ds.Append(coded(hd)...))
 	}
 	if v.ContainsMarked() {
-		return c, p.hide(r.ds.Append(diag.At(a.Expr.Range(), "recipe/sensitive", "An output may not be sensitive", "It would be written where others read it.")))
+		return c, p.hide(r.ds.Append(diag.At(a.Expr.Range(), "recipe/sensitive", "An output may not be sensitive", "It would be written where others read it. Refer to something that is not sensitive.")))
 	}
 	switch {
 	case v.Type().Equals(ArtifactType):
@@ -252,7 +256,7 @@ func (p *Program) DecodeOutput(n *Node) (*OutputConfig, diag.Diags) {
 	case v.IsWhollyKnown():
 		b, err := ctyjson.Marshal(v, v.Type())
 		if err != nil {
-			r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/type", "This value cannot be an output", "%s", err))
+			r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/type", "This value cannot be an output", "As JSON it has no form: %s. Refer to a part of it.", err))
 		}
 		c.JSON = b
 	}

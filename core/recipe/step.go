@@ -114,16 +114,16 @@ func matchBody(b hcl.Body, s *pluginv1.Block, rng hcl.Range, folded bool) (*sche
 			limit = 1
 		}
 		if limit > 0 && int64(len(found)) > limit {
-			ds = ds.Append(diag.At(found[limit].DefRange, "recipe/too-many-blocks", fmt.Sprintf("Too many %s blocks", n.GetName()), "At most %d may stand here.", limit))
+			ds = ds.Append(diag.At(found[limit].DefRange, "recipe/too-many-blocks", fmt.Sprintf("Too many %s blocks", n.GetName()), "At most %d may stand here: remove %d.", limit, int64(len(found))-limit))
 		}
 		if int64(len(found)) < n.GetMin() && !folded {
-			ds = ds.Append(diag.At(rng, "recipe/missing-block", fmt.Sprintf("A %s block is missing", n.GetName()), "At least %d must stand here.", n.GetMin()))
+			ds = ds.Append(diag.At(rng, "recipe/missing-block", fmt.Sprintf("A %s block is missing", n.GetName()), "At least %d must stand here: write %s { ... }.", n.GetMin(), n.GetName()))
 		}
 		keys := map[string]hcl.Range{}
 		for _, f := range found {
 			if len(f.Labels) == 1 {
 				if first, again := keys[f.Labels[0]]; again {
-					ds = ds.Append(diag.At(f.DefRange, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.GetName(), f.Labels[0]), "The first is at %s.", first))
+					ds = ds.Append(diag.At(f.DefRange, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.GetName(), f.Labels[0]), "The first is at %s. Give this one another name.", first))
 				}
 				keys[f.Labels[0]] = f.DefRange
 			}
@@ -156,7 +156,7 @@ func (p *Program) DecodeStep(n *Node) (*StepConfig, diag.Diags) {
 	}
 	ty, err := p.schemas.block(n.Schema.GetSchema())
 	if err != nil {
-		return nil, diag.Diags{diag.At(n.Range, "plugin/schema", fmt.Sprintf("Plugin %s declares %s wrongly", pluginOf(n.Type), n.Type), "%s", err)}
+		return nil, diag.Diags{diag.At(n.Range, "plugin/schema", fmt.Sprintf("Plugin %s declares %s wrongly", pluginOf(n.Type), n.Type), "%s. This is a mistake of the plugin: use another version of it, and tell its makers.", err)}
 	}
 	c := &StepConfig{Type: n.Type, Revision: n.Schema.GetRevision(), ConfigType: ty, Inputs: map[string]Input{}}
 	d := &stepDecoder{p: p, ctx: p.context(n, nil), inputs: c.Inputs}
@@ -194,7 +194,7 @@ func (d *stepDecoder) reserved(n *Node, c *StepConfig) {
 		if seed, good := wholeNumber(v); good && !hd.HasErrors() {
 			n.Seed, c.Seed = seed, seed
 		} else if !hd.HasErrors() && v.IsKnown() {
-			d.bad(a.Expr.Range(), "recipe/seed", "The seed is not a whole number", "It is at least 0 and less than 2^64.")
+			d.bad(a.Expr.Range(), "recipe/seed", "The seed is not a whole number", "It is at least 0 and less than 2^64. Write seed = 1, or leave it out for 0.")
 		}
 	}
 	if v, rng, ok := r.value("env", cty.Set(cty.String)); ok {
@@ -258,7 +258,7 @@ func (d *stepDecoder) body(m *schemaBody) cty.Value {
 			}
 		}
 		if s.GetNesting() != pluginv1.NestedBlock_NESTING_SINGLE && !cty.CanListVal(list) {
-			d.bad(m.rng, "recipe/type", fmt.Sprintf("The %s blocks have arguments of different types", s.GetName()), "An argument that takes any type has the same type in all blocks.")
+			d.bad(m.rng, "recipe/type", fmt.Sprintf("The %s blocks have arguments of different types", s.GetName()), "An argument that takes any type has the same type in all blocks: write its values alike.")
 			fields[s.GetName()] = cty.DynamicVal
 			continue
 		}
@@ -314,7 +314,7 @@ func (d *stepDecoder) attribute(s *pluginv1.Attribute, m *schemaBody) cty.Value 
 	}
 	if c.IsNull() {
 		if s.GetRequired() {
-			d.bad(a.Expr.Range(), "recipe/required", fmt.Sprintf("%s is null", s.GetName()), "It is required.")
+			d.bad(a.Expr.Range(), "recipe/required", fmt.Sprintf("%s is null", s.GetName()), "It is required: write a value.")
 		}
 		return def // null means: as if it were not written
 	}

@@ -150,17 +150,17 @@ func (p *Program) variable(b *block, given Values) (*variable, diag.Diags) {
 		value, out.place = v, b.rng
 	case def == cty.NilVal:
 		return fail(diag.At(b.rng, "recipe/variable-missing", fmt.Sprintf("Variable %q has no value", b.name),
-			"It has no default. Give it with --var %s=... or OPTIMIZE_VAR_%s.", b.name, b.name))
+			"It has no default. Give it with --var %s=..., in a file with --var-file, or with OPTIMIZE_VAR_%s.", b.name, b.name))
 	}
 	if defaults != nil && !value.IsNull() {
 		value = defaults.Apply(value)
 	}
 	c, err := convert.Convert(value, ty)
 	if err != nil {
-		return fail(diag.At(out.place, "recipe/variable-type", fmt.Sprintf("%s does not fit variable %q", from, b.name), "Its type is %s: %s.", typeexpr.TypeString(ty), err))
+		return fail(diag.At(out.place, "recipe/variable-type", fmt.Sprintf("%s does not fit variable %q", from, b.name), "Its type is %s: %s. Change the value or the type.", typeexpr.TypeString(ty), err))
 	}
 	if c.IsNull() && !nullable {
-		return fail(diag.At(out.place, "recipe/variable-null", fmt.Sprintf("Variable %q may not be null", b.name), "It says nullable = false."))
+		return fail(diag.At(out.place, "recipe/variable-null", fmt.Sprintf("Variable %q may not be null", b.name), "It says nullable = false. Give it a value."))
 	}
 	if secret {
 		c = c.Mark(sensitive)
@@ -189,7 +189,7 @@ func (p *Program) validation(b *hcl.Block, v *variable) diag.Diags {
 	}
 	ok, err := truth(held)
 	if err != nil {
-		return ds.Append(diag.At(cond.Range(), "recipe/condition", "The condition is not true or false", "%s.", err))
+		return ds.Append(noCondition(cond, held))
 	}
 	if ok {
 		return ds
@@ -236,7 +236,7 @@ func staticBool(a *hcl.Attribute, def bool) (bool, diag.Diags) {
 	}
 	b, err := truth(v)
 	if err != nil {
-		return def, diag.Diags{diag.At(a.Expr.Range(), "recipe/type", "true or false is needed here", "Write it without quotes.")}
+		return def, diag.Diags{diag.At(a.Expr.Range(), "recipe/type", "true or false is needed here", "Write it without quotes; no variable is known here yet.")}
 	}
 	return b, nil
 }
@@ -284,7 +284,7 @@ func (p *Program) locals() diag.Diags {
 		ds = ds.Append(coded(hd)...)
 		for _, a := range sortedAttrs(as) {
 			if first, ok := p.localAttrs[a.Name]; ok {
-				ds = ds.Append(diag.At(a.NameRange, "recipe/duplicate", fmt.Sprintf("A second local %q", a.Name), "The first is at %s.", first.Range))
+				ds = ds.Append(diag.At(a.NameRange, "recipe/duplicate", fmt.Sprintf("A second local %q", a.Name), "The first is at %s. Give this one another name.", first.Range))
 				continue
 			}
 			p.localAttrs[a.Name] = a
@@ -304,7 +304,7 @@ func (p *Program) locals() diag.Diags {
 		path = append(path, "local."+name)
 		defer func() { path = path[:len(path)-1] }()
 		if state[name] == 1 {
-			ds = ds.Append(diag.At(a.NameRange, "recipe/cycle", "Locals depend on each other in a circle", "%s", joinPath(path)))
+			ds = ds.Append(diag.At(a.NameRange, "recipe/cycle", "Locals depend on each other in a circle", "%s. One of these references has to go.", joinPath(path)))
 			vals[name] = cty.DynamicVal
 			return
 		}

@@ -11,29 +11,6 @@ import (
 	"github.com/optimize-hcl/optimize/core/diag"
 )
 
-// codes are the codes of what HCL itself reports, by its summary; anything else of it is about syntax or a value.
-var codes = map[string]string{
-	"Unsupported argument":                  "recipe/unknown-argument",
-	"Unsupported block type":                "recipe/unknown-block",
-	"Missing required argument":             "recipe/missing-argument",
-	"Extraneous JSON object property":       "recipe/unknown-argument",
-	"Unsupported attribute":                 "recipe/unknown-reference",
-	"Unknown variable":                      "recipe/unknown-reference",
-	"Call to unknown function":              "recipe/unknown-function",
-	"Attribute redefined":                   "recipe/duplicate",
-	"Error in function call":                "recipe/function",
-	"Invalid function argument":             "recipe/function",
-	"Not enough function arguments":         "recipe/function",
-	"Too many function arguments":           "recipe/function",
-	"Invalid operand":                       "recipe/type",
-	"Incorrect condition type":              "recipe/type",
-	"Inconsistent conditional result types": "recipe/type",
-	"Invalid template interpolation value":  "recipe/type",
-	"Invalid index":                         "recipe/value",
-	"Variables not allowed":                 "recipe/unknown-reference",
-	"Invalid type specification":            "recipe/type",
-}
-
 // coded converts HCL's diagnostics and gives each a code. The mistakes of a template stand in place of the failed call.
 func coded(hd hcl.Diagnostics) (out diag.Diags) {
 	for _, x := range hd {
@@ -45,6 +22,7 @@ func coded(hd hcl.Diagnostics) (out diag.Diags) {
 			if d.Code = codes[d.Summary]; d.Code == "" {
 				d.Code = "recipe/syntax"
 			}
+			advise(x, &d)
 			out = out.Append(d)
 		}
 	}
@@ -60,6 +38,10 @@ func content(b hcl.Body, s *hcl.BodySchema) (*hcl.BodyContent, diag.Diags) {
 		if strings.Contains(d.Detail, "Did you mean") {
 			continue
 		}
+		name := ""
+		if m := quoted.FindStringSubmatch(d.Detail); m != nil {
+			name = m[1]
+		}
 		var names []string
 		switch d.Code {
 		case "recipe/unknown-argument":
@@ -67,14 +49,16 @@ func content(b hcl.Body, s *hcl.BodySchema) (*hcl.BodyContent, diag.Diags) {
 				names = append(names, a.Name)
 			}
 			if len(names) > 0 {
-				ds[i].Detail += " Arguments here are " + strings.Join(names, ", ") + "."
+				ds[i].Detail += " " + didYouMean(name, names, "Arguments here are")
 			}
 		case "recipe/unknown-block":
 			for _, b := range s.Blocks {
 				names = append(names, b.Type)
 			}
 			if len(names) > 0 {
-				ds[i].Detail += " Blocks here are " + strings.Join(names, ", ") + "."
+				ds[i].Detail += " " + didYouMean(name, names, "Blocks here are")
+			} else {
+				ds[i].Detail += " No block may stand here."
 			}
 		}
 	}
@@ -90,8 +74,6 @@ func mismatch(v cty.Value, ty cty.Type, err error) string {
 		need = article(need)
 	}
 	switch {
-	case ty.IsPrimitiveType() && v.Type() == ty:
-		return need + " is needed: " + err.Error() + "."
 	case ty.IsPrimitiveType():
 		return "This is " + article(have) + "; " + need + " is needed."
 	case have == ty.FriendlyName() || v.Type().IsObjectType() || v.Type().IsTupleType() || v.Type().IsCollectionType():
