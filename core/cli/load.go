@@ -142,7 +142,7 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 		rec.AddFiles(given.files)
 		sources = rec.Files
 	}
-	if ds = given.ds.Append(ds...); rec == nil || ds.HasErrors() {
+	if ds = given.ds.Append(ds...); rec == nil || given.ds.HasErrors() || !rec.Complete() {
 		a.printDiags(ds, sources)
 		return nil, errPrinted
 	}

@@ -109,6 +109,7 @@ func (r *Renderer) snippet(b *bytes.Buffer, d *Diagnostic) {
 	}
 	first := true
 	for _, l := range lines {
+		l = l.cropped(r.Width)
 		if l.from < l.to && !first && marked > maxMarkedLines {
 			l.from, l.to = 0, 0
 		}
@@ -148,6 +149,34 @@ type line struct {
 	number   int
 	text     string
 	from, to int
+}
+
+// cropped keeps the part of a very long line that is marked, such as of JSON without line ends.
+func (l line) cropped(width int) line {
+	if width <= 0 || len(l.text) <= 2*width {
+		return l
+	}
+	boundary := func(i int) int {
+		for i > 0 && i < len(l.text) && !utf8.RuneStart(l.text[i]) {
+			i--
+		}
+		return min(max(i, 0), len(l.text))
+	}
+	begin := boundary(l.from - width/3)
+	end := boundary(begin + width)
+	before, after := "", ""
+	if begin > 0 {
+		before = "…"
+	}
+	if end < len(l.text) {
+		after = "…"
+	}
+	move := func(i int) int { return min(max(i, begin), end) - begin + len(before) }
+	out := line{number: l.number, text: before + l.text[begin:end] + after}
+	if l.from < l.to {
+		out.from, out.to = move(l.from), move(l.to)
+	}
+	return out
 }
 
 func (l line) draw(from, to int) string {

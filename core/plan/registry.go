@@ -266,20 +266,26 @@ func (r *Registry) requiresCore(name string) string {
 	return r.described[name].GetRequiresCore()
 }
 
+// sentence is the text of an error as the start of a sentence.
+func sentence(err error) string {
+	s := err.Error()
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
 // CheckRequired compares required_version and required_plugins with what is here.
 func (r *Registry) CheckRequired(rec *recipe.Recipe, version string) diag.Diags {
 	var ds diag.Diags
 	if c := rec.RequiredVersion; c.Text != "" {
 		if err := install.CheckConstraint(c.Text, version); err != nil {
-			ds = ds.Append(diag.At(c.Range, "recipe/version", "This recipe does not run on Optimize "+version, "%s", err))
+			ds = ds.Append(diag.At(c.Range, "recipe/version", "This recipe does not run on Optimize "+version, "%s. Bring another version of Optimize, or change required_version.", sentence(err)))
 		}
 	}
 	for _, p := range rec.RequiredPlugins {
 		ref, ok := r.refs[p.Name]
 		if !ok {
 			ds = ds.Append(diag.At(p.Range, "recipe/unknown-plugin", fmt.Sprintf("There is no plugin %q", p.Name),
-				"Bundled with Optimize %s: %s. Another one is an executable %s%s: put it into a folder of OPTIMIZE_PLUGINS, %s or a folder of PATH.",
-				version, strings.Join(r.bundled(), ", "), install.PluginPrefix, p.Name, r.pluginFolder()))
+				"%sBundled with Optimize %s: %s. Another one is an executable %s%s: put it into a folder of OPTIMIZE_PLUGINS, %s or a folder of PATH.",
+				recipe.Suggest(p.Name, r.Names()), version, strings.Join(r.bundled(), ", "), install.PluginPrefix, p.Name, r.pluginFolder()))
 			continue
 		}
 		if c := r.requiresCore(p.Name); c != "" {
@@ -290,7 +296,7 @@ func (r *Registry) CheckRequired(rec *recipe.Recipe, version string) diag.Diags 
 		}
 		if p.Version != "" {
 			if err := install.CheckConstraint(p.Version, ref.Version); err != nil {
-				ds = ds.Append(diag.At(p.Range, "recipe/plugin-version", fmt.Sprintf("Plugin %s is %s here", p.Name, ref.Version), "%s", err))
+				ds = ds.Append(diag.At(p.Range, "recipe/plugin-version", fmt.Sprintf("Plugin %s is %s here", p.Name, ref.Version), "%s. Bring another version of the plugin, or change its version in required_plugins.", sentence(err)))
 			}
 		}
 	}

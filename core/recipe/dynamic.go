@@ -39,9 +39,8 @@ func hasDynamic(body hcl.Body) bool {
 	return slices.ContainsFunc(b.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "dynamic" || hasDynamic(b.Body) })
 }
 
-// unfold gives a body with its dynamic blocks unfolded in the scope of n. When that cannot be, the mistakes are told and
-// the dynamic blocks are left out: folded then says that blocks may be missing. The schema s says which blocks lie in
-// others; nil has none.
+// unfold gives a body with its dynamic blocks unfolded in the scope of n. Those that cannot be are left out and their
+// mistakes told: folded then says that blocks may be missing. The schema s says which blocks lie in others; nil has none.
 func (p *Program) unfold(n *Node, body hcl.Body, s *pluginv1.Block) (out hcl.Body, folded bool, ds diag.Diags) {
 	if !hasDynamic(body) {
 		return body, false, nil
@@ -52,12 +51,15 @@ func (p *Program) unfold(n *Node, body hcl.Body, s *pluginv1.Block) (out hcl.Bod
 		ctx.Variables["each"] = n.each
 		at.roots = append(slices.Clone(at.roots), "each")
 	}
-	w := &dynamicWalk{p: p, ctx: ctx, at: at}
-	w.body(body, s)
-	if w.ds.HasErrors() || w.followUp {
-		return leftOut{body}, true, w.ds
+	w := &dynamicWalk{p: p, ctx: ctx, at: at, inside: append(slices.Clone(at.roots), nodeRoots...), bad: map[hcl.Range]bool{}}
+	if n.Kind == KindEvaluate {
+		w.inside = append(w.inside, "self")
 	}
-	return dynblock.Expand(body, ctx, dynblock.OptCheckForEach(checkForEach)), false, w.ds
+	w.body(body, s)
+	if len(w.bad) > 0 {
+		body = leftOut{body, w.bad}
+	}
+	return dynblock.Expand(body, ctx, dynblock.OptCheckForEach(checkForEach)), len(w.bad) > 0, w.ds
 }
 
 // dynamicWalk checks what dynamic blocks refer to: the library that unfolds them would say it in its own words.
@@ -66,14 +68,17 @@ type dynamicWalk struct {
 	ctx *hcl.EvalContext
 	at  place
 	ds  diag.Diags
-	// followUp says that a for_each depends on something whose mistake is reported already.
-	followUp bool
+	// inside are the roots of what stands in the blocks that are made.
+	inside []string
+	// bad are the dynamic blocks that cannot be unfolded: their mistakes are told here, or are follow-ups.
+	bad map[hcl.Range]bool
 }
 
 func (w *dynamicWalk) body(b hcl.Body, s *pluginv1.Block) {
 	content, _, _ := b.PartialContent(dynamicSchema)
 	for _, d := range content.Blocks {
 		inner, _, _ := d.Body.PartialContent(dynamicBodySchema)
+		before, unknown := len(w.ds), false
 		iterator := d.Labels[0]
 		if a, ok := inner.Attributes["iterator"]; ok {
 			if t, hd := hcl.AbsTraversalForExpr(a.Expr); !hd.HasErrors() && len(t) == 1 {
@@ -82,9 +87,9 @@ func (w *dynamicWalk) body(b hcl.Body, s *pluginv1.Block) {
 		}
 		if a, ok := inner.Attributes["for_each"]; ok {
 			w.ds = w.ds.Append(w.p.checkRefs(a.Expr, w.at)...)
-			if len(w.at.iterators) == 0 && !w.ds.HasErrors() {
+			if len(w.at.iterators) == 0 && len(w.ds) == before {
 				v, hd := a.Expr.Value(w.ctx)
-				w.followUp = w.followUp || !hd.HasErrors() && !v.IsKnown()
+				unknown = !hd.HasErrors() && !v.IsKnown()
 			}
 		}
 		outer := w.at
@@ -96,6 +101,9 @@ func (w *dynamicWalk) body(b hcl.Body, s *pluginv1.Block) {
 			w.body(c.Body, nestedSchema(s, d.Labels[0]))
 		}
 		w.at = outer
+		if len(w.ds) > before || unknown {
+			w.bad[d.DefRange] = true
+		}
 	}
 	if len(w.at.iterators) > 0 {
 		w.iterators(b)
@@ -112,16 +120,13 @@ func (w *dynamicWalk) body(b hcl.Body, s *pluginv1.Block) {
 	}
 }
 
-// iterators checks the references of a body to iterators; all others are checked when the blocks are unfolded.
+// iterators checks the references of a body, among them those to iterators. What only its place forbids is checked when
+// the blocks are unfolded.
 func (w *dynamicWalk) iterators(b hcl.Body) {
 	attrs, _ := b.JustAttributes()
+	at := place{roots: w.inside, iterators: w.at.iterators}
 	for _, a := range sortedAttrs(attrs) {
-		tolerant := tolerantRanges(a.Expr)
-		for _, t := range a.Expr.Variables() {
-			if slices.Contains(w.at.iterators, t.RootName()) && !within(t.SourceRange(), tolerant) {
-				w.ds = w.ds.Append(w.p.checkRef(t, w.at)...)
-			}
-		}
+		w.ds = w.ds.Append(w.p.checkRefs(a.Expr, at)...)
 	}
 }
 
@@ -158,33 +163,32 @@ func checkForEach(v cty.Value, e hcl.Expression, _ *hcl.EvalContext) hcl.Diagnos
 	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summaryDynamic, Detail: what, Subject: &r}}
 }
 
-// leftOut is a body without its dynamic blocks.
-type leftOut struct{ hcl.Body }
+// leftOut is a body without some of its dynamic blocks.
+type leftOut struct {
+	hcl.Body
+	bad map[hcl.Range]bool
+}
 
 func (b leftOut) Content(s *hcl.BodySchema) (*hcl.BodyContent, hcl.Diagnostics) {
-	c, hd := b.Body.Content(withDynamic(s))
-	return without(c), hd
+	c, hd := b.Body.Content(s)
+	return b.without(c), hd
 }
 
 func (b leftOut) PartialContent(s *hcl.BodySchema) (*hcl.BodyContent, hcl.Body, hcl.Diagnostics) {
-	c, rest, hd := b.Body.PartialContent(withDynamic(s))
-	return without(c), leftOut{rest}, hd
+	c, rest, hd := b.Body.PartialContent(s)
+	return b.without(c), leftOut{rest, b.bad}, hd
 }
 
-func withDynamic(s *hcl.BodySchema) *hcl.BodySchema {
-	return &hcl.BodySchema{Attributes: s.Attributes, Blocks: append(slices.Clone(s.Blocks), dynamicSchema.Blocks...)}
-}
-
-func without(c *hcl.BodyContent) *hcl.BodyContent {
+func (b leftOut) without(c *hcl.BodyContent) *hcl.BodyContent {
 	if c == nil {
 		return nil
 	}
 	out := *c
 	out.Blocks = nil
-	for _, b := range c.Blocks {
-		if b.Type != "dynamic" {
-			x := *b
-			x.Body = leftOut{b.Body}
+	for _, block := range c.Blocks {
+		if block.Type != "dynamic" || !b.bad[block.DefRange] {
+			x := *block
+			x.Body = leftOut{block.Body, b.bad}
 			out.Blocks = append(out.Blocks, &x)
 		}
 	}

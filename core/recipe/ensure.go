@@ -29,7 +29,7 @@ func (p *Program) ensureExprs(n *Node) (out []ensureExpr, exprs []hcl.Expression
 	body, _ := n.Body.Content(evaluateSchema)
 	for _, b := range body.Blocks.OfType("ensure") {
 		if i := slices.IndexFunc(out, func(o ensureExpr) bool { return o.name == b.Labels[0] }); i >= 0 {
-			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second ensure %q", b.Labels[0]), "The first is at %s. Give this one another name.", out[i].rng))
+			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second ensure %q", b.Labels[0]), "The first is at %s. Give this one another name.", spot(out[i].rng)))
 		}
 		c, more := content(b.Body, ensureSchema)
 		ds = ds.Append(more...)
@@ -76,7 +76,7 @@ func noCondition(e hcl.Expression, v cty.Value) diag.Diagnostic {
 	switch {
 	case v.IsNull():
 		what = "null"
-	case !v.IsKnown():
+	case !v.IsKnown() && (v.Type() == cty.Bool || v.Type() == cty.DynamicPseudoType):
 		what = "not known yet"
 	}
 	return diag.At(e.Range(), "recipe/condition", "The condition is not true or false", "It is %s. Compare it with something: <, <=, ==, !=, >= or >.", what)

@@ -180,7 +180,7 @@ func (p *Program) candidates(e hcl.Expression) (out []candidate, ds diag.Diags) 
 			k, hd := kv.Key.Value(ctx)
 			if name, ok := asString(k); ok && !hd.HasErrors() {
 				if first, again := places[name]; again {
-					ds = ds.Append(diag.At(kv.Key.Range(), "recipe/duplicate", fmt.Sprintf("A second candidate %q", name), "The first is at %s. Give this one another name.", first))
+					ds = ds.Append(diag.At(kv.Key.Range(), "recipe/duplicate", fmt.Sprintf("A second candidate %q", name), "The first is at %s. Give this one another name.", spot(first)))
 				}
 				written[name], places[name] = kv.Value, kv.Key.Range()
 			}
@@ -344,7 +344,7 @@ func (p *Program) benchmark(c *EvaluateConfig, body *hcl.BodyContent, ctx *hcl.E
 	}
 	r, _ := p.body(blocks[0].Body, benchmarkSchema, ctx)
 	if len(blocks) > 1 {
-		r.ds = r.ds.Append(diag.At(blocks[1].DefRange, "recipe/too-many-blocks", "A second benchmark block", "The first is at %s. An evaluation has one: remove the other.", blocks[0].DefRange))
+		r.ds = r.ds.Append(diag.At(blocks[1].DefRange, "recipe/too-many-blocks", "A second benchmark block", "The first is at %s. An evaluation has one: remove the other.", spot(blocks[0].DefRange)))
 	}
 	c.Benchmark = &BenchmarkConfig{Batch: r.count("batch", 1, 1), Threads: r.count("threads", 1, 1), Duration: defaultDuration}
 	if s, rng, ok := r.written("duration"); ok {

@@ -87,7 +87,7 @@ func collectionFunctions() []functionEntry {
 		fn("hasindex", "hasindex(collection, key)", "Tells whether a list or map has an element at collection[key]; of an object ask can(object.name).", `hasindex(["a", "b"], 2)`, "false", stdlib.HasIndexFunc),
 		fn("index", "index(list, value)", "Where a value stands first in a list, counted from 0. One that is not there is an error.", `index(["a", "b"], "b")`, "1", indexOf),
 		fn("keys", "keys(map)", "The keys of a map, sorted.", "keys({ b = 1, a = 2 })", `["a", "b"]`, stdlib.KeysFunc),
-		fn("length", "length(collection)", "The number of elements.", `length(["a", "b"])`, "2", stdlib.LengthFunc),
+		fn("length", "length(value)", "The number of elements of a collection, or of characters of a text.", `length(["a", "b"])`, "2", length),
 		fn("lookup", "lookup(map, key, default)", "The value of a key, or the default when the map does not have it.", `lookup({ int8 = 8 }, "int4", 4)`, "4", stdlib.LookupFunc),
 		fn("merge", "merge(map...)", "One map of all keys; later maps win.", "merge({ a = 1, b = 2 }, { b = 3 })", "{ a = 1, b = 3 }", stdlib.MergeFunc),
 		fn("one", "one(list)", "The only element of a list or set, or null when it is empty.", `one(["a"])`, `"a"`, one),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
 // FunctionDoc describes one function that expressions may call.
@@ -148,6 +149,32 @@ var indexOf = function.New(&function.Spec{
 			}
 		}
 		return cty.UnknownVal(cty.Number), function.NewArgErrorf(1, "it is not in the list; ask contains first, or write try(index(...), -1)")
+	},
+})
+
+// length counts elements, of an object too, and the characters of a text.
+var length = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true, AllowMarked: true}},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		if ty := args[0].Type(); ty != cty.DynamicPseudoType && ty != cty.String && !ty.IsObjectType() && !ty.IsCollectionType() && !ty.IsTupleType() {
+			return cty.NilType, function.NewArgErrorf(0, "a collection or a text is needed, and this is %s", article(ty.FriendlyName()))
+		}
+		return cty.Number, nil
+	},
+	RefineResult: func(b *cty.RefinementBuilder) *cty.RefinementBuilder { return b.NotNull() },
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		v, marks := args[0].Unmark()
+		switch ty := v.Type(); {
+		case ty.IsObjectType():
+			return cty.NumberIntVal(int64(len(ty.AttributeTypes()))).WithMarks(marks), nil
+		case ty == cty.String && v.IsKnown():
+			n, err := stdlib.Strlen(v)
+			return n.WithMarks(marks), err
+		case ty == cty.DynamicPseudoType || ty == cty.String:
+			return cty.UnknownVal(cty.Number).WithMarks(marks), nil
+		}
+		n, err := stdlib.Length(v)
+		return n.WithMarks(marks), err
 	},
 })
 

@@ -44,6 +44,9 @@ var (
 	quoted       = regexp.MustCompile(`"([^"]*)"`)
 	parameter    = regexp.MustCompile(`^Invalid value for "[^"]*" parameter: (.)`)
 	oneLabels    = regexp.MustCompile(`\b1 labels \((.*?)\)( are)?`)
+	hclPlace     = regexp.MustCompile(`(\S+):(\d+),\d+-(\d+,)?\d+`)
+	oneOf        = regexp.MustCompile(`\b1 (argument|label)\(s\)`)
+	some         = regexp.MustCompile(`\b(argument|label)\(s\)`)
 	unwrapFailed = regexp.MustCompile(`^Call to function "[^"]*" failed: `)
 )
 
@@ -53,36 +56,59 @@ func advise(x *hcl.Diagnostic, d *diag.Diagnostic) {
 	if m := quoted.FindStringSubmatch(d.Detail); m != nil {
 		name = m[1]
 	}
+	d.Detail = oneOf.ReplaceAllString(d.Detail, "1 $1")
+	d.Detail = some.ReplaceAllString(d.Detail, "${1}s")
+	d.Detail = hclPlace.ReplaceAllString(d.Detail, "$1 line $2")
 	meant := strings.Contains(d.Detail, "Did you mean")
 	switch {
 	case d.Code == "recipe/function":
 		d.Detail = parameter.ReplaceAllStringFunc(d.Detail, func(s string) string { return strings.ToUpper(s[len(s)-1:]) })
-		d.Detail = unwrapFailed.ReplaceAllString(d.Detail, "The reason: ")
+		d.Detail = strings.Replace(unwrapFailed.ReplaceAllString(d.Detail, "The reason: "), "reason: EOF", "reason: it ends too early", 1)
 		if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](x); ok {
 			if i := slices.IndexFunc(functionTable(), func(e functionEntry) bool { return e.Name == call.CalledFunctionName() }); i >= 0 {
 				d.Detail += fmt.Sprintf(" It is called as %s.", functionTable()[i].Signature)
 			}
 		}
 	case d.Code == "recipe/unknown-function" && !meant:
+		var names []string
+		for _, e := range functionTable() {
+			names = append(names, e.Name)
+		}
+		if s := Suggest(name, names); s != "" {
+			d.Detail += " " + strings.TrimSpace(s)
+			break
+		}
 		d.Detail += " `optimize docs functions` lists those that there are."
 	case d.Code == "recipe/missing-argument" && name != "":
 		d.Detail = fmt.Sprintf("Write %s = ... in this block.", name)
 		d.Summary = fmt.Sprintf("The argument %q is missing", name)
 	case d.Summary == "Invalid type specification" && strings.Contains(d.Detail, "is not a valid type") && name != "":
 		d.Detail += " " + didYouMean(name, typeNames, "The words of a type are")
+	case d.Summary == "Invalid type specification" && strings.HasPrefix(d.Detail, "A type specification is"):
+		d.Detail += " It is written without quotes."
+	case strings.HasPrefix(d.Detail, "A single static variable reference is required"):
+		d.Detail = "A plain name stands here, without quotes and dots: iterator = it."
+	case d.Detail == "This value does not have any attributes.":
+		d.Detail += " Of a list take one element with [0], or all of them with [*]."
+	case strings.HasPrefix(d.Detail, "Can't access attributes on a primitive-typed value"):
+		d.Detail += " Leave out what follows it."
 	case d.Summary == "Variables not allowed":
 		d.Detail = "This is needed before anything can be referred to, so a plain value stands here. A text is written in quotes."
 	case d.Summary == "Function calls not allowed":
 		d.Detail = "This is needed before anything is evaluated, so a plain value stands here."
+	case d.Summary == "Invalid template interpolation value" && strings.Contains(d.Detail, "null"):
+		d.Detail += " Write coalesce(..., \"none\") around it to have a text in its place."
 	case d.Summary == "Invalid template interpolation value":
 		d.Detail += " Write jsonencode(...) around it to have it as a text."
-	case strings.HasPrefix(d.Summary, "Missing ") && strings.Contains(d.Detail, "must have"):
+	case strings.HasPrefix(d.Summary, "Missing ") && strings.Contains(d.Detail, "labels ("):
 		d.Detail = oneLabels.ReplaceAllString(d.Detail, "1 label ($1)") + " Write it in quotes behind the word that opens the block."
 	case strings.HasPrefix(d.Summary, "Extraneous label"):
 		d.Detail = oneLabels.ReplaceAllString(d.Detail, "1 label ($1) is") + " Remove the others."
 	case (d.Code == "recipe/unknown-reference" || d.Summary == "Invalid index") && !meant:
 		if s := membersOf(x); s != "" {
 			d.Detail += " " + s
+		} else if d.Summary == "Invalid index" {
+			d.Detail += " Elements are counted from 0; length(...) tells how many there are."
 		}
 	}
 }

@@ -290,7 +290,7 @@ func TestFolder(t *testing.T) {
 		}
 	}
 	r, ds := Load(dir)
-	if len(ds) != 1 || !strings.Contains(ds[0].Detail, "a.hcl:1") || ds[0].Code != "recipe/duplicate" || len(r.Files) != 2 {
+	if len(ds) != 1 || !strings.Contains(ds[0].Detail, "a.hcl line 1") || ds[0].Code != "recipe/duplicate" || len(r.Files) != 2 {
 		t.Error(ds)
 	}
 }

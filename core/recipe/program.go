@@ -75,10 +75,14 @@ func (r *Recipe) Check(given Values, types map[string]*pluginv1.StepType, plugin
 	p.outputsWaitForEvaluations()
 	ordered, more := order(p.nodes, p.byAddr)
 	ds = p.hide(ds.Append(more...))
+	ds = slices.DeleteFunc(ds, func(d diag.Diagnostic) bool { return d.Code == followUp })
 	if more.HasErrors() {
 		return nil, ds
 	}
 	p.nodes = ordered
+	if r.partial {
+		return nil, ds // Load told what is wrong
+	}
 	return p, ds
 }
 

@@ -32,6 +32,8 @@ type Recipe struct {
 	// shown is Dir as the user named it, for messages.
 	shown  string
 	blocks []*block
+	// unread says that not every file could be parsed, partial that blocks are missing which the recipe means.
+	unread, partial bool
 	// seen are the places of the blocks by kind and name.
 	seen map[string]hcl.Range
 	// secrets are the texts of sensitive values.
@@ -119,15 +121,18 @@ func Load(path string) (*Recipe, diag.Diags) {
 		src, err := readBounded(n, maxFile)
 		if err != nil {
 			ds = ds.Append(readError(n, err))
+			r.unread = true
 			continue
 		}
 		f, more := parseFile(p, src, n)
 		ds = ds.Append(more...)
 		if f == nil {
+			r.unread = true
 			r.addFile(n, src) // a source that was not parsed at all
 			continue
 		}
 		body, more := content(f.Body, rootSchema)
+		r.partial = r.partial || more.HasErrors()
 		ds = ds.Append(more...).Append(r.add(body.Blocks)...)
 	}
 	for name, f := range p.Files() {
@@ -135,6 +140,9 @@ func Load(path string) (*Recipe, diag.Diags) {
 	}
 	return r, ds
 }
+
+// Complete tells whether all files could be parsed. When not, what a check says of the recipe would mostly be follow-ups.
+func (r *Recipe) Complete() bool { return !r.unread }
 
 func sources(path string) (names []string, dir string, ds diag.Diags) {
 	st, err := os.Stat(path)
@@ -198,7 +206,7 @@ func (r *Recipe) add(blocks hcl.Blocks) (ds diag.Diags) {
 		if n.kind != "locals" {
 			addr := n.kind + "." + n.name
 			if first, again := r.seen[addr]; again {
-				ds = ds.Append(diag.At(n.rng, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.kind, n.name), "The first is at %s. Names are unique in a recipe: give this one another.", first))
+				ds = ds.Append(diag.At(n.rng, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.kind, n.name), "The first is at %s. Names are unique in a recipe: give this one another.", spot(first)))
 			} else {
 				r.seen[addr] = n.rng
 			}
@@ -221,7 +229,7 @@ func validName(s string) bool {
 // header decodes the recipe block; it is static, since it is needed before anything else.
 func (r *Recipe) header(b *hcl.Block) diag.Diags {
 	if r.headerAt != nil {
-		return diag.Diags{diag.At(b.DefRange, "recipe/duplicate", "A second recipe block", "The first is at %s. A recipe has one, in one of its files: put both together.", r.headerAt)}
+		return diag.Diags{diag.At(b.DefRange, "recipe/duplicate", "A second recipe block", "The first is at %s. A recipe has one, in one of its files: put both together.", spot(*r.headerAt))}
 	}
 	r.headerAt = &b.DefRange
 	body, ds := content(b.Body, &hcl.BodySchema{
@@ -246,7 +254,7 @@ func (r *Recipe) header(b *hcl.Block) diag.Diags {
 			req := RequiredPlugin{Name: a.Name, Range: a.Range}
 			for _, o := range r.RequiredPlugins {
 				if o.Name == a.Name {
-					ds = ds.Append(diag.At(a.NameRange, "recipe/duplicate", fmt.Sprintf("Plugin %q is required twice", a.Name), "The first is at %s. Remove one.", o.Range))
+					ds = ds.Append(diag.At(a.NameRange, "recipe/duplicate", fmt.Sprintf("Plugin %q is required twice", a.Name), "The first is at %s. Remove one.", spot(o.Range)))
 				}
 			}
 			pairs, hd := hcl.ExprMap(a.Expr)

@@ -56,7 +56,12 @@ func ensurePlace(s *shape) place {
 func didYouMean(name string, names []string, intro string) string {
 	best, dist := "", 4
 	for _, n := range names {
-		if d := levenshtein.Distance(name, n, nil); d < dist && d < len(name) {
+		d := levenshtein.Distance(name, n, nil)
+		near := 2*d <= len(name)
+		if len(n) > 2 && strings.HasPrefix(name, n) || len(name) > 2 && strings.HasPrefix(n, name) {
+			near, d = true, min(d, 3) // ceiling and ceil
+		}
+		if near && (d < dist || d == dist && len(n) > len(best)) && d < 4 {
 			best, dist = n, d
 		}
 	}
@@ -67,6 +72,14 @@ func didYouMean(name string, names []string, intro string) string {
 		return intro + " none."
 	}
 	return intro + " " + strings.Join(names, ", ") + "."
+}
+
+// Suggest asks whether the nearest of the names was meant, with a space behind it; "" when none is near.
+func Suggest(name string, names []string) string {
+	if s := didYouMean(name, names, ""); strings.HasPrefix(s, "Did you mean") {
+		return s + " "
+	}
+	return ""
 }
 
 // article puts "a" or "an" before a noun.
@@ -119,6 +132,12 @@ func named(t hcl.Traversal) bool {
 	_, ok := member(t[1])
 	return ok
 }
+
+// followUp is the code of what is a follow-up of a mistake that is told already; nobody sees it.
+const followUp = "recipe/follow-up"
+
+// spot is a place in the words of a message.
+func spot(r hcl.Range) string { return fmt.Sprintf("%s line %d", r.Filename, r.Start.Line) }
 
 // within tells whether a range lies in one of others.
 func within(r hcl.Range, others []hcl.Range) bool {
@@ -198,6 +217,9 @@ func (p *Program) checkRef(t hcl.Traversal, at place) diag.Diags {
 		return bad(fmt.Sprintf("%q is followed by a name", root), fmt.Sprintf("Write %s.NAME.", root))
 	}
 	if !p.has(root, name, at) {
+		if p.recipe.partial && (root == "var" || slices.Contains(nodeRoots, root)) {
+			return diag.Diags{diag.At(rng, followUp, "A follow-up", "")}
+		}
 		return bad(fmt.Sprintf("There is no %s.%s", root, name), didYouMean(name, p.names(root, at), "There is"))
 	}
 	switch {

@@ -208,7 +208,7 @@ func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 		x.DType, _ = in.text("dtype")
 		ds = ds.Append(in.ds...)
 		if i := slices.IndexFunc(c.Inputs, func(o dataset.Input) bool { return o.Name == x.Name }); i >= 0 {
-			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second input %q", x.Name), "The first is at %s. Each input of the model is named once: remove one.", body.Blocks[i].DefRange))
+			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second input %q", x.Name), "The first is at %s. Each input of the model is named once: remove one.", spot(body.Blocks[i].DefRange)))
 		}
 		if x.Std != nil && *x.Std == 0 {
 			ds = ds.Append(diag.At(in.attrs["std"].Expr.Range(), "recipe/number", "std is zero", "Values are divided by it. Leave it out, or write another."))
@@ -256,7 +256,7 @@ func (p *Program) DecodeOutput(n *Node) (*OutputConfig, diag.Diags) {
 	case v.IsWhollyKnown():
 		b, err := ctyjson.Marshal(v, v.Type())
 		if err != nil {
-			r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/type", "This value cannot be an output", "As JSON it has no form: %s. Refer to a part of it.", err))
+			r.ds = r.ds.Append(diag.At(a.Expr.Range(), "recipe/type", "This value cannot be an output", "As JSON it has no form: %s. Write another one.", err))
 		}
 		c.JSON = b
 	}

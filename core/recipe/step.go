@@ -122,8 +122,10 @@ func matchBody(b hcl.Body, s *pluginv1.Block, rng hcl.Range, folded bool) (*sche
 		keys := map[string]hcl.Range{}
 		for _, f := range found {
 			if len(f.Labels) == 1 {
-				if first, again := keys[f.Labels[0]]; again {
-					ds = ds.Append(diag.At(f.DefRange, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.GetName(), f.Labels[0]), "The first is at %s. Give this one another name.", first))
+				if first, again := keys[f.Labels[0]]; again && first == f.DefRange {
+					ds = ds.Append(diag.At(f.DefRange, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.GetName(), f.Labels[0]), "The labels of this dynamic block repeat: make each of them another one."))
+				} else if again {
+					ds = ds.Append(diag.At(f.DefRange, "recipe/duplicate", fmt.Sprintf("A second %s %q", n.GetName(), f.Labels[0]), "The first is at %s. Give this one another name.", spot(first)))
 				}
 				keys[f.Labels[0]] = f.DefRange
 			}
@@ -210,10 +212,12 @@ func (d *stepDecoder) reserved(n *Node, c *StepConfig) {
 	}
 	if a, ok := n.spec.core["depends_on"]; ok {
 		list, hd := hcl.ExprList(a.Expr)
-		r.ds = r.ds.Append(coded(hd)...)
+		if hd.HasErrors() {
+			d.bad(a.Expr.Range(), "recipe/depends-on", "depends_on is a list", "Write it in brackets: depends_on = [step.NAME].")
+		}
 		for _, e := range list {
-			if d.p.broken[a.Expr.Range()] {
-				break
+			if d.p.broken[a.Expr.Range()] && len(e.Variables()) > 0 {
+				continue
 			}
 			if t, hd := hcl.AbsTraversalForExpr(e); hd.HasErrors() || len(t) < 2 || !slices.Contains(nodeRoots, t.RootName()) {
 				d.bad(e.Range(), "recipe/depends-on", "depends_on lists blocks", "Write references: depends_on = [step.NAME].")

@@ -35,7 +35,7 @@ func templateMistakes(x *hcl.Diagnostic) (diag.Diags, bool) {
 	out := slices.Clone(te.ds)
 	if x.Subject != nil {
 		for i := range out {
-			out[i].Detail += fmt.Sprintf("\n\nThe template is filled in at %s.", x.Subject)
+			out[i].Detail += fmt.Sprintf("\n\nThe template is filled in at %s.", spot(*x.Subject))
 		}
 	}
 	return out, true
@@ -44,6 +44,12 @@ func templateMistakes(x *hcl.Diagnostic) (diag.Diags, bool) {
 // templateFile makes the function templatefile: the text of a file with its expressions filled in. They refer to the
 // variables given and call fns.
 func templateFile(r *Recipe, fns map[string]function.Function) function.Function {
+	fns["templatefile"] = function.New(&function.Spec{
+		VarParam: &function.Parameter{Name: "path", Type: cty.DynamicPseudoType},
+		Type: func([]cty.Value) (cty.Type, error) {
+			return cty.NilType, errors.New("a template fills in no other one; fill that in first and give its text as a variable")
+		},
+	})
 	return function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "path", Type: cty.String}, {Name: "variables", Type: cty.DynamicPseudoType}},
 		Type:   function.StaticReturnType(cty.String),

@@ -157,7 +157,7 @@ func (p *Program) variable(b *block, given Values) (*variable, diag.Diags) {
 	}
 	c, err := convert.Convert(value, ty)
 	if err != nil {
-		return fail(diag.At(out.place, "recipe/variable-type", fmt.Sprintf("%s does not fit variable %q", from, b.name), "Its type is %s: %s. Change the value or the type.", typeexpr.TypeString(ty), err))
+		return fail(diag.At(out.place, "recipe/variable-type", fmt.Sprintf("%s does not fit variable %q", from, b.name), "%s Change the value, or the type of the variable.", mismatch(value, ty, err)))
 	}
 	if c.IsNull() && !nullable {
 		return fail(diag.At(out.place, "recipe/variable-null", fmt.Sprintf("Variable %q may not be null", b.name), "It says nullable = false. Give it a value."))
@@ -247,10 +247,10 @@ func parseValue(text string, ty cty.Type) (cty.Value, error) {
 	if ty == cty.DynamicPseudoType || ty.IsPrimitiveType() {
 		v, err := convert.Convert(cty.StringVal(text), ty)
 		if err == nil && !sane(v) {
-			return v, fmt.Errorf("the number is too large or too small")
+			return v, fmt.Errorf("it is too large or too small")
 		}
 		if err != nil && ty == cty.Number {
-			return v, fmt.Errorf("a number is needed")
+			return v, fmt.Errorf("write it in digits, such as 0.5")
 		}
 		return v, err
 	}
@@ -262,7 +262,7 @@ func parseValue(text string, ty cty.Type) (cty.Value, error) {
 		return cty.NilVal, fmt.Errorf("write it as in a recipe, in quotes for the shell (%s)", hd[0].Summary)
 	}
 	if numbersOf(e).HasErrors() {
-		return cty.NilVal, fmt.Errorf("a number is too large or too small")
+		return cty.NilVal, fmt.Errorf("a number in it is too large or too small")
 	}
 	v, hd := e.Value(nil)
 	if hd.HasErrors() {
@@ -284,7 +284,7 @@ func (p *Program) locals() diag.Diags {
 		ds = ds.Append(coded(hd)...)
 		for _, a := range sortedAttrs(as) {
 			if first, ok := p.localAttrs[a.Name]; ok {
-				ds = ds.Append(diag.At(a.NameRange, "recipe/duplicate", fmt.Sprintf("A second local %q", a.Name), "The first is at %s. Give this one another name.", first.Range))
+				ds = ds.Append(diag.At(a.NameRange, "recipe/duplicate", fmt.Sprintf("A second local %q", a.Name), "The first is at %s. Give this one another name.", spot(first.Range)))
 				continue
 			}
 			p.localAttrs[a.Name] = a

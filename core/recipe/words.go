@@ -42,6 +42,10 @@ func content(b hcl.Body, s *hcl.BodySchema) (*hcl.BodyContent, diag.Diags) {
 		if m := quoted.FindStringSubmatch(d.Detail); m != nil {
 			name = m[1]
 		}
+		if name == "labels" && d.Code == "recipe/unknown-argument" {
+			ds[i].Detail = "The blocks that this dynamic block makes have no labels: leave it out."
+			continue
+		}
 		var names []string
 		switch d.Code {
 		case "recipe/unknown-argument":
@@ -88,6 +92,9 @@ func firstOf(ds diag.Diags) diag.Diags {
 	said := map[string]bool{}
 	at := map[hcl.Pos]bool{}
 	for _, d := range ds {
+		if d.Summary == "Root value must be object" && len(ds) > 1 {
+			continue // the parser says so of every JSON with a slip
+		}
 		if said[d.Summary] || d.Subject != nil && at[d.Subject.Start] {
 			continue
 		}
