@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,8 +49,15 @@ about the arguments that are known. Nothing is read but the recipe, and nothing 
 			for _, n := range w.session.Program.Nodes() {
 				counts[n.Kind]++
 			}
-			_, err = fmt.Fprintf(a.stdout, "%s is valid: %d models, %d datasets, %d steps, %d evaluations, %d outputs.\n",
-				path, counts["model"], counts["dataset"], counts["step"], counts["evaluate"], counts["output"])
+			var parts []string
+			for _, k := range []struct{ kind, word string }{{"model", "model"}, {"dataset", "dataset"}, {"step", "step"}, {"evaluate", "evaluation"}, {"output", "output"}} {
+				part := fmt.Sprintf("%d %s", counts[k.kind], k.word)
+				if counts[k.kind] != 1 {
+					part += "s"
+				}
+				parts = append(parts, part)
+			}
+			_, err = fmt.Fprintf(a.stdout, "%s is valid: %s.\n", path, strings.Join(parts, ", "))
 			return err
 		},
 	}
