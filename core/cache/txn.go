@@ -75,6 +75,9 @@ type outputFile struct {
 	size   int64
 }
 
+// cheap is work that is done again sooner than its record is on the disk.
+const cheap = 20 * time.Millisecond
+
 // Commit moves the outputs into the store and then records them under the key. Files are hashed in parallel, synced,
 // made read-only and renamed; the record comes last. Links, special files and paths that leave OutDir are refused.
 // name is the step's address, for [Store.Explain]. Whatever lies in OutDir beside the outputs is dropped.
@@ -126,7 +129,10 @@ func (t *Txn) Commit(ctx context.Context, key Key, name string, outputs map[stri
 	if err != nil {
 		return nil, fmt.Errorf("cannot record %s: %w", name, err)
 	}
-	if err := t.store.writeFile(t.store.recordPath(rec.Sum), append(data, '\n'), 0o644, true); err != nil {
+	// A record that a power failure took is a miss. What took no time is not worth waiting for the disk; the blobs that a
+	// record names were waited for in any case.
+	durable := meta.Duration <= 0 || meta.Duration > cheap
+	if err := t.store.writeFile(t.store.recordPath(rec.Sum), append(data, '\n'), 0o644, durable); err != nil {
 		return nil, err
 	}
 	t.store.Used(name, rec.Sum)

@@ -37,6 +37,8 @@ func main() {
 			os.Exit(7)
 			return nil, nil
 		}),
+		sdk.Step(sdk.StepSpec{Name: "demo_noop", Revision: 1, Doc: "Do nothing.", Examples: []string{"step \"demo_noop\" \"a\" {\n}\n"}, ResultExample: facts{}},
+			func(context.Context, *sdk.Run, noop) (*sdk.Result, error) { return &sdk.Result{}, nil }),
 		sdk.Step(spec("demo_stubborn", "Ignore every request to stop."), func(_ context.Context, run *sdk.Run, _ config) (*sdk.Result, error) {
 			run.Progress("refusing", 0, 0, "")
 			select {}
@@ -88,6 +90,10 @@ type config struct {
 	Layers map[string]struct {
 		Ratio float64 `opt:"ratio,required" doc:"Share that is kept."`
 	} `opt:"layer,block" doc:"One for each layer, by its name."`
+}
+
+type noop struct {
+	Text string `opt:"text" default:"" doc:"Something that parts one from another."`
 }
 
 type facts struct {
