@@ -39,6 +39,7 @@ test: runtime lint cross ## Everything that a change must pass; no test that nee
 .PHONY: test-slow
 test-slow: export OPTIMIZE_REQUIRE_RUNTIME = 1
 test-slow: export OPTIMIZE_REFEREE_PYTHON = $(CURDIR)/bench/.venv/bin/python
+test-slow: export OPTIMIZE_CHAOS = 500
 test-slow: runtime check-generate fuzz ## What takes longer: the race detector, referees in Python, fuzzing, generated code
 	bench/setup.sh export
 	go test -race -timeout 60m ./...

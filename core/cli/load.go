@@ -256,8 +256,14 @@ func (w *work) startManager(env []string) error {
 	if err != nil {
 		return err
 	}
+	// A machine that swaps may need more patience, a test less.
+	patience, err := time.ParseDuration(os.Getenv("OPTIMIZE_HANG_TIMEOUT"))
+	if v := os.Getenv("OPTIMIZE_HANG_TIMEOUT"); v != "" && (err != nil || patience < time.Second) {
+		return usagef("OPTIMIZE_HANG_TIMEOUT is %q; write a duration of at least a second: 30s, 5m", v)
+	}
 	w.manager = host.NewManager(host.Options{
-		Version: w.app.Version, RunDir: w.runDir, Env: env, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), Redact: w.app.redact, MemoDir: filepath.Join(w.store.Dir(), "plugins"),
+		HangTimeout: patience,
+		Version:     w.app.Version, RunDir: w.runDir, Env: env, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), Redact: w.app.redact, MemoDir: filepath.Join(w.store.Dir(), "plugins"),
 	})
 	w.registry = plan.NewRegistry(w.manager, refs)
 	return nil

@@ -51,6 +51,7 @@ func main() {
 			Outputs: []sdk.Output{{Name: "model", Kind: "model", Format: "onnx"}}}, control))
 	p.Formats = []sdk.Format{{Name: "demo", Extensions: []string{".demo"}, Native: true}}
 	p.Runtime = engine{}
+	startChaos()
 	sdk.Serve(p)
 }
 
@@ -125,6 +126,9 @@ func apply(ctx context.Context, run *sdk.Run, c config) (*sdk.Result, error) {
 	}
 	b, err := os.ReadFile(c.Model.Path)
 	if err != nil {
+		return nil, err
+	}
+	if err := chaosOutput(run, b); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(run.Path("model.onnx"), b, 0o644); err != nil {
