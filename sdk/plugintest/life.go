@@ -31,7 +31,7 @@ var lifeChecks = []check{
 		return nil
 	}},
 	{"life/host-gone", "When the host is gone the plugin ends within ten seconds, and so do its children.", func(ctx context.Context, k *kit) error {
-		p, err := k.start(ctx, place{cookie: true})
+		p, err := k.start(ctx, place{cookie: true, child: !isWindows})
 		if err != nil {
 			return err
 		}
@@ -39,12 +39,11 @@ var lifeChecks = []check{
 		if _, err := p.plugin.Describe(ctx, &pluginv1.DescribeRequest{}); err != nil {
 			return err
 		}
-		_ = p.conn.Close()
 		return ends(p)
 	}},
 	{"life/host-gone-busy", "When the host is gone in the middle of a step the plugin ends within ten seconds, and so do its children.", func(ctx context.Context, k *kit) error {
 		return k.eachInput(ctx, func(_ *process, in *stepInput) error {
-			p, err := k.start(ctx, place{cookie: true})
+			p, err := k.start(ctx, place{cookie: true, child: !isWindows})
 			if err != nil {
 				return err
 			}
@@ -61,7 +60,6 @@ var lifeChecks = []check{
 			if err != nil && status.Code(err) != codes.OK && !p.alive() {
 				return fmt.Errorf("Apply failed: %w%s", err, p.words())
 			}
-			_ = p.conn.Close()
 			return ends(p)
 		})
 	}},
@@ -117,14 +115,20 @@ var lifeChecks = []check{
 	}},
 }
 
-// ends waits for the end of a process and its group.
+// ends plays a host that dies: its connection is gone, and where a shell stood in its place, so is the plugin's parent.
+// It waits for the end of the plugin and its children.
 func ends(p *process) error {
-	if !p.wait(10 * time.Second) {
-		return errors.New("the process is still there: watch the connection, or the parent process")
+	_ = p.conn.Close()
+	if isWindows {
+		if !p.wait(10 * time.Second) {
+			return errors.New("the process is still there: watch the connection, or the parent process")
+		}
+		return nil
 	}
-	for end := time.Now().Add(3 * time.Second); groupAlive(p.cmd); time.Sleep(50 * time.Millisecond) {
+	_ = p.cmd.Process.Kill() // the shell
+	for end := time.Now().Add(10 * time.Second); groupAlive(p.cmd); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			return errors.New("a child is still there: end your process group")
+			return errors.New("the process or a child of it is still there: watch the connection or the parent process, and end your process group")
 		}
 	}
 	return nil
