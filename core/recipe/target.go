@@ -34,19 +34,17 @@ func (p *Program) Find(flag, name string) ([]*Node, diag.Diags) {
 			return nil, nil // its for_each is empty
 		}
 	}
-	var names []string
+	// A bare name is measured against bare ones first; a whole for_each step may be meant by either.
+	var names, bare []string
 	for _, n := range p.nodes {
-		names = append(names, n.Addr)
+		names, bare = append(names, n.Addr), append(bare, strings.TrimPrefix(n.Addr, KindStep+"."))
+		if n.Key != "" {
+			names, bare = append(names, KindStep+"."+n.Name), append(bare, n.Name)
+		}
 	}
-	detail := didYouMean(text, names, "There is")
-	if !strings.Contains(text, ".") { // a bare name is measured against bare ones
-		var bare []string
-		for _, n := range p.nodes {
-			bare = append(bare, strings.TrimPrefix(n.Addr, KindStep+"."))
-		}
-		if d := didYouMean(text, bare, ""); strings.HasPrefix(d, "Did you mean") {
-			detail = d
-		}
+	detail := didYouMean(text, bare, "")
+	if strings.Contains(text, ".") || !strings.HasPrefix(detail, "Did you mean") {
+		detail = didYouMean(text, names, "There is")
 	}
 	return nil, diag.Diags{diag.Errorf("recipe/no-such-address", fmt.Sprintf("There is no %q for %s", name, flag), "%s", detail)}
 }

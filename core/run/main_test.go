@@ -155,4 +155,3 @@ func (b *bench) runner(steps string, change func(*plan.Session, *Runner)) *Runne
 	}
 	return r
 }
-
