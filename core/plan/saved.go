@@ -148,15 +148,27 @@ func ReadFile(path string) (*Plan, error) {
 	}
 	head := make([]byte, 512)
 	n, _ := io.ReadFull(f, head) // fewer bytes are no plan
-	head = bytes.TrimSpace(head[:n])
-	if !bytes.HasPrefix(head, []byte("{")) || !bytes.Contains(head, []byte(`"schema"`)) || !bytes.Contains(head, []byte(`"optimize.plan/`)) {
+	if !looksSaved(head[:n]) {
 		return nil, nil
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
+	b, err := io.ReadAll(io.LimitReader(f, maxSaved))
+	if err != nil {
+		return nil, err
+	}
+	return decode(b, path)
+}
+
+// looksSaved tells by its beginning whether a file is a plan.
+func looksSaved(head []byte) bool {
+	return bytes.HasPrefix(bytes.TrimSpace(head), []byte("{")) && bytes.Contains(head, []byte(`"schema"`)) && bytes.Contains(head, []byte(`"optimize.plan/`))
+}
+
+func decode(b []byte, path string) (*Plan, error) {
 	var p Plan
-	if err := json.NewDecoder(io.LimitReader(f, maxSaved)).Decode(&p); err != nil {
+	if err := json.Unmarshal(b, &p); err != nil {
 		return nil, fmt.Errorf("it is damaged: %w. Make a new one with `optimize plan --out %s`", err, path)
 	}
 	switch {
