@@ -14,13 +14,15 @@ import (
 // converter turns elements of one type into another, with (x·scale - mean) / std on
 // the way. It is used by one goroutine.
 type converter struct {
-	from, to         tensor.DType
-	swap             bool // the source is big-endian
-	arith            bool
-	scale, mean, std float64
-	table            *[256]float32 // the answer for each byte, when there are only 256
-	floats           [block]float64
-	ints             [block]int64
+	from, to tensor.DType
+	swap     bool // the source is big-endian
+	arith    bool
+	scale    float64
+	affine   []affine       // of each channel; at least one
+	run      int            // elements of one channel that follow each other
+	tables   [][256]float32 // the answers for each byte, when there are only 256
+	floats   [block]float64
+	ints     [block]int64
 }
 
 // block is how many elements are converted at a time: the buffers stay in the
@@ -36,44 +38,79 @@ type valueError struct {
 
 func (e *valueError) Error() string { return e.value + " " + e.why }
 
-func newConverter(from, to tensor.DType, swap bool, scale, mean, std *float64) *converter {
-	c := &converter{from: from, to: to, swap: swap, scale: 1, std: 1}
-	for _, v := range []struct {
-		set *float64
-		to  *float64
-	}{{scale, &c.scale}, {mean, &c.mean}, {std, &c.std}} {
-		if v.set != nil {
-			*v.to, c.arith = *v.set, true
+// affine is what is subtracted and divided by after scaling.
+type affine struct{ mean, std float64 }
+
+// newConverter prepares elements of one channel after another: run of the first, run
+// of the next, and so on. mean and std hold one number or one for each channel; run
+// does not matter when both hold one.
+func newConverter(from, to tensor.DType, swap bool, scale *float64, mean, std []float64, run int) *converter {
+	c := &converter{from: from, to: to, swap: swap, scale: 1, run: max(run, 1)}
+	if scale != nil {
+		c.scale, c.arith = *scale, true
+	}
+	c.affine = make([]affine, max(1, len(mean), len(std)))
+	for i := range c.affine {
+		c.affine[i].std = 1
+		if len(mean) > 0 {
+			c.affine[i].mean, c.arith = mean[i%len(mean)], true
+		}
+		if len(std) > 0 {
+			c.affine[i].std, c.arith = std[i%len(std)], true
 		}
 	}
 	if to == tensor.F32 && from.Bits() == 8 {
-		c.table = new([256]float32)
-		for i := range c.table {
-			x := float64(i)
-			switch from {
-			case tensor.I8:
-				x = float64(int8(i))
-			case tensor.Bool:
-				x = float64(min(i, 1))
+		c.tables = make([][256]float32, len(c.affine))
+		for k := range c.tables {
+			for i := range c.tables[k] {
+				x := float64(i)
+				switch from {
+				case tensor.I8:
+					x = float64(int8(i))
+				case tensor.Bool:
+					x = float64(min(i, 1))
+				}
+				c.tables[k][i] = float32(c.prepare(x, c.affine[k]))
 			}
-			c.table[i] = float32(c.prepare(x))
 		}
 	}
 	return c
 }
 
+// fork gives another goroutine a converter of its own.
+func (c *converter) fork() *converter {
+	other := *c
+	return &other
+}
+
 // prepare applies the arithmetic. The conversion in the middle keeps the compiler from
 // fusing the operations, which would change bits from one architecture to another.
-func (c *converter) prepare(x float64) float64 {
-	return (float64(x*c.scale) - c.mean) / c.std
+func (c *converter) prepare(x float64, a affine) float64 {
+	return (float64(x*c.scale) - a.mean) / a.std
+}
+
+// eachRun calls do with stretches of n elements that have one channel; the first
+// element is number at of its sample.
+func (c *converter) eachRun(at, n int, do func(from, to, channel int)) {
+	if len(c.affine) == 1 {
+		do(0, n, 0)
+		return
+	}
+	for i := 0; i < n; {
+		k := at + i
+		end := min(n, i+c.run-k%c.run)
+		do(i, end, k/c.run%len(c.affine))
+		i = end
+	}
 }
 
 // isCopy tells whether the bytes stay as they are.
 func (c *converter) isCopy() bool { return c.from == c.to && !c.arith }
 
-// convert fills dst with the elements of src, which may be changed. Both hold whole
-// elements, as many of either. The error is a *valueError.
-func (c *converter) convert(dst, src []byte) error {
+// convert fills dst with the elements of src, which may be changed; the first is
+// number first of its sample. Both hold whole elements, as many of either. The error
+// is a *valueError.
+func (c *converter) convert(dst, src []byte, first int) error {
 	if c.swap {
 		swapBytes(src, c.from.Bits()/8)
 	}
@@ -81,11 +118,8 @@ func (c *converter) convert(dst, src []byte) error {
 	case c.isCopy():
 		copy(dst, src)
 		return nil
-	case c.table != nil:
-		out := elements[float32](dst)
-		for i, v := range src {
-			out[i] = c.table[v]
-		}
+	case c.tables != nil:
+		c.lookUp(elements[float32](dst), src, first)
 		return nil
 	}
 	in, out := c.from.Bits()/8, c.to.Bits()/8
@@ -95,7 +129,7 @@ func (c *converter) convert(dst, src []byte) error {
 		if s, d := src[at*in:(at+n)*in], dst[at*out:(at+n)*out]; isInt(c.from) && isInt(c.to) && !c.arith {
 			bad = c.integers(d, s, n)
 		} else {
-			bad = c.reals(d, s, n)
+			bad = c.reals(d, s, n, first+at)
 		}
 		if bad != nil {
 			bad.index += at
@@ -103,6 +137,23 @@ func (c *converter) convert(dst, src []byte) error {
 		}
 	}
 	return nil
+}
+
+// lookUp converts bytes by the tables.
+func (c *converter) lookUp(out []float32, src []byte, first int) {
+	if c.run == 1 && len(c.tables) == 3 && first%3 == 0 { // colours side by side
+		r, g, b := &c.tables[0], &c.tables[1], &c.tables[2]
+		for ; len(src) >= 3 && len(out) >= 3; src, out = src[3:], out[3:] {
+			out[0], out[1], out[2] = r[src[0]], g[src[1]], b[src[2]]
+		}
+		first = 0
+	}
+	c.eachRun(first, len(src), func(from, to, channel int) {
+		table, in, to32 := &c.tables[channel], src[from:to], out[from:to]
+		for i, v := range in {
+			to32[i] = table[v]
+		}
+	})
 }
 
 // isInt counts Bool among the integers: it is 0 or 1.
@@ -163,8 +214,8 @@ func limits(d tensor.DType) (lo, hi int64) {
 	return -1 << (n - 1), 1<<(n-1) - 1
 }
 
-// reals goes by way of float64.
-func (c *converter) reals(dst, src []byte, n int) *valueError {
+// reals goes by way of float64; the first element is number first of its sample.
+func (c *converter) reals(dst, src []byte, n, first int) *valueError {
 	v := c.floats[:n]
 	switch c.from {
 	case tensor.Bool:
@@ -198,9 +249,12 @@ func (c *converter) reals(dst, src []byte, n int) *valueError {
 		copy(v, elements[float64](src))
 	}
 	if c.arith {
-		for i, x := range v {
-			v[i] = c.prepare(x)
-		}
+		c.eachRun(first, n, func(from, to, channel int) {
+			a := c.affine[channel]
+			for i := from; i < to; i++ {
+				v[i] = c.prepare(v[i], a)
+			}
+		})
 	}
 	switch c.to {
 	case tensor.F64:

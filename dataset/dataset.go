@@ -1,9 +1,17 @@
-// Package dataset turns a user's arrays into the one form that every plugin reads:
-// a folder of safetensors shards with an index (see [tensor.OpenShards]).
+// Package dataset turns a user's data into the one form that every plugin reads: a
+// folder of safetensors shards with an index (see [tensor.OpenShards]).
 //
-// A source is a NumPy .npz archive, a single .npy file, or a folder of .npy files.
+// A source is one of
+//
+//   - arrays: a NumPy .npz or .npy, an IDX file (as MNIST has them), each also under
+//     gzip, or a folder of them;
+//   - a table: CSV, TSV or JSON lines, each also under gzip, with numbers, text, or
+//     paths of images and sounds;
+//   - a folder of images, sounds or texts, where each folder in it is a class.
+//
 // Everything is streamed: memory does not grow with the source, and nothing in a
-// file is trusted for more than the file's own size allows.
+// file is trusted for more than the file's own size allows. Samples of tables and
+// folders are decoded on all cores; the result does not depend on how many there are.
 package dataset
 
 import (
@@ -20,17 +28,45 @@ type Spec struct {
 	Limit   int64   // at most so many samples; 0 for all
 	Shuffle bool    // take the samples in an order drawn from Seed, before Limit
 	Seed    uint64
+	// Split takes only a part, "train" or "test", before Limit: a share of TestFraction
+	// of the samples, drawn from Seed, is the test part, and the rest is the other.
+	// "" takes all.
+	Split        string
+	TestFraction float64 // between 0 and 1; needed with Split
 }
 
 // Input prepares one field for one model input: (x·Scale - Mean) / Std. Any of the
 // three makes the result float32; DType overrides that, or the field's own type.
 type Input struct {
-	Name  string // the model's input
-	Field string // the source's field; "" for the one of the same name
+	Name string // the model's input
+	// Field is the source's field; "" for the one of the same name. Of a table,
+	// "NAME*" is a vector of all columns whose names begin so.
+	Field string
 	Scale *float64
-	Mean  *float64
-	Std   *float64
-	DType string // "float32" or "F32", "int64" or "I64", …; "" as said above
+	Mean  []float64 // one for all, or one for each channel
+	Std   []float64 // likewise
+	DType string    // "float32" or "F32", "int64" or "I64", …; "" as said above
+	Shape []int64   // of one sample; nil as it is. It must have as many elements
+
+	// Layout says where the channels of an image are, "nchw" (the default) or "nhwc";
+	// of a field that is an array already, which axis Mean and Std go along.
+	Layout string
+
+	// Images. Colour is converted first, then comes Resize and then Crop.
+	Color    string  // "rgb" (the default), "bgr" or "gray"
+	Resize   []int64 // {height, width}, or {n}: the shorter side, keeping proportions
+	Crop     []int64 // {height, width} or {side}, out of the middle
+	Resample string  // "bilinear" (the default), "bicubic", "lanczos" or "nearest"
+	Orient   bool    // turn a JPEG as its EXIF orientation says
+
+	// Text.
+	Tokenizer string // path of a tokenizer.json
+	Tokens    string // "ids", "mask" or "type_ids"; "": by Name, else ids
+
+	// Length is the tokens of a text or the samples of a sound: what is longer is cut
+	// at the end, and what is shorter is filled up, with padding or silence.
+	Length int64
+	Rate   int64 // samples a second; a sound with another rate is resampled. 0: all have the same
 }
 
 // Field describes a prepared field; Shape is that of one sample.
@@ -41,6 +77,7 @@ type Info struct {
 	Samples  int64
 	Fields   []Field // in the order of the inputs
 	HasLabel bool
+	Classes  []string // names of the classes, by label, where the source has names
 }
 
 // Error is a mistake in the dataset block or in its source.

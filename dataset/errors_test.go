@@ -104,7 +104,7 @@ func TestBlockMistakes(t *testing.T) {
 		"twice":           {Spec{Inputs: []Input{{Name: "c"}, {Name: "c", Field: "big"}}}, []string{"input", "c"}, []string{"two blocks"}},
 		"reserved":        {Spec{Inputs: in(Input{Name: "__label__", Field: "c"})}, []string{"input", "__label__"}, []string{"underscores"}},
 		"negative limit":  {Spec{Limit: -1}, []string{"limit"}, []string{"-1"}},
-		"std 0":           {Spec{Inputs: in(Input{Name: "c", Std: ptr(0)})}, []string{"input", "c", "std"}, []string{"not 0"}},
+		"std 0":           {Spec{Inputs: in(Input{Name: "c", Std: []float64{0}})}, []string{"input", "c", "std"}, []string{"not 0"}},
 		"scale NaN":       {Spec{Inputs: in(Input{Name: "c", Scale: ptr(math.NaN())})}, []string{"input", "c", "scale"}, []string{"finite"}},
 		"dtype":           {Spec{Inputs: in(Input{Name: "c", DType: "float"})}, []string{"input", "c", "dtype"}, []string{"float32", `"float"`}},
 		"fraction":        {Spec{Inputs: in(Input{Name: "half", DType: "int8"})}, []string{"input", "half"}, []string{"sample 0", "0.125", "whole number"}},
@@ -141,8 +141,8 @@ func TestBadSources(t *testing.T) {
 		says    []string
 	}{
 		"empty":           {nil, []string{"is empty"}},
-		"one byte":        {[]byte("P"), []string{"neither an .npz nor an .npy"}},
-		"text":            {[]byte("image,label\n1,2\n"), []string{"neither", `"image,la"`}},
+		"one byte":        {[]byte("P"), []string{"of no known format"}},
+		"text":            {[]byte("image,label\n1,2\n"), []string{"no known format", `"image,la"`}},
 		"hdf5":            {[]byte("\x89HDF\r\n\x1a\n"), []string{"HDF5"}},
 		"truncated":       {good[:len(good)/2], []string{"truncated"}},
 		"no directory":    {good[:len(good)-10], []string{"truncated"}},
@@ -188,7 +188,7 @@ func TestBadSources(t *testing.T) {
 		wantError(t, Spec{Source: filepath.Join(t.TempDir(), "nowhere.npz")}, []string{"source"}, "no such file", "nowhere.npz", "relative to the recipe")
 	})
 	t.Run("empty folder", func(t *testing.T) {
-		wantError(t, Spec{Source: t.TempDir()}, []string{"source"}, "none ends in .npy")
+		wantError(t, Spec{Source: t.TempDir()}, []string{"source"}, "neither arrays (.npy")
 	})
 	t.Run("only a label", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "label.npy")

@@ -1,27 +1,16 @@
 package dataset
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/optimize-hcl/optimize/tensor"
-)
-
-const (
-	// shardSize is where a shard ends, if samples are smaller than it.
-	shardSize = 64 << 20
-	// maxShards bounds the files that are open at once: a dataset over 16 GiB gets
-	// larger shards instead of more of them.
-	maxShards = 256
-	// maxShuffle bounds the memory that an order takes, 16 bytes a sample: the number
-	// of samples is only what a file claims until it has been read.
-	maxShuffle = 1 << 26
 )
 
 // column is a field on its way from the source into a tensor of the shards.
@@ -33,6 +22,8 @@ type column struct {
 	shape []int64 // of one sample
 	// Elements and bytes of one sample, before and after the conversion.
 	elems, rawSample, outSample int64
+	// fill writes the raw elements of one row of a table; nil for an array.
+	fill filler
 }
 
 // Materialise reads the source as s says and writes the shards and their index into
@@ -45,49 +36,49 @@ func Materialise(ctx context.Context, s Spec, dir string, progress func(done, to
 	if err := ctx.Err(); err != nil {
 		return Info{}, err
 	}
-	src, err := openSource(s.Source)
+	src, err := openSource(s.Source, s.Label)
 	if err != nil {
 		return Info{}, err
 	}
 	defer func() { _ = src.close() }() // it was only read
+	if progress == nil {
+		progress = func(done, total int64) {}
+	}
+	if src.table != nil {
+		return materialiseTable(ctx, s, src, dir, progress)
+	}
 	cols, err := plan(s, src)
 	if err != nil {
 		return Info{}, err
 	}
-	all := cols[0].from.shape[0]
-	kept := all
-	if s.Limit > 0 {
-		kept = min(kept, s.Limit)
-	}
-	var dest []int64
-	if s.Shuffle {
-		if all > maxShuffle {
-			return Info{}, &Error{Path: []string{"shuffle"}, Summary: "There are too many samples to shuffle", Detail: fmt.Sprintf("%s has %d; up to %d can be shuffled. Shuffle them when you write the file.", s.Source, all, maxShuffle)}
-		}
-		dest = destinations(all, kept, s.Seed)
+	pick, err := choose(s, cols[0].from.shape[0])
+	if err != nil {
+		return Info{}, err
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return Info{}, err
 	}
-	index, out, err := createShards(dir, cols, kept)
+	index, out, err := createShards(dir, cols, pick.kept)
 	if err != nil {
 		return Info{}, err
 	}
 	defer out.abort()
-	if progress == nil {
-		progress = func(done, total int64) {}
-	}
 	for i, c := range cols {
-		m := &mover{ctx: ctx, col: c, out: out, kept: kept, all: all, dest: dest}
+		m := &mover{ctx: ctx, col: c, out: out, kept: pick.kept, all: pick.all, dest: pick.dest}
 		m.progress = func(done int64) {
 			// Each column passes all samples, so it is a part of every sample's work.
-			part := float64(i)/float64(len(cols)) + float64(done)/float64(kept)/float64(len(cols))
-			progress(int64(part*float64(kept)), kept)
+			part := float64(i)/float64(len(cols)) + float64(done)/float64(pick.kept)/float64(len(cols))
+			progress(int64(part*float64(pick.kept)), pick.kept)
 		}
 		if err := m.run(); err != nil {
 			return Info{}, err
 		}
 	}
+	return finish(dir, index, out, progress)
+}
+
+// finish gives the shards their names and writes the index.
+func finish(dir string, index tensor.Index, out *shards, progress func(done, total int64)) (Info, error) {
 	if err := out.close(); err != nil {
 		return Info{}, err
 	}
@@ -95,14 +86,14 @@ func Materialise(ctx context.Context, s Spec, dir string, progress func(done, to
 		out.remove()
 		return Info{}, err
 	}
-	progress(kept, kept)
-	return Info{Samples: kept, Fields: index.Fields, HasLabel: index.Label}, nil
+	progress(index.Samples, index.Samples)
+	return Info{Samples: index.Samples, Fields: index.Fields, HasLabel: index.Label, Classes: index.Classes}, nil
 }
 
 // plan matches the block with the source.
 func plan(s Spec, src *source) ([]*column, error) {
-	if s.Limit < 0 {
-		return nil, &Error{Path: []string{"limit"}, Summary: "limit is negative", Detail: fmt.Sprintf("%d samples cannot be taken; 0 or no limit takes all.", s.Limit)}
+	if err := checkSpec(s); err != nil {
+		return nil, err
 	}
 	inputs := s.Inputs
 	if len(inputs) == 0 {
@@ -126,7 +117,7 @@ func plan(s Spec, src *source) ([]*column, error) {
 			return nil, err
 		}
 		if slices.ContainsFunc(cols, func(o *column) bool { return o.name == c.name }) {
-			return nil, &Error{Path: []string{"input", in.Name}, Summary: "An input is given twice", Detail: fmt.Sprintf("There are two blocks input %q; each input of the model takes one field.", clip(in.Name))}
+			return nil, twice(in.Name)
 		}
 		cols = append(cols, c)
 	}
@@ -143,7 +134,7 @@ func plan(s Spec, src *source) ([]*column, error) {
 func planInput(in Input, src *source, implied bool) (*column, error) {
 	at := func(attr string) []string { return []string{"input", in.Name, attr} }
 	if in.Name == "" || strings.HasPrefix(in.Name, "__") {
-		return nil, &Error{Path: []string{"input", in.Name}, Summary: "An input cannot have this name", Detail: fmt.Sprintf("%q is empty or begins with two underscores, which are kept for labels and notes.", clip(in.Name))}
+		return nil, badName(in.Name)
 	}
 	field, path := in.Field, at("field")
 	if field == "" {
@@ -156,25 +147,92 @@ func planInput(in Input, src *source, implied bool) (*column, error) {
 	if err != nil {
 		return nil, err
 	}
-	to := a.dtype
-	for _, v := range []struct {
-		name  string
-		value *float64
-	}{{"scale", in.Scale}, {"mean", in.Mean}, {"std", in.Std}} {
-		if v.value == nil {
-			continue
+	if err := arrayOnly(in); err != nil {
+		return nil, err
+	}
+	return prepareInput(in, path, a, a.dtype)
+}
+
+// prepareInput works out the types and shapes of one input whose field is a.
+func prepareInput(in Input, path []string, a *array, to tensor.DType) (*column, error) {
+	at := func(attr string) []string { return []string{"input", in.Name, attr} }
+	numbers := func(name string, v ...float64) error {
+		for _, x := range v {
+			to = tensor.F32
+			if math.IsNaN(x) || math.IsInf(x, 0) || x == 0 && name != "mean" {
+				return &Error{Path: at(name), Summary: name + " is not usable", Detail: fmt.Sprintf("%s is %v; the samples become (x * scale - mean) / std, so it must be a finite number and, but for mean, not 0.", name, x)}
+			}
 		}
-		to = tensor.F32
-		if math.IsNaN(*v.value) || math.IsInf(*v.value, 0) || *v.value == 0 && v.name != "mean" {
-			return nil, &Error{Path: at(v.name), Summary: v.name + " is not usable", Detail: fmt.Sprintf("%s is %v; the samples become (x * scale - mean) / std, so it must be a finite number and, but for mean, not 0.", v.name, *v.value)}
-		}
+		return nil
+	}
+	var err error
+	if in.Scale != nil {
+		err = numbers("scale", *in.Scale)
+	}
+	if err = errors.Join(err, numbers("mean", in.Mean...)); err == nil {
+		err = numbers("std", in.Std...)
+	}
+	if err != nil {
+		return nil, firstError(err)
 	}
 	if in.DType != "" {
 		if to, err = parseDType(in.DType); err != nil {
 			return nil, &Error{Path: at("dtype"), Summary: "dtype is not known", Detail: err.Error() + "."}
 		}
 	}
-	return newColumn(in.Name, path, a, to, newConverter(a.dtype, to, a.swap, in.Scale, in.Mean, in.Std))
+	run, err := channels(in, a)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newColumn(in.Name, path, a, to, newConverter(a.dtype, to, a.swap, in.Scale, in.Mean, in.Std, run))
+	if err != nil || in.Shape == nil {
+		return c, err
+	}
+	if n, err := tensor.Elements(in.Shape); err != nil || n != c.elems {
+		return nil, &Error{Path: at("shape"), Summary: "The samples cannot have this shape", Detail: fmt.Sprintf("The field %q is %s, so a sample has %d elements, but shape %v has %d.", clip(a.name), a.header, c.elems, in.Shape, n)}
+	}
+	c.shape = in.Shape
+	return c, nil
+}
+
+// firstError takes the first of joined errors, so that one mistake is told at a time.
+func firstError(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return err
+}
+
+// channels says how many elements of one channel follow each other in a sample, and
+// makes sure that mean and std fit the number of channels.
+func channels(in Input, a *array) (run int, err error) {
+	sample := a.shape[1:]
+	axis := 0
+	switch in.Layout {
+	case "", "nchw":
+	case "nhwc":
+		axis = len(sample) - 1
+	default:
+		return 0, &Error{Path: []string{"input", in.Name, "layout"}, Summary: "layout is not known", Detail: fmt.Sprintf("%q is neither \"nchw\" nor \"nhwc\".", clip(in.Layout))}
+	}
+	run = 1
+	for _, v := range []struct {
+		name string
+		n    int
+	}{{"mean", len(in.Mean)}, {"std", len(in.Std)}} {
+		if v.n <= 1 {
+			continue
+		}
+		if len(sample) == 0 || sample[axis] != int64(v.n) {
+			return 0, &Error{Path: []string{"input", in.Name, v.name}, Summary: v.name + " does not have a number for each channel", Detail: fmt.Sprintf("It has %d numbers, and the field %q is %s: its channels lie along axis %d (layout = %q). Write one number for all, or one for each channel.", v.n, clip(a.name), a.header, axis+1, cmp.Or(in.Layout, "nchw"))}
+		}
+		run = 1
+		for _, d := range sample[axis+1:] {
+			run *= int(d)
+		}
+	}
+	return run, nil
 }
 
 func planLabel(label string, src *source) (*column, error) {
@@ -186,7 +244,7 @@ func planLabel(label string, src *source) (*column, error) {
 	if !a.dtype.IsInteger() {
 		return nil, &Error{Path: path, Summary: "Labels are not integers", Detail: fmt.Sprintf("The field %q is %s; the label is the number of the sample's class, so save it as an integer type, such as int64.", clip(label), a.header)}
 	}
-	c, err := newColumn(tensor.LabelName, path, a, tensor.I64, newConverter(a.dtype, tensor.I64, a.swap, nil, nil, nil))
+	c, err := newColumn(tensor.LabelName, path, a, tensor.I64, newConverter(a.dtype, tensor.I64, a.swap, nil, nil, nil, 1))
 	if err != nil {
 		return nil, err
 	}
@@ -249,114 +307,4 @@ func sameSamples(cols []*column, src *source) error {
 		return &Error{Path: c.path, Summary: "The fields differ in their number of samples", Detail: fmt.Sprintf("Axis 0 counts samples, and in %s %s.", src.path, strings.Join(counts, ", "))}
 	}
 	return nil
-}
-
-// destinations draws an order from seed and says where each sample of the source goes,
-// -1 if nowhere. The generator is written out (SplitMix64 and Fisher-Yates), so that
-// the order is part of the format and not of a library's version.
-func destinations(all, kept int64, seed uint64) []int64 {
-	order := make([]int64, all)
-	for i := range order {
-		order[i] = int64(i)
-	}
-	state := seed
-	for i := int64(0); i < kept; i++ {
-		state += 0x9e3779b97f4a7c15
-		z := state
-		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-		z = (z ^ z>>27) * 0x94d049bb133111eb
-		z ^= z >> 31
-		k := i + int64(z%uint64(all-i))
-		order[i], order[k] = order[k], order[i]
-	}
-	dest := make([]int64, all)
-	for i := range dest {
-		dest[i] = -1
-	}
-	for at, from := range order[:kept] {
-		dest[from] = int64(at)
-	}
-	return dest
-}
-
-// shards writes the columns' bytes to the files that they belong to.
-type shards struct {
-	dir   string
-	index tensor.Index
-	open  []*tensor.Writer
-	each  int64 // samples of every shard but the last
-}
-
-func createShards(dir string, cols []*column, samples int64) (tensor.Index, *shards, error) {
-	index := tensor.Index{Samples: samples}
-	var perSample int64
-	for _, c := range cols {
-		perSample += c.outSample
-		if c.name == tensor.LabelName {
-			index.Label = true
-		} else {
-			index.Fields = append(index.Fields, Field{Name: c.name, DType: c.conv.to, Shape: c.shape})
-		}
-	}
-	// Wide types first: then every tensor begins where its type is aligned.
-	layout := slices.Clone(cols)
-	slices.SortStableFunc(layout, func(a, b *column) int { return b.conv.to.Bits() - a.conv.to.Bits() })
-	out := &shards{dir: dir, each: max(1, shardSize/perSample)}
-	out.each = max(out.each, (samples+maxShards-1)/maxShards)
-	for at := int64(0); at < samples; at += out.each {
-		n := min(out.each, samples-at)
-		file := fmt.Sprintf("shard-%05d.safetensors", len(out.open))
-		infos := make([]tensor.Info, len(layout))
-		for i, c := range layout {
-			infos[i] = tensor.Info{Name: c.name, DType: c.conv.to, Shape: append([]int64{n}, c.shape...)}
-		}
-		w, err := tensor.Create(filepath.Join(dir, file), infos, nil)
-		if err != nil {
-			out.abort()
-			return tensor.Index{}, nil, err
-		}
-		out.open = append(out.open, w)
-		index.Shards = append(index.Shards, tensor.Shard{File: file, Samples: n})
-	}
-	out.index = index
-	return index, out, nil
-}
-
-// writeAt puts bytes of a column off bytes from the column's beginning.
-func (s *shards) writeAt(c *column, p []byte, off int64) error {
-	shard := s.each * c.outSample
-	for len(p) > 0 {
-		k, at := off/shard, off%shard
-		n := min(int64(len(p)), shard-at)
-		if err := s.open[k].WriteAt(c.name, p[:n], at); err != nil {
-			return err
-		}
-		p, off = p[n:], off+n
-	}
-	return nil
-}
-
-func (s *shards) close() error {
-	for _, w := range s.open {
-		if err := w.Close(); err != nil {
-			s.abort()
-			s.remove()
-			return err
-		}
-	}
-	return nil
-}
-
-// abort throws away what is not closed yet.
-func (s *shards) abort() {
-	for _, w := range s.open {
-		w.Abort()
-	}
-}
-
-// remove deletes the shards that got their names before something failed.
-func (s *shards) remove() {
-	for _, sh := range s.index.Shards {
-		_ = os.Remove(filepath.Join(s.dir, sh.File)) // the cause is on its way up
-	}
 }

@@ -130,15 +130,15 @@ func TestTypes(t *testing.T) {
 		{"stored.npz", Input{Name: "big", DType: "float16"}, tensor.F16, up(24)},
 		{"stored.npz", Input{Name: "big", DType: "BF16"}, tensor.BF16, up(24)},
 		{"stored.npz", Input{Name: "big", DType: "u8"}, tensor.U8, up(24)},
-		{"stored.npz", Input{Name: "big", DType: "float64", Scale: ptr(2), Mean: ptr(3), Std: ptr(4)}, tensor.F64, standard},
-		{"stored.npz", Input{Name: "c", Scale: ptr(2), Mean: ptr(3), Std: ptr(4)}, tensor.F32, standard},
+		{"stored.npz", Input{Name: "big", DType: "float64", Scale: ptr(2), Mean: []float64{3}, Std: []float64{4}}, tensor.F64, standard},
+		{"stored.npz", Input{Name: "c", Scale: ptr(2), Mean: []float64{3}, Std: []float64{4}}, tensor.F32, standard},
 		{"stored.npz", Input{Name: "fortran", DType: "int64"}, tensor.I64, up(24)},
 		{"stored.npz", Input{Name: "half"}, tensor.F16, eighths},
 		{"stored.npz", Input{Name: "half", Scale: ptr(8), DType: "uint8"}, tensor.U8, up(24)},
 		{"stored.npz", Input{Name: "bool"}, tensor.Bool, odd},
 		{"stored.npz", Input{Name: "bool", DType: "int32"}, tensor.I32, odd},
 		{"stored.npz", Input{Name: "bool", Scale: ptr(1)}, tensor.F32, odd},
-		{"deflated.npz", Input{Name: "image", Scale: ptr(2), Mean: ptr(3), Std: ptr(4)}, tensor.F32, standard},
+		{"deflated.npz", Input{Name: "image", Scale: ptr(2), Mean: []float64{3}, Std: []float64{4}}, tensor.F32, standard},
 		{"plain.npy", Input{Name: "x", Field: "plain"}, tensor.F64, up(24)},
 		{"plain.npy", Input{Name: "x", Field: "plain", DType: "float32"}, tensor.F32, up(24)},
 		{"version2.npy", Input{Name: "version2"}, tensor.I32, up(24)},
@@ -225,7 +225,7 @@ func TestLimitAndShuffle(t *testing.T) {
 }
 
 func TestDestinationsIsAPermutation(t *testing.T) {
-	d := destinations(1000, 1000, 7)
+	d := places(1000, shuffled(1000, 1000, 7))
 	s := slices.Clone(d)
 	slices.Sort(s)
 	for i, v := range s {
@@ -234,7 +234,7 @@ func TestDestinationsIsAPermutation(t *testing.T) {
 		}
 	}
 	// Frozen: the order is part of a recipe's meaning.
-	if got := destinations(8, 8, 42); !slices.Equal(got, []int64{5, 4, 2, 6, 7, 0, 1, 3}) {
+	if got := places(8, shuffled(8, 8, 42)); !slices.Equal(got, []int64{5, 4, 2, 6, 7, 0, 1, 3}) {
 		t.Errorf("the order for a seed changed: %v", got)
 	}
 }

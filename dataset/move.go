@@ -79,7 +79,7 @@ func (m *mover) move(from, n, to int64) error {
 		if _, err := io.ReadFull(m.in, raw); err != nil {
 			return m.readError(err)
 		}
-		if err := c.conv.convert(conv, raw); err != nil {
+		if err := c.conv.convert(conv, raw, int(at%c.elems)); err != nil {
 			var bad *valueError
 			if errors.As(err, &bad) {
 				return m.valueError(bad, from+(at+int64(bad.index))/c.elems)

@@ -2,7 +2,9 @@ package dataset
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -20,10 +22,11 @@ type array struct {
 	open func() (io.ReadCloser, error)
 }
 
-// source is an opened .npz, .npy or folder.
+// source is what was opened: arrays, or a table.
 type source struct {
 	path   string
 	arrays []*array // in the order of the file
+	table  *table
 	close  func() error
 }
 
@@ -61,8 +64,9 @@ func (s *source) fields() string {
 	return b.String()
 }
 
-// openSource looks at what lies at path; the file's first bytes decide, not its name.
-func openSource(path string) (*source, error) {
+// openSource looks at what lies at path; the file's first bytes decide, and its name
+// only between kinds of text. Of the field label a table keeps the different texts.
+func openSource(path, label string) (*source, error) {
 	st, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -74,7 +78,18 @@ func openSource(path string) (*source, error) {
 	case !st.Mode().IsRegular():
 		return nil, sourceError("The source is neither a file nor a folder", path+" is a device, pipe or socket.", nil)
 	case st.Size() == 0:
-		return nil, sourceError("The source is empty", path+" has no bytes. Write it again with numpy.savez or numpy.save.", nil)
+		return nil, sourceError("The source is empty", path+" has no bytes. Write it again.", nil)
+	}
+	head, err := peek(path)
+	if err != nil {
+		return nil, sourceError("The source cannot be read", err.Error(), err)
+	}
+	if open := tableOf(path, head); open != nil {
+		t, err := open(path, label)
+		if err != nil {
+			return nil, err
+		}
+		return &source{path: path, table: t, close: func() error { return nil }}, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -97,27 +112,26 @@ func readSource(r io.ReaderAt, size int64, path string) (*source, error) {
 		return nil, sourceError("The source cannot be read", err.Error(), err)
 	}
 	switch head := magic[:n]; {
-	case bytes.HasPrefix(head, npyMagic):
-		name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-		a := &array{name: name}
+	case bytes.HasPrefix(head, npyMagic), isIDX(head), bytes.HasPrefix(head, gzipMagic):
+		a := &array{name: stem(path)}
 		a.load(size, func() (io.ReadCloser, error) {
-			return io.NopCloser(io.NewSectionReader(r, 0, size)), nil
+			return unpacked(io.NopCloser(io.NewSectionReader(r, 0, size)))
 		})
 		if a.bad != nil {
-			return nil, sourceError("The source is not a whole NumPy array", fmt.Sprintf("%s: %s.", path, a.bad), a.bad)
+			return nil, sourceError("The source is not a whole array", fmt.Sprintf("%s: %s.", path, a.bad), a.bad)
 		}
 		return &source{path: path, arrays: []*array{a}}, nil
 	case bytes.HasPrefix(head, []byte("PK")):
 		return readArchive(r, size, path)
 	default:
-		return nil, sourceError("The source is neither an .npz nor an .npy file", path+guess(head)+". Write it with numpy.savez (several fields) or numpy.save (one).", nil)
+		return nil, sourceError("The source is of no known format", path+guess(head)+". Known are .npz and .npy of NumPy, IDX, .csv, .tsv, .jsonl, and folders of images, sounds, texts or arrays.", nil)
 	}
 }
 
 // guess names formats that are often tried.
 func guess(head []byte) string {
 	for magic, what := range map[string]string{
-		"\x89HDF": "HDF5", "PAR1": "Parquet", "\x1f\x8b": "gzip", "\x80\x02": "a Python pickle", "\x80\x03": "a Python pickle",
+		"\x89HDF": "HDF5", "PAR1": "Parquet", "\x80\x02": "a Python pickle", "\x80\x03": "a Python pickle",
 		"\x80\x04": "a Python pickle", "\x89PNG": "a PNG image", "\xff\xd8\xff": "a JPEG image", "ARROW1": "Arrow",
 	} {
 		if bytes.HasPrefix(head, []byte(magic)) {
@@ -167,7 +181,8 @@ func readArchive(r io.ReaderAt, size int64, path string) (*source, error) {
 	return s, nil
 }
 
-// openFolder takes every .npy file of a folder as a field.
+// openFolder takes every array of a folder as a field; without any it is a folder of
+// images, sounds or texts.
 func openFolder(path string) (*source, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -175,13 +190,15 @@ func openFolder(path string) (*source, error) {
 	}
 	s := &source{path: path, close: func() error { return nil }}
 	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), ".npy")
-		if !ok || name == "" || e.IsDir() {
+		file := filepath.Join(path, e.Name())
+		if e.IsDir() || !isArrayName(e.Name()) {
 			continue
 		}
-		a := &array{name: name}
+		a := &array{name: stem(e.Name())}
+		if s.find(a.name) != nil {
+			return nil, sourceError("Two files are one field", fmt.Sprintf("The folder %s has the field %q twice.", path, clip(a.name)), nil)
+		}
 		s.arrays = append(s.arrays, a)
-		file := filepath.Join(path, e.Name())
 		st, err := os.Stat(file)
 		if err != nil {
 			a.bad = err
@@ -191,12 +208,81 @@ func openFolder(path string) (*source, error) {
 			a.bad = errors.New("it is not a regular file")
 			continue
 		}
-		a.load(st.Size(), func() (io.ReadCloser, error) { return os.Open(file) })
+		a.load(st.Size(), func() (io.ReadCloser, error) {
+			f, err := os.Open(file)
+			if err != nil {
+				return nil, err
+			}
+			return unpacked(f)
+		})
 	}
-	if len(s.arrays) == 0 {
-		return nil, sourceError("The source holds no arrays", fmt.Sprintf("The folder %s has %d entries, but none ends in .npy. Write each field with numpy.save.", path, len(entries)), nil)
+	if len(s.arrays) > 0 {
+		return s, nil
 	}
-	return s, nil
+	s.table, err = openFiles(path, entries)
+	return s, err
+}
+
+// isArrayName tells whether a file of a folder is an array: .npy or IDX, under gzip or not.
+func isArrayName(name string) bool {
+	bare := strings.TrimSuffix(name, ".gz")
+	return bare != ".npy" && strings.HasSuffix(bare, ".npy") || strings.HasSuffix(bare, "-ubyte") || strings.HasSuffix(bare, ".ubyte") || strings.HasSuffix(bare, ".idx")
+}
+
+var gzipMagic = []byte("\x1f\x8b")
+
+// peek returns the first bytes of a file, under gzip those that were packed.
+func peek(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	r, err := unpacked(f)
+	if err != nil {
+		return nil, nil // whoever opens it for good says why
+	}
+	defer r.Close()
+	head := make([]byte, 512)
+	n, _ := io.ReadFull(r, head)
+	return head[:n], nil
+}
+
+// tableOf chooses how a file of text is read; nil when it is none.
+func tableOf(path string, head []byte) func(path, label string) (*table, error) {
+	text := bytes.TrimPrefix(head, []byte("\xef\xbb\xbf"))
+	if len(text) == 0 || bytes.IndexByte(text, 0) >= 0 {
+		return nil
+	}
+	switch strings.ToLower(filepath.Ext(strings.TrimSuffix(path, ".gz"))) {
+	case ".csv", ".tsv":
+		return openCSV
+	case ".jsonl", ".ndjson":
+		return openJSONL
+	}
+	if text = bytes.TrimSpace(text); len(text) > 1 && text[0] == '{' && bytes.IndexByte(text, '"') > 0 {
+		return openJSONL
+	}
+	return nil
+}
+
+// unpacked reads through gzip where there is one. It owns r.
+func unpacked(r io.ReadCloser) (io.ReadCloser, error) {
+	b := bufio.NewReaderSize(r, 1<<16)
+	if head, _ := b.Peek(2); !bytes.Equal(head, gzipMagic) {
+		return readCloser{b, r}, nil
+	}
+	z, err := gzip.NewReader(b)
+	if err != nil {
+		_ = r.Close() // it was only read
+		return nil, fmt.Errorf("its gzip cannot be read: %w", err)
+	}
+	return gzipped{bufio.NewReaderSize(z, 1<<16), r}, nil
+}
+
+// gzipped marks a reader whose length is not that of its file.
+type gzipped struct {
+	io.Reader
+	io.Closer
 }
 
 // load reads the header, checks it against the bytes there are, and keeps how to get
@@ -207,14 +293,25 @@ func (a *array) load(size int64, open func() (io.ReadCloser, error)) {
 		a.bad = err
 		return
 	}
-	a.header, err = readHeader(r)
+	_, packed := r.(gzipped)
+	b := bufio.NewReader(r)
+	if head, _ := b.Peek(4); isIDX(head) {
+		a.header, err = readIDXHeader(b)
+	} else {
+		a.header, err = readHeader(b)
+	}
 	_ = r.Close() // it was only read, and only in part
 	if err != nil {
 		a.bad = err
 		return
 	}
-	if a.size > size-a.offset {
+	switch {
+	case packed && a.size/maxDeflate > size:
+		a.bad = fmt.Errorf("its header promises %s, %d bytes, which its %d compressed bytes cannot hold", a.header, a.size, size)
+	case !packed && a.size > size-a.offset:
 		a.bad = fmt.Errorf("its header promises %s, %d bytes, but only %d follow; the file is truncated", a.header, a.size, max(size-a.offset, 0))
+	}
+	if a.bad != nil {
 		return
 	}
 	skip := a.offset

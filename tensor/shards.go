@@ -38,7 +38,9 @@ type Index struct {
 	Samples int64   `json:"samples"`
 	Fields  []Field `json:"fields"`
 	Label   bool    `json:"label"`
-	Shards  []Shard `json:"shards"`
+	// Classes are the names of the classes by their number, where the source has names.
+	Classes []string `json:"classes,omitempty"`
+	Shards  []Shard  `json:"shards"`
 }
 
 // WriteIndex writes dataset.json into dir. It comes last: without it the folder is

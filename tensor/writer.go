@@ -10,11 +10,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync/atomic"
 )
 
 // Writer fills a safetensors file tensor by tensor, in any order and in pieces, so
 // that no tensor need ever be whole in memory. The file appears under its name only
-// when Close succeeds. It may not be used by several goroutines at once.
+// when Close succeeds. WriteAt may be called by several goroutines at once; the rest
+// may not.
 type Writer struct {
 	path, tmp string
 	f         *os.File
@@ -24,7 +26,10 @@ type Writer struct {
 
 // span is a tensor's place in the file: where it begins, its size, and how many
 // bytes of it were written.
-type span struct{ begin, size, done int64 }
+type span struct {
+	begin, size int64
+	done        atomic.Int64
+}
 
 // Create starts a file with these tensors, in this order. The bytes of the header
 // depend on the arguments only. Types and shapes are checked; a name given twice or
@@ -131,7 +136,7 @@ func createTemp(path string) (*os.File, error) {
 func (w *Writer) Write(name string, chunk []byte) error {
 	var at int64
 	if s := w.spans[name]; s != nil {
-		at = s.done
+		at = s.done.Load()
 	}
 	return w.WriteAt(name, chunk, at)
 }
@@ -150,7 +155,7 @@ func (w *Writer) WriteAt(name string, chunk []byte, off int64) error {
 		return fmt.Errorf("%s: tensor %q takes %d bytes; %d bytes at %d lie outside", w.path, clip(name), s.size, len(chunk), off)
 	}
 	n, err := w.f.WriteAt(chunk, s.begin+off)
-	s.done += int64(n)
+	s.done.Add(int64(n))
 	return err
 }
 
@@ -162,9 +167,9 @@ func (w *Writer) Close() error {
 		return fmt.Errorf("%s: already closed", w.path)
 	}
 	for _, name := range w.order {
-		if s := w.spans[name]; s.done != s.size {
+		if s := w.spans[name]; s.done.Load() != s.size {
 			w.Abort()
-			return fmt.Errorf("%s: tensor %q takes %d bytes, but %d were written", w.path, clip(name), s.size, s.done)
+			return fmt.Errorf("%s: tensor %q takes %d bytes, but %d were written", w.path, clip(name), s.size, s.done.Load())
 		}
 	}
 	err := w.f.Close()

@@ -1,0 +1,221 @@
+package dataset
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// maxFiles bounds a folder: its names stay in memory while it is read.
+const maxFiles = 1 << 24
+
+// openFiles makes a table of a folder of images, sounds or texts: the field "image",
+// "sound" or "text", and where its folders are classes, the field "label". Folders and
+// files come in the order of their names; those that begin with a point are passed over.
+func openFiles(path string, entries []os.DirEntry) (*table, error) {
+	t := &table{dir: path}
+	var files []string
+	var labels []int32
+	loose, odd := 0, ""
+	add := func(name string, class int) {
+		files, labels = append(files, name), append(labels, int32(class))
+	}
+	kinds := map[kind]string{} // an example of each
+	look := func(name string) bool {
+		k, ok := fileKind(name)
+		if !ok {
+			odd = name
+			return false
+		}
+		if _, seen := kinds[k]; !seen {
+			kinds[k] = name
+		}
+		return true
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, ".") {
+			continue
+		}
+		if !isDir(path, e) {
+			if look(name) {
+				loose++
+				add(name, -1)
+			}
+			continue
+		}
+		class, before := len(t.classes), len(files)
+		err := filepath.WalkDir(filepath.Join(path, name), func(file string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if strings.HasPrefix(d.Name(), ".") {
+				if d.IsDir() {
+					return fs.SkipDir
+				}
+				return nil
+			}
+			if !d.IsDir() && look(d.Name()) {
+				rel, err := filepath.Rel(path, file)
+				if err != nil {
+					return err
+				}
+				add(rel, class)
+			}
+			if len(files) > maxFiles {
+				return fmt.Errorf("there are more than %d files", maxFiles)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, sourceError("The source cannot be read", err.Error(), err)
+		}
+		if len(files) > before {
+			t.classes = append(t.classes, name)
+		}
+	}
+	switch {
+	case len(files) == 0:
+		detail := fmt.Sprintf("The folder %s has %d entries, but neither arrays (.npy, IDX) nor images (.png, .jpg, .jpeg, .webp), sounds (.wav) or texts (.txt).", path, len(entries))
+		if odd != "" {
+			detail += fmt.Sprintf(" It has %q.", clip(odd))
+		}
+		return nil, sourceError("The source holds no samples", detail, nil)
+	case len(kinds) > 1:
+		var examples []string
+		for k, name := range kinds {
+			examples = append(examples, fmt.Sprintf("%s (%s)", clip(name), kindNames[k]))
+		}
+		slices.Sort(examples)
+		return nil, sourceError("The folder mixes kinds of files", fmt.Sprintf("%s has %s. Keep each kind in a folder of its own, or list the files in a table.", path, strings.Join(examples, " and ")), nil)
+	case loose > 0 && loose < len(files):
+		return nil, sourceError("The folder has samples beside its classes", fmt.Sprintf("In %s, %d files lie in folders, which are their classes, and %d beside these. Move those into a folder too.", path, len(files)-loose, loose), nil)
+	}
+	for k := range kinds {
+		t.fields = append(t.fields, &tableField{name: map[kind]string{kindImage: "image", kindSound: "sound", kindFile: "text"}[k], kind: k})
+	}
+	if loose == 0 {
+		t.fields = append(t.fields, &tableField{name: "label", kind: kindInt})
+	}
+	t.count = int64(len(files))
+	t.rows = func(ctx context.Context, yield func(r row) error) error {
+		for i, name := range files {
+			if i&1023 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			cells := []string{name}
+			if loose == 0 {
+				cells = append(cells, fmt.Sprint(labels[i]))
+			}
+			if err := yield(row{index: int64(i), where: filepath.Join(path, name), cells: cells}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return t, nil
+}
+
+// isDir follows a link, since data folders are often links.
+func isDir(path string, e os.DirEntry) bool {
+	if e.Type()&fs.ModeSymlink == 0 {
+		return e.IsDir()
+	}
+	st, err := os.Stat(filepath.Join(path, e.Name()))
+	return err == nil && st.IsDir()
+}
+
+func fileKind(name string) (kind, bool) {
+	switch ext := strings.ToLower(filepath.Ext(name)); {
+	case imageFiles[ext]:
+		return kindImage, true
+	case soundFiles[ext]:
+		return kindSound, true
+	case ext == ".txt":
+		return kindFile, true
+	}
+	return 0, false
+}
+
+// Files lists every file that Materialise reads for s, in an order that depends on
+// their names only: a digest over them is a digest of the source.
+func Files(ctx context.Context, s Spec) ([]string, error) {
+	st, err := os.Stat(s.Source)
+	if err != nil || st.Mode().IsRegular() && !mayName(s.Source) {
+		return withTokenizers([]string{s.Source}, s), nil // what is wrong with it, opening it says
+	}
+	src, err := openSource(s.Source, "")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = src.close() }() // it was only read
+	var out []string
+	if st.Mode().IsRegular() {
+		out = append(out, s.Source)
+	}
+	if src.table == nil {
+		entries, err := os.ReadDir(s.Source)
+		if err != nil {
+			return nil, sourceError("The source cannot be read", err.Error(), err)
+		}
+		for _, e := range entries {
+			if !e.IsDir() && isArrayName(e.Name()) {
+				out = append(out, filepath.Join(s.Source, e.Name()))
+			}
+		}
+		return out, nil
+	}
+	t := src.table
+	var which []int
+	for i, f := range t.fields {
+		if f.kind == kindImage || f.kind == kindSound || f.kind == kindFile {
+			which = append(which, i)
+		}
+	}
+	if len(which) > 0 {
+		cells := make([]string, len(t.fields))
+		err = t.rows(ctx, func(r row) error {
+			if t.cut != nil {
+				if err := t.cut(r.raw, cells); err != nil {
+					return rowError(r, err)
+				}
+				r.cells = cells
+			}
+			for _, i := range which {
+				out = append(out, t.resolve(r.cells[i]))
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return withTokenizers(out, s), nil
+}
+
+// mayName tells whether a file may name others: a table may, an array not.
+func mayName(path string) bool {
+	head, err := peek(path)
+	return err == nil && tableOf(path, head) != nil
+}
+
+func withTokenizers(files []string, s Spec) []string {
+	for _, in := range s.Inputs {
+		if in.Tokenizer != "" && !slices.Contains(files, in.Tokenizer) {
+			files = append(files, in.Tokenizer)
+		}
+	}
+	return files
+}
+
+// resolve is the path of a file that a cell names.
+func (t *table) resolve(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(t.dir, filepath.FromSlash(name))
+}

@@ -1,0 +1,222 @@
+package dataset
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// maxLine bounds one line of JSON.
+const maxLine = 64 << 20
+
+// openJSONL reads JSON lines once, to learn their fields: each line is an object, and
+// all have the keys of the first one.
+func openJSONL(path, label string) (*table, error) {
+	t := &table{dir: filepath.Dir(path)}
+	t.rows = func(ctx context.Context, yield func(r row) error) error { return jsonRows(ctx, path, yield) }
+	err := t.rows(context.Background(), func(r row) error {
+		object, err := jsonObject(r.raw)
+		if err != nil {
+			return rowError(r, err)
+		}
+		for k := range object {
+			t.fields = append(t.fields, &tableField{name: k})
+		}
+		return errStop
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return nil, err
+	}
+	if len(t.fields) == 0 || len(t.fields) > maxColumns {
+		return nil, sourceError("The source has no fields", fmt.Sprintf("The first line of %s has %d keys; from 1 to %d are read.", path, len(t.fields), maxColumns), nil)
+	}
+	// A map has no order; that of the names is as good as any and always the same.
+	slices.SortFunc(t.fields, func(a, b *tableField) int { return strings.Compare(a.name, b.name) })
+	t.cut = func(raw []byte, cells []string) error {
+		object, err := jsonObject(raw)
+		if err != nil {
+			return err
+		}
+		for i, f := range t.fields {
+			v, ok := object[f.name]
+			if !ok {
+				return fmt.Errorf("it lacks the key %q", clip(f.name))
+			}
+			if cells[i], err = jsonCell(v); err != nil {
+				return fmt.Errorf("the key %q: %w", clip(f.name), err)
+			}
+		}
+		return nil
+	}
+	return t, learn(t, path, label)
+}
+
+func jsonObject(line []byte) (map[string]json.RawMessage, error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(line, &object); err != nil {
+		return nil, fmt.Errorf("it is no JSON object: %w", err)
+	}
+	return object, nil
+}
+
+// jsonCell gives a value as the cell of a table: a string without its quotes, a list
+// as it is written.
+func jsonCell(v json.RawMessage) (string, error) {
+	switch v = bytes.TrimSpace(v); {
+	case len(v) == 0 || string(v) == "null":
+		return "", errors.New("it has no value")
+	case v[0] == '"':
+		var s string
+		err := json.Unmarshal(v, &s)
+		return s, err
+	case v[0] == '{':
+		return "", errors.New("it is an object; fields are numbers, texts, or lists of numbers")
+	}
+	return string(v), nil
+}
+
+// jsonRows gives each line that is not blank. The bytes are the row's own.
+func jsonRows(ctx context.Context, path string, yield func(r row) error) error {
+	f, err := openStream(path)
+	if err != nil {
+		return sourceError("The source cannot be read", err.Error(), err)
+	}
+	defer f.Close()
+	b := bufio.NewReaderSize(f, 1<<16)
+	skipMark(b)
+	index := int64(0)
+	for line := 1; ; line++ {
+		if line&1023 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		raw, err := readLine(b)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return sourceError("The table cannot be read", fmt.Sprintf("%s, line %d: %s.", path, line, err), err)
+		}
+		if len(bytes.TrimSpace(raw)) > 0 {
+			if err := yield(row{index: index, where: fmt.Sprintf("%s, line %d", path, line), raw: raw}); err != nil {
+				return err
+			}
+			index++
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// readLine copies one line; with the last one comes io.EOF.
+func readLine(b *bufio.Reader) ([]byte, error) {
+	var out []byte
+	for {
+		part, err := b.ReadSlice('\n')
+		out = append(out, part...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return out, err
+		}
+		if len(out) > maxLine {
+			return nil, fmt.Errorf("it is longer than %d bytes", maxLine)
+		}
+	}
+}
+
+// listShape reads the shape of numbers in brackets, such as [[1, 2], [3, 4]], and
+// whether some are not whole. It is not a list when the brackets do not match, a
+// list is empty, or lists beside each other differ in length.
+func listShape(s string) (shape []int64, reals, ok bool) {
+	if !strings.HasPrefix(s, "[") {
+		return nil, false, false
+	}
+	const deepest = 8
+	var counts [deepest]int64
+	depth, leaf := 0, 0
+	lengths := make([]int64, 0, deepest)
+	value := false // a value ended, so that a comma or bracket must follow
+	for i := 0; i < len(s); {
+		switch c := s[i]; {
+		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
+			i++
+		case c == '[':
+			if value || depth == deepest || leaf > 0 && depth == leaf || depth == 0 && i > 0 && leaf > 0 {
+				return nil, false, false
+			}
+			counts[depth] = 0
+			depth++
+			i++
+		case c == ']':
+			if !value || depth == 0 {
+				return nil, false, false
+			}
+			if leaf == 0 {
+				leaf = depth
+				lengths = make([]int64, leaf)
+			}
+			n := counts[depth-1] + 1
+			if l := &lengths[depth-1]; *l == 0 {
+				*l = n
+			} else if *l != n {
+				return nil, false, false
+			}
+			depth--
+			i++
+		case c == ',':
+			if !value || depth == 0 {
+				return nil, false, false
+			}
+			counts[depth-1]++
+			value = false
+			i++
+		default:
+			end := i
+			for end < len(s) && strings.IndexByte(",[] \t\r\n", s[end]) < 0 {
+				end++
+			}
+			if value || leaf > 0 && depth != leaf || depth == 0 {
+				return nil, false, false
+			}
+			if _, err := wholeCell(s[i:end]); err != nil {
+				if _, err := realCell(s[i:end]); err != nil {
+					return nil, false, false
+				}
+				reals = true
+			}
+			value = true
+			i = end
+		}
+	}
+	return lengths, reals, depth == 0 && leaf > 0
+}
+
+// eachNumber gives the numbers of a list whose shape was read before.
+func eachNumber(s string, do func(number string) error) error {
+	n := 0
+	for len(s) > 0 {
+		at := strings.IndexAny(s, ",[] \t\r\n")
+		word := s
+		if at >= 0 {
+			word, s = s[:at], s[at+1:]
+		} else {
+			s = ""
+		}
+		if word == "" {
+			continue
+		}
+		if err := do(word); err != nil {
+			return err
+		}
+		n++
+	}
+	if n == 0 {
+		return errors.New("the list is empty")
+	}
+	return nil
+}
+
+func sameShape(a, b []int64) bool { return slices.Equal(a, b) }

@@ -1,0 +1,395 @@
+// Package tokenizer turns text into the numbers that language models take, as the
+// tokenizer.json of Hugging Face describes it: WordPiece, BPE, Unigram and word-level
+// models with the usual normalizers, pre-tokenizers and post-processors. What a file
+// asks for that is not known is an error that names it, never a guess.
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Tokenizer is a loaded tokenizer.json. It may be used by several goroutines at once.
+type Tokenizer struct {
+	normalize normalizer
+	split     preTokenizer
+	model     model
+	before    []special // what the post-processor puts in front of a text and after it
+	after     []special
+	typeID    int64 // of the text itself
+	raw       added // tokens looked for in the text as it is
+	cooked    added // tokens looked for in the normalized text
+
+	// Length is what the file truncates or pads every text to; 0 when it does not say.
+	Length int
+	// Pad is the padding's token, PadType its type, and PadLeft where it goes.
+	Pad, PadType int64
+	PadLeft      bool
+}
+
+// special is a token that is not in the text.
+type special struct{ id, typeID int64 }
+
+// model turns a word into tokens; unknown tells whether it had to give up on a part.
+type model interface {
+	encode(dst []int64, word string) []int64
+}
+
+// file is the outline of a tokenizer.json.
+type file struct {
+	AddedTokens []struct {
+		ID         int64  `json:"id"`
+		Content    string `json:"content"`
+		SingleWord bool   `json:"single_word"`
+		LStrip     bool   `json:"lstrip"`
+		RStrip     bool   `json:"rstrip"`
+		Normalized bool   `json:"normalized"`
+	} `json:"added_tokens"`
+	Normalizer    json.RawMessage `json:"normalizer"`
+	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
+	PostProcessor json.RawMessage `json:"post_processor"`
+	Model         json.RawMessage `json:"model"`
+	Truncation    *struct {
+		MaxLength int `json:"max_length"`
+	} `json:"truncation"`
+	Padding *struct {
+		Strategy  json.RawMessage `json:"strategy"`
+		Direction string          `json:"direction"`
+		PadID     int64           `json:"pad_id"`
+		PadTypeID int64           `json:"pad_type_id"`
+	} `json:"padding"`
+}
+
+// maxLength bounds what a file may ask every text to be padded to.
+const maxLength = 1 << 20
+
+// Parse reads a tokenizer.json.
+func Parse(b []byte) (*Tokenizer, error) {
+	var f file
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, fmt.Errorf("it is no tokenizer.json: %w", err)
+	}
+	if isNull(f.Model) {
+		return nil, errors.New("it is no tokenizer.json: it has no model")
+	}
+	t := &Tokenizer{}
+	var err error
+	if t.normalize, err = parseNormalizer(f.Normalizer, 0); err != nil {
+		return nil, err
+	}
+	if t.split, err = parsePreTokenizer(f.PreTokenizer, 0); err != nil {
+		return nil, err
+	}
+	var vocab func(string) (int64, bool)
+	if t.model, vocab, err = parseModel(f.Model); err != nil {
+		return nil, err
+	}
+	if err := t.post(f.PostProcessor, 0); err != nil {
+		return nil, err
+	}
+	for _, a := range f.AddedTokens {
+		if a.Content == "" {
+			continue
+		}
+		tok := addedToken{a.Content, a.ID, a.SingleWord, a.LStrip, a.RStrip}
+		if !a.Normalized {
+			t.raw.add(tok)
+			continue
+		}
+		tok.text = t.normalize(tok.text)
+		t.cooked.add(tok)
+	}
+	for _, name := range []string{"[PAD]", "<pad>", "<|pad|>", "<|endoftext|>"} {
+		if id, ok := vocab(name); ok {
+			t.Pad = id
+			break
+		}
+		if id, ok := t.raw.find(name); ok {
+			t.Pad = id
+			break
+		}
+	}
+	if p := f.Padding; p != nil {
+		t.Pad, t.PadType, t.PadLeft = p.PadID, p.PadTypeID, strings.EqualFold(p.Direction, "left")
+		var fixed struct{ Fixed int }
+		if json.Unmarshal(p.Strategy, &fixed) == nil {
+			t.Length = fixed.Fixed
+		}
+	}
+	if t.Length == 0 && f.Truncation != nil {
+		t.Length = f.Truncation.MaxLength
+	}
+	if t.Length < 0 || t.Length > maxLength {
+		return nil, fmt.Errorf("it makes every text %d tokens long; up to %d are allowed", t.Length, maxLength)
+	}
+	return t, nil
+}
+
+func isNull(b json.RawMessage) bool { return len(b) == 0 || string(b) == "null" }
+
+// kindOf reads the type of a part of the file.
+func kindOf(b json.RawMessage) (string, error) {
+	var k struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(b, &k); err != nil {
+		return "", fmt.Errorf("a part of it cannot be read: %w", err)
+	}
+	return k.Type, nil
+}
+
+// maxDepth bounds how deep parts of the file lie in each other.
+const maxDepth = 16
+
+// Encode returns the tokens of a text with what the post-processor adds, and the type
+// of each. With limit over 0 the text is cut at its end so that all are at most limit.
+// The only error is a regular expression that takes too long.
+func (t *Tokenizer) Encode(text string, limit int) (ids, types []int64, err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case failure:
+			ids, types, err = nil, nil, r.error
+		default:
+			panic(r)
+		}
+	}()
+	ids, types = t.encode(text, limit)
+	return ids, types, nil
+}
+
+func (t *Tokenizer) encode(text string, limit int) (ids, types []int64) {
+	if !utf8.ValidString(text) {
+		text = strings.ToValidUTF8(text, "\uFFFD")
+	}
+	room := -1
+	if limit > 0 {
+		room = max(0, limit-len(t.before)-len(t.after))
+	}
+	for _, s := range t.before {
+		ids = append(ids, s.id)
+	}
+	start := len(ids)
+	t.raw.split(text, func(part string, first bool, id int64, token bool) {
+		switch {
+		case room >= 0 && len(ids)-start > room: // the rest is cut anyway
+		case token:
+			ids = append(ids, id)
+		default:
+			t.cooked.split(t.normalize(part), func(part string, f bool, id int64, token bool) {
+				if token {
+					ids = append(ids, id)
+				} else if part != "" {
+					t.split(part, first && f, func(word string) {
+						if word != "" {
+							ids = t.model.encode(ids, word)
+						}
+					})
+				}
+			})
+		}
+	})
+	if room >= 0 && len(ids)-start > room {
+		ids = ids[:start+room]
+	}
+	types = make([]int64, len(ids)+len(t.after))
+	for i := range types {
+		types[i] = t.typeID
+	}
+	for i, s := range t.before {
+		types[i] = s.typeID
+	}
+	for i, s := range t.after {
+		types[len(ids)+i] = s.typeID
+	}
+	for _, s := range t.after {
+		ids = append(ids, s.id)
+	}
+	if limit > 0 && len(ids) > limit { // there is no room even for what is added
+		ids, types = ids[:limit], types[:limit]
+	}
+	return ids, types
+}
+
+// post reads the post-processor.
+func (t *Tokenizer) post(b json.RawMessage, depth int) error {
+	if isNull(b) {
+		return nil
+	}
+	kind, err := kindOf(b)
+	if err != nil {
+		return err
+	}
+	if depth > maxDepth {
+		return errors.New("its post-processors lie too deep in each other")
+	}
+	var p struct {
+		Processors    []json.RawMessage
+		Single        []map[string]json.RawMessage
+		SpecialTokens map[string]struct {
+			IDs []int64 `json:"ids"`
+		} `json:"special_tokens"`
+		Cls, Sep []any
+	}
+	if err := json.Unmarshal(b, &p); err != nil {
+		return fmt.Errorf("its post-processor cannot be read: %w", err)
+	}
+	switch kind {
+	case "ByteLevel": // concerns offsets only
+	case "Sequence":
+		for _, part := range p.Processors {
+			if err := t.post(part, depth+1); err != nil {
+				return err
+			}
+		}
+	case "BertProcessing", "RobertaProcessing":
+		cls, ok1 := idOf(p.Cls)
+		sep, ok2 := idOf(p.Sep)
+		if !ok1 || !ok2 {
+			return errors.New("its post-processor lacks cls or sep")
+		}
+		t.before, t.after = []special{{cls, 0}}, []special{{sep, 0}}
+	case "TemplateProcessing":
+		text := false
+		for _, piece := range p.Single {
+			for what, v := range piece {
+				var x struct {
+					ID     string `json:"id"`
+					TypeID int64  `json:"type_id"`
+				}
+				if err := json.Unmarshal(v, &x); err != nil {
+					return fmt.Errorf("its post-processor cannot be read: %w", err)
+				}
+				if what == "Sequence" {
+					if text {
+						return errors.New("its post-processor takes the text twice")
+					}
+					text, t.typeID = true, x.TypeID
+					continue
+				}
+				for _, id := range p.SpecialTokens[x.ID].IDs {
+					if text {
+						t.after = append(t.after, special{id, x.TypeID})
+					} else {
+						t.before = append(t.before, special{id, x.TypeID})
+					}
+				}
+			}
+		}
+	default:
+		return unknown("post-processor", kind)
+	}
+	return nil
+}
+
+// idOf reads ["[CLS]", 101].
+func idOf(pair []any) (int64, bool) {
+	if len(pair) != 2 {
+		return 0, false
+	}
+	id, ok := pair[1].(float64)
+	return int64(id), ok
+}
+
+func unknown(what, kind string) error {
+	return fmt.Errorf("its %s %q is not known to this version", what, clip(kind))
+}
+
+func clip(s string) string {
+	if len(s) > 64 {
+		return s[:61] + "..."
+	}
+	return s
+}
+
+// addedToken is a token that is looked for before anything else.
+type addedToken struct {
+	text                   string
+	id                     int64
+	single, lstrip, rstrip bool
+}
+
+// added are such tokens by their first byte, the longest first.
+type added struct{ by map[byte][]addedToken }
+
+func (a *added) add(t addedToken) {
+	if t.text == "" {
+		return
+	}
+	if a.by == nil {
+		a.by = map[byte][]addedToken{}
+	}
+	list := append(a.by[t.text[0]], t)
+	sort.SliceStable(list, func(i, j int) bool { return len(list[i].text) > len(list[j].text) })
+	a.by[t.text[0]] = list
+}
+
+func (a *added) find(text string) (int64, bool) {
+	if text != "" {
+		for _, t := range a.by[text[0]] {
+			if t.text == text {
+				return t.id, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// split calls do with the parts of a text between added tokens and with these. first
+// tells whether a part begins where the text does.
+func (a *added) split(text string, do func(part string, first bool, id int64, token bool)) {
+	if len(a.by) == 0 {
+		do(text, true, 0, false)
+		return
+	}
+	begin := 0
+	for i := 0; i < len(text); {
+		t, ok := a.match(text, i)
+		if !ok {
+			i++
+			continue
+		}
+		from, to := i, i+len(t.text)
+		if t.lstrip {
+			from = begin + len(strings.TrimRightFunc(text[begin:from], unicode.IsSpace))
+		}
+		if t.rstrip {
+			to = len(text) - len(strings.TrimLeftFunc(text[to:], unicode.IsSpace))
+		}
+		if from > begin {
+			do(text[begin:from], begin == 0, 0, false)
+		}
+		do("", false, t.id, true)
+		begin, i = to, to
+	}
+	if begin < len(text) {
+		do(text[begin:], begin == 0, 0, false)
+	}
+}
+
+func (a *added) match(text string, i int) (addedToken, bool) {
+	for _, t := range a.by[text[i]] {
+		if !strings.HasPrefix(text[i:], t.text) {
+			continue
+		}
+		if t.single {
+			before, _ := utf8.DecodeLastRuneInString(text[:i])
+			after, _ := utf8.DecodeRuneInString(text[i+len(t.text):])
+			if i > 0 && isWord(before) || i+len(t.text) < len(text) && isWord(after) {
+				continue
+			}
+		}
+		return t, true
+	}
+	return addedToken{}, false
+}
+
+// isWord is the class \w of Unicode's regular expressions (UTS #18).
+func isWord(r rune) bool {
+	return unicode.IsLetter(r) || unicode.IsMark(r) || unicode.In(r, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic) || r == 0x200c || r == 0x200d
+}
