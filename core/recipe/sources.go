@@ -43,11 +43,11 @@ type OutputConfig struct {
 var (
 	modelSchema   = attributes("source!", "sha256", "format", "description")
 	datasetSchema = func() *hcl.BodySchema {
-		s := attributes("source!", "sha256", "label", "limit", "shuffle", "seed", "description")
+		s := attributes("source!", "sha256", "label", "limit", "shuffle", "seed", "split", "test_fraction", "description")
 		s.Blocks = []hcl.BlockHeaderSchema{{Type: "input", LabelNames: []string{"name"}}}
 		return s
 	}()
-	inputSchema  = attributes("field", "scale", "mean", "std", "dtype")
+	inputSchema  = attributes(inputArguments...)
 	outputSchema = attributes("value!", "path", "description")
 )
 
@@ -200,18 +200,17 @@ func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 	c.Limit = r.count("limit", 0, 1)
 	c.Shuffle = r.flag("shuffle")
 	c.Seed = uint64(r.count("seed", 0, 0))
+	c.Split, _ = r.text("split")
+	if f := r.number("test_fraction"); f != nil {
+		c.TestFraction = *f
+	}
 	ds := r.ds
 	for _, b := range body.Blocks {
 		in, _ := p.body(b.Body, inputSchema, ctx)
-		x := dataset.Input{Name: b.Labels[0], Scale: in.number("scale"), Mean: in.number("mean"), Std: in.number("std")}
-		x.Field, _ = in.text("field")
-		x.DType, _ = in.text("dtype")
+		x := p.input(in, b.Labels[0])
 		ds = ds.Append(in.ds...)
 		if i := slices.IndexFunc(c.Inputs, func(o dataset.Input) bool { return o.Name == x.Name }); i >= 0 {
 			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second input %q", x.Name), "The first is at %s. Each input of the model is named once: remove one.", spot(body.Blocks[i].DefRange)))
-		}
-		if x.Std != nil && *x.Std == 0 {
-			ds = ds.Append(diag.At(in.attrs["std"].Expr.Range(), "recipe/number", "std is zero", "Values are divided by it. Leave it out, or write another."))
 		}
 		c.Inputs = append(c.Inputs, x)
 	}
