@@ -141,33 +141,35 @@ func fileKind(name string) (kind, bool) {
 	return 0, false
 }
 
-// Files lists every file that Materialise reads for s, in an order that depends on
-// their names only: a digest over them is a digest of the source.
-func Files(ctx context.Context, s Spec) ([]string, error) {
-	st, err := os.Stat(s.Source)
-	if err != nil || st.Mode().IsRegular() && !mayName(s.Source) {
-		return withTokenizers([]string{s.Source}, s), nil // what is wrong with it, opening it says
+// Files lists every file that Materialise reads for a source, tokenizers aside, in an
+// order that depends on the files only: a digest over their names and contents is one
+// of the source. A file that is missing is listed too.
+func Files(ctx context.Context, source string) ([]string, error) {
+	st, err := os.Stat(source)
+	if err != nil || st.Mode().IsRegular() && !mayName(source) {
+		return []string{source}, nil // what is wrong with it, opening it says
 	}
-	src, err := openSource(s.Source, "")
+	src, err := openSource(source, "")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = src.close() }() // it was only read
-	var out []string
-	if st.Mode().IsRegular() {
-		out = append(out, s.Source)
-	}
 	if src.table == nil {
-		entries, err := os.ReadDir(s.Source)
+		entries, err := os.ReadDir(source)
 		if err != nil {
 			return nil, sourceError("The source cannot be read", err.Error(), err)
 		}
+		var out []string
 		for _, e := range entries {
 			if !e.IsDir() && isArrayName(e.Name()) {
-				out = append(out, filepath.Join(s.Source, e.Name()))
+				out = append(out, filepath.Join(source, e.Name()))
 			}
 		}
 		return out, nil
+	}
+	var out []string
+	if st.Mode().IsRegular() {
+		out = append(out, source)
 	}
 	t := src.table
 	var which []int
@@ -176,40 +178,33 @@ func Files(ctx context.Context, s Spec) ([]string, error) {
 			which = append(which, i)
 		}
 	}
-	if len(which) > 0 {
-		cells := make([]string, len(t.fields))
-		err = t.rows(ctx, func(r row) error {
-			if t.cut != nil {
-				if err := t.cut(r.raw, cells); err != nil {
-					return rowError(r, err)
-				}
-				r.cells = cells
-			}
-			for _, i := range which {
-				out = append(out, t.resolve(r.cells[i]))
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
+	if len(which) == 0 {
+		return out, nil
 	}
-	return withTokenizers(out, s), nil
+	seen := map[string]bool{}
+	cells := make([]string, len(t.fields))
+	err = t.rows(ctx, func(r row) error {
+		if t.cut != nil {
+			if err := t.cut(r.raw, cells); err != nil {
+				return rowError(r, err)
+			}
+			r.cells = cells
+		}
+		for _, i := range which {
+			if path := t.resolve(r.cells[i]); !seen[path] {
+				seen[path] = true
+				out = append(out, path)
+			}
+		}
+		return nil
+	})
+	return out, err
 }
 
 // mayName tells whether a file may name others: a table may, an array not.
 func mayName(path string) bool {
 	head, err := peek(path)
 	return err == nil && tableOf(path, head) != nil
-}
-
-func withTokenizers(files []string, s Spec) []string {
-	for _, in := range s.Inputs {
-		if in.Tokenizer != "" && !slices.Contains(files, in.Tokenizer) {
-			files = append(files, in.Tokenizer)
-		}
-	}
-	return files
 }
 
 // resolve is the path of a file that a cell names.

@@ -137,14 +137,14 @@ func listShape(s string) (shape []int64, reals, ok bool) {
 	const deepest = 8
 	var counts [deepest]int64
 	depth, leaf := 0, 0
-	lengths := make([]int64, 0, deepest)
+	var lengths []int64
 	value := false // a value ended, so that a comma or bracket must follow
 	for i := 0; i < len(s); {
 		switch c := s[i]; {
 		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
 			i++
 		case c == '[':
-			if value || depth == deepest || leaf > 0 && depth == leaf || depth == 0 && i > 0 && leaf > 0 {
+			if value || depth == deepest || leaf > 0 && depth == leaf {
 				return nil, false, false
 			}
 			counts[depth] = 0
@@ -153,10 +153,6 @@ func listShape(s string) (shape []int64, reals, ok bool) {
 		case c == ']':
 			if !value || depth == 0 {
 				return nil, false, false
-			}
-			if leaf == 0 {
-				leaf = depth
-				lengths = make([]int64, leaf)
 			}
 			n := counts[depth-1] + 1
 			if l := &lengths[depth-1]; *l == 0 {
@@ -180,6 +176,9 @@ func listShape(s string) (shape []int64, reals, ok bool) {
 			}
 			if value || leaf > 0 && depth != leaf || depth == 0 {
 				return nil, false, false
+			}
+			if leaf == 0 { // how deep the numbers lie
+				leaf, lengths = depth, make([]int64, depth)
 			}
 			if _, err := wholeCell(s[i:end]); err != nil {
 				if _, err := realCell(s[i:end]); err != nil {

@@ -122,7 +122,7 @@ func (m *imageMemory) resize(img *pixels, f *filter, rw, rh, x, y, w, h int) *pi
 	if rh == img.h {
 		top, bottom = y, y+h
 	}
-	src := img
+	var src *pixels
 	if rw != img.w {
 		m.wide.fit(w, bottom-top, img.ch)
 		for i := range bottom - top {

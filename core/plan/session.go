@@ -36,9 +36,6 @@ type Session struct {
 	checked sync.Map   // digest of a configuration → *answer: the same for what it says of it without inputs
 }
 
-// datasetRevision is raised when package dataset would write other bytes for the same source and arguments.
-const datasetRevision = 1
-
 // forced says why an action runs although the store may hold its result; "" when it does not.
 func (s *Session) forced(n *recipe.Node) string {
 	switch {
@@ -62,7 +59,7 @@ func (s *Session) Resolve(ctx context.Context, n *recipe.Node) (*Action, diag.Di
 	case recipe.KindModel:
 		ds = s.model(ctx, n, a)
 	case recipe.KindDataset:
-		ds = s.dataset(n, a)
+		ds = s.dataset(ctx, n, a)
 	case recipe.KindStep:
 		ds = s.step(ctx, n, a)
 	case recipe.KindEvaluate:
@@ -112,15 +109,16 @@ func (s *Session) model(ctx context.Context, n *recipe.Node, a *Action) diag.Dia
 	return ds
 }
 
-func (s *Session) dataset(n *recipe.Node, a *Action) diag.Diags {
+func (s *Session) dataset(ctx context.Context, n *recipe.Node, a *Action) diag.Diags {
 	c, ds := s.Dataset(n)
 	if ds.HasErrors() {
 		return ds
 	}
-	digest, _, err := s.Store.HashFile(c.Source)
-	if err != nil {
-		return diag.Diags{diag.At(c.SourceRange, "recipe/dataset-source", "The dataset cannot be read", "%s", err)}
+	inputs, ds := s.datasetInputs(ctx, n, c)
+	if ds.HasErrors() {
+		return ds
 	}
+	digest := inputs["source"]
 	if c.SHA256 != "" && c.SHA256 != digest {
 		return diag.Diags{diag.At(c.SourceRange, "recipe/dataset-digest", "The dataset is not the one that the recipe names",
 			"Its SHA-256 is %s; sha256 says %s.", digest, c.SHA256)}
@@ -132,19 +130,10 @@ func (s *Session) dataset(n *recipe.Node, a *Action) diag.Diags {
 	a.Path, a.Digest = c.Source, digest
 	a.Key = cache.Key{
 		Format: cache.FormatVersion, StepType: "dataset", Plugin: "core", PluginVersion: s.Version, Revision: datasetRevision,
-		Config: config, Inputs: map[string]string{"source": digest}, Platform: s.Platform,
+		Config: config, Inputs: inputs, Platform: s.Platform,
 	}
 	s.lookup(n, a)
 	return ds
-}
-
-// datasetArguments are the arguments of a dataset that its bytes depend on, under the recipe's names.
-func datasetArguments(c *recipe.DatasetConfig) map[string]any {
-	inputs := map[string]any{}
-	for _, in := range c.Inputs {
-		inputs[in.Name] = map[string]any{"field": in.Field, "scale": in.Scale, "mean": in.Mean, "std": in.Std, "dtype": in.DType}
-	}
-	return map[string]any{"label": c.Label, "limit": c.Limit, "shuffle": c.Shuffle, "seed": c.Seed, "input": inputs}
 }
 
 // RecordName is the name under which a node's runs are compared: its address in this recipe.

@@ -220,12 +220,9 @@ func cutRunes(s string, space, sign func(rune) bool, do func(string)) {
 		if i > begin {
 			do(s[begin:i])
 		}
-		begin = i
-		if n := i + utf8.RuneLen(r); isSign {
-			do(s[i:n])
-			begin = n
-		} else {
-			begin = n
+		begin = i + utf8.RuneLen(r)
+		if isSign {
+			do(s[i:begin])
 		}
 	}
 	if begin < len(s) {
