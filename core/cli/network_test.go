@@ -230,6 +230,26 @@ func TestInitThroughProxy(t *testing.T) {
 		t.Errorf("the proxy was asked for %q", got)
 	}
 
+	if uv, err := exec.LookPath("uv"); err != nil {
+		t.Log("NOT TESTED: the way of uv; it is not installed")
+	} else {
+		python, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		only := t.TempDir() // where pip is not
+		if err := os.Symlink(uv, filepath.Join(only, "uv")); err != nil {
+			t.Fatal(err)
+		}
+		p.env = append(without(base, "PATH="), "PATH="+only, "HOME="+t.TempDir(), "HTTP_PROXY="+proxyServer.URL, "http_proxy="+proxyServer.URL,
+			"UV_DEFAULT_INDEX=http://index.invalid/simple", "UV_INSECURE_HOST=index.invalid", "UV_NO_CACHE=1", "UV_HTTP_RETRIES=0",
+			"UV_PYTHON="+strings.TrimSpace(string(python)))
+		out := p.run(t, 1, "init", "recipe.hcl")
+		if got := proxy.take(); !slices.Contains(got, "GET http://index.invalid/simple/"+spec.Package+"/") {
+			t.Errorf("uv asked the proxy for %q\n%s", got, out)
+		}
+	}
+
 	// NO_PROXY: past a proxy that would answer.
 	host := strings.TrimPrefix(directServer.URL, "http://")
 	host, _, _ = strings.Cut(host, ":")
