@@ -85,6 +85,11 @@ func newStepType(s StepSpec, zero any) StepType {
 		if t.wire.ResultType, err = ctyjson.MarshalType(t.facts); err != nil {
 			return fail("result: %w", err)
 		}
+		for i := range rt.NumField() {
+			if name, ok := fieldName(rt.Field(i)); ok {
+				t.wire.Facts = append(t.wire.Facts, &pluginv1.Fact{Name: name, Markdown: rt.Field(i).Tag.Get("doc")})
+			}
+		}
 	}
 	return t
 }

@@ -292,12 +292,15 @@ func TestFacts(t *testing.T) {
 		Name string `opt:"name"`
 	}
 	type facts struct {
-		Share  float64        `opt:"share"`
+		Share  float64        `opt:"share" doc:"How much."`
 		Layers []layer        `opt:"layers"`
 		Counts map[string]int `opt:"counts"`
 		Best   *int           `opt:"best"`
 	}
 	s := newStepType(StepSpec{Name: "try", ResultExample: facts{}}, struct{}{})
+	if f := s.wire.GetFacts(); len(f) != 4 || f[0].GetName() != "share" || f[0].GetMarkdown() != "How much." || f[3].GetMarkdown() != "" {
+		t.Errorf("the facts are described as %v", f)
+	}
 	v, err := s.encodeFacts(&facts{Share: 0.5, Layers: []layer{{"conv\xff"}}, Counts: map[string]int{"a": 1}})
 	if err != nil {
 		t.Fatal(err)

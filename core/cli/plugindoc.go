@@ -77,8 +77,9 @@ type outputDoc struct {
 }
 
 type resultDoc struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
+	Name        string `json:"name"`
+	Type        string `json:"type"`
+	Description string `json:"description"`
 }
 
 func docOf(d *pluginv1.DescribeResponse) pluginDoc {
@@ -101,9 +102,13 @@ func stepDocOf(s *pluginv1.StepType) stepDoc {
 	for _, o := range s.GetOutputs() {
 		doc.Outputs = append(doc.Outputs, outputDoc{o.GetName(), o.GetKind(), o.GetFormat(), o.GetMarkdown()})
 	}
+	told := map[string]string{}
+	for _, f := range s.GetFacts() {
+		told[f.GetName()] = f.GetMarkdown()
+	}
 	if t, err := ctyjson.UnmarshalType(s.GetResultType()); err == nil && t.IsObjectType() {
 		for _, name := range sortedKeys(t.AttributeTypes()) {
-			doc.Results = append(doc.Results, resultDoc{name, typeexpr.TypeString(t.AttributeType(name))})
+			doc.Results = append(doc.Results, resultDoc{name, typeexpr.TypeString(t.AttributeType(name)), told[name]})
 		}
 	}
 	return doc
@@ -228,9 +233,9 @@ func (s stepDoc) write(b *strings.Builder, level string) {
 		}
 	}
 	if len(s.Results) > 0 {
-		fmt.Fprintf(b, "\n%s# Results\n\nFacts about the work, not grades: those come from an `evaluate` block.\n\n| fact | type |\n|---|---|\n", level)
+		fmt.Fprintf(b, "\n%s# Results\n\nFacts about the work, not grades: those come from an `evaluate` block.\n\n| fact | type | |\n|---|---|---|\n", level)
 		for _, r := range s.Results {
-			fmt.Fprintf(b, "| `step.NAME.result.%s` | %s |\n", r.Name, cell(r.Type))
+			fmt.Fprintf(b, "| `step.NAME.result.%s` | %s | %s |\n", r.Name, cell(r.Type), cell(r.Description))
 		}
 	}
 }

@@ -75,7 +75,7 @@ func (x NestedBlock_Nesting) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NestedBlock_Nesting.Descriptor instead.
 func (NestedBlock_Nesting) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{8, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{9, 0}
 }
 
 type Log_Level int32
@@ -130,7 +130,7 @@ func (x Log_Level) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Log_Level.Descriptor instead.
 func (Log_Level) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{22, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{23, 0}
 }
 
 type Diagnostic_Severity int32
@@ -179,7 +179,7 @@ func (x Diagnostic_Severity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Diagnostic_Severity.Descriptor instead.
 func (Diagnostic_Severity) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{51, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{52, 0}
 }
 
 type DescribeRequest struct {
@@ -488,7 +488,9 @@ type StepType struct {
 	ResultType []byte `protobuf:"bytes,5,opt,name=result_type,json=resultType,proto3" json:"result_type,omitempty"`
 	Markdown   string `protobuf:"bytes,6,opt,name=markdown,proto3" json:"markdown,omitempty"`
 	// HCL that works, printed by the docs.
-	Examples      []string `protobuf:"bytes,7,rep,name=examples,proto3" json:"examples,omitempty"`
+	Examples []string `protobuf:"bytes,7,rep,name=examples,proto3" json:"examples,omitempty"`
+	// What the attributes of result_type tell.
+	Facts         []*Fact `protobuf:"bytes,8,rep,name=facts,proto3" json:"facts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -572,6 +574,66 @@ func (x *StepType) GetExamples() []string {
 	return nil
 }
 
+func (x *StepType) GetFacts() []*Fact {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+// Fact describes an attribute of a step's result.
+type Fact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Markdown      string                 `protobuf:"bytes,2,opt,name=markdown,proto3" json:"markdown,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fact) Reset() {
+	*x = Fact{}
+	mi := &file_plugin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fact) ProtoMessage() {}
+
+func (x *Fact) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fact.ProtoReflect.Descriptor instead.
+func (*Fact) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Fact) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Fact) GetMarkdown() string {
+	if x != nil {
+		return x.Markdown
+	}
+	return ""
+}
+
 type Output struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -585,7 +647,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_plugin_proto_msgTypes[5]
+	mi := &file_plugin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +659,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[5]
+	mi := &file_plugin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +672,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{5}
+	return file_plugin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Output) GetName() string {
@@ -652,7 +714,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_plugin_proto_msgTypes[6]
+	mi := &file_plugin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +726,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[6]
+	mi := &file_plugin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +739,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{6}
+	return file_plugin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Block) GetAttributes() []*Attribute {
@@ -724,7 +786,7 @@ type Attribute struct {
 
 func (x *Attribute) Reset() {
 	*x = Attribute{}
-	mi := &file_plugin_proto_msgTypes[7]
+	mi := &file_plugin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +798,7 @@ func (x *Attribute) String() string {
 func (*Attribute) ProtoMessage() {}
 
 func (x *Attribute) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[7]
+	mi := &file_plugin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +811,7 @@ func (x *Attribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attribute.ProtoReflect.Descriptor instead.
 func (*Attribute) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{7}
+	return file_plugin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Attribute) GetName() string {
@@ -836,7 +898,7 @@ type NestedBlock struct {
 
 func (x *NestedBlock) Reset() {
 	*x = NestedBlock{}
-	mi := &file_plugin_proto_msgTypes[8]
+	mi := &file_plugin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +910,7 @@ func (x *NestedBlock) String() string {
 func (*NestedBlock) ProtoMessage() {}
 
 func (x *NestedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[8]
+	mi := &file_plugin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +923,7 @@ func (x *NestedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NestedBlock.ProtoReflect.Descriptor instead.
 func (*NestedBlock) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{8}
+	return file_plugin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NestedBlock) GetName() string {
@@ -909,7 +971,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_plugin_proto_msgTypes[9]
+	mi := &file_plugin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +983,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[9]
+	mi := &file_plugin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +996,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{9}
+	return file_plugin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Value) GetMsgpack() []byte {
@@ -961,7 +1023,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_plugin_proto_msgTypes[10]
+	mi := &file_plugin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1035,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[10]
+	mi := &file_plugin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1048,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{10}
+	return file_plugin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Artifact) GetKind() string {
@@ -1041,7 +1103,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_plugin_proto_msgTypes[11]
+	mi := &file_plugin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1115,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[11]
+	mi := &file_plugin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1128,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{11}
+	return file_plugin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ValidateRequest) GetStepType() string {
@@ -1092,7 +1154,7 @@ type ValidateResponse struct {
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_plugin_proto_msgTypes[12]
+	mi := &file_plugin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1166,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[12]
+	mi := &file_plugin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1179,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{12}
+	return file_plugin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ValidateResponse) GetDiagnostics() []*Diagnostic {
@@ -1140,7 +1202,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_plugin_proto_msgTypes[13]
+	mi := &file_plugin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1214,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[13]
+	mi := &file_plugin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1227,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{13}
+	return file_plugin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PlanRequest) GetStepType() string {
@@ -1212,7 +1274,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_plugin_proto_msgTypes[14]
+	mi := &file_plugin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1286,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[14]
+	mi := &file_plugin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1299,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{14}
+	return file_plugin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PlanResponse) GetDiagnostics() []*Diagnostic {
@@ -1288,7 +1350,7 @@ type Needs struct {
 
 func (x *Needs) Reset() {
 	*x = Needs{}
-	mi := &file_plugin_proto_msgTypes[15]
+	mi := &file_plugin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1362,7 @@ func (x *Needs) String() string {
 func (*Needs) ProtoMessage() {}
 
 func (x *Needs) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[15]
+	mi := &file_plugin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1375,7 @@ func (x *Needs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Needs.ProtoReflect.Descriptor instead.
 func (*Needs) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{15}
+	return file_plugin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Needs) GetMemoryBytes() int64 {
@@ -1343,7 +1405,7 @@ type Missing struct {
 
 func (x *Missing) Reset() {
 	*x = Missing{}
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1417,7 @@ func (x *Missing) String() string {
 func (*Missing) ProtoMessage() {}
 
 func (x *Missing) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1430,7 @@ func (x *Missing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Missing.ProtoReflect.Descriptor instead.
 func (*Missing) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{16}
+	return file_plugin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Missing) GetWhat() string {
@@ -1407,7 +1469,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1481,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1494,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{17}
+	return file_plugin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApplyRequest) GetRunId() string {
@@ -1512,7 +1574,7 @@ type HostEndpoint struct {
 
 func (x *HostEndpoint) Reset() {
 	*x = HostEndpoint{}
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1586,7 @@ func (x *HostEndpoint) String() string {
 func (*HostEndpoint) ProtoMessage() {}
 
 func (x *HostEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1599,7 @@ func (x *HostEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostEndpoint.ProtoReflect.Descriptor instead.
 func (*HostEndpoint) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{18}
+	return file_plugin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HostEndpoint) GetAddress() string {
@@ -1570,7 +1632,7 @@ type ApplyEvent struct {
 
 func (x *ApplyEvent) Reset() {
 	*x = ApplyEvent{}
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1644,7 @@ func (x *ApplyEvent) String() string {
 func (*ApplyEvent) ProtoMessage() {}
 
 func (x *ApplyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1657,7 @@ func (x *ApplyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyEvent.ProtoReflect.Descriptor instead.
 func (*ApplyEvent) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{19}
+	return file_plugin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApplyEvent) GetEvent() isApplyEvent_Event {
@@ -1693,7 +1755,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1705,7 +1767,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1718,7 +1780,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{20}
+	return file_plugin_proto_rawDescGZIP(), []int{21}
 }
 
 type Progress struct {
@@ -1734,7 +1796,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +1808,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +1821,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{21}
+	return file_plugin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Progress) GetPhase() string {
@@ -1801,7 +1863,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1875,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1888,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{22}
+	return file_plugin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Log) GetLevel() Log_Level {
@@ -1863,7 +1925,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +1937,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +1950,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{23}
+	return file_plugin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Done) GetResult() *Value {
@@ -1921,7 +1983,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +1995,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2008,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{24}
+	return file_plugin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StopRequest) GetRunId() string {
@@ -1964,7 +2026,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2038,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2051,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{25}
+	return file_plugin_proto_rawDescGZIP(), []int{26}
 }
 
 type FlushRequest struct {
@@ -2000,7 +2062,7 @@ type FlushRequest struct {
 
 func (x *FlushRequest) Reset() {
 	*x = FlushRequest{}
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2074,7 @@ func (x *FlushRequest) String() string {
 func (*FlushRequest) ProtoMessage() {}
 
 func (x *FlushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2087,7 @@ func (x *FlushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushRequest.ProtoReflect.Descriptor instead.
 func (*FlushRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{26}
+	return file_plugin_proto_rawDescGZIP(), []int{27}
 }
 
 type FlushResponse struct {
@@ -2036,7 +2098,7 @@ type FlushResponse struct {
 
 func (x *FlushResponse) Reset() {
 	*x = FlushResponse{}
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2110,7 @@ func (x *FlushResponse) String() string {
 func (*FlushResponse) ProtoMessage() {}
 
 func (x *FlushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2123,7 @@ func (x *FlushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushResponse.ProtoReflect.Descriptor instead.
 func (*FlushResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{27}
+	return file_plugin_proto_rawDescGZIP(), []int{28}
 }
 
 type InspectRequest struct {
@@ -2075,7 +2137,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2149,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2162,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{28}
+	return file_plugin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InspectRequest) GetArtifact() *Artifact {
@@ -2128,7 +2190,7 @@ type InspectResponse struct {
 
 func (x *InspectResponse) Reset() {
 	*x = InspectResponse{}
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2202,7 @@ func (x *InspectResponse) String() string {
 func (*InspectResponse) ProtoMessage() {}
 
 func (x *InspectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2215,7 @@ func (x *InspectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectResponse.ProtoReflect.Descriptor instead.
 func (*InspectResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{29}
+	return file_plugin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *InspectResponse) GetDiagnostics() []*Diagnostic {
@@ -2180,7 +2242,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2254,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2267,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{30}
+	return file_plugin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ProbeRequest) GetOptions() map[string]string {
@@ -2234,7 +2296,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2308,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2321,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{31}
+	return file_plugin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ProbeResponse) GetDiagnostics() []*Diagnostic {
@@ -2294,7 +2356,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2368,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2381,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{32}
+	return file_plugin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *OpenRequest) GetArtifact() *Artifact {
@@ -2358,7 +2420,7 @@ type OpenResponse struct {
 
 func (x *OpenResponse) Reset() {
 	*x = OpenResponse{}
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2432,7 @@ func (x *OpenResponse) String() string {
 func (*OpenResponse) ProtoMessage() {}
 
 func (x *OpenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2445,7 @@ func (x *OpenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenResponse.ProtoReflect.Descriptor instead.
 func (*OpenResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{33}
+	return file_plugin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *OpenResponse) GetDiagnostics() []*Diagnostic {
@@ -2441,7 +2503,7 @@ type TensorInfo struct {
 
 func (x *TensorInfo) Reset() {
 	*x = TensorInfo{}
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2515,7 @@ func (x *TensorInfo) String() string {
 func (*TensorInfo) ProtoMessage() {}
 
 func (x *TensorInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2528,7 @@ func (x *TensorInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorInfo.ProtoReflect.Descriptor instead.
 func (*TensorInfo) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{34}
+	return file_plugin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TensorInfo) GetName() string {
@@ -2507,7 +2569,7 @@ type PredictRequest struct {
 
 func (x *PredictRequest) Reset() {
 	*x = PredictRequest{}
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2581,7 @@ func (x *PredictRequest) String() string {
 func (*PredictRequest) ProtoMessage() {}
 
 func (x *PredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2594,7 @@ func (x *PredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictRequest.ProtoReflect.Descriptor instead.
 func (*PredictRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{35}
+	return file_plugin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PredictRequest) GetSession() string {
@@ -2581,7 +2643,7 @@ type PredictResponse struct {
 
 func (x *PredictResponse) Reset() {
 	*x = PredictResponse{}
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2655,7 @@ func (x *PredictResponse) String() string {
 func (*PredictResponse) ProtoMessage() {}
 
 func (x *PredictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2668,7 @@ func (x *PredictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictResponse.ProtoReflect.Descriptor instead.
 func (*PredictResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{36}
+	return file_plugin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PredictResponse) GetDiagnostics() []*Diagnostic {
@@ -2643,7 +2705,7 @@ type BenchmarkRequest struct {
 
 func (x *BenchmarkRequest) Reset() {
 	*x = BenchmarkRequest{}
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2717,7 @@ func (x *BenchmarkRequest) String() string {
 func (*BenchmarkRequest) ProtoMessage() {}
 
 func (x *BenchmarkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2730,7 @@ func (x *BenchmarkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BenchmarkRequest.ProtoReflect.Descriptor instead.
 func (*BenchmarkRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{37}
+	return file_plugin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BenchmarkRequest) GetSession() string {
@@ -2717,7 +2779,7 @@ type BenchmarkResponse struct {
 
 func (x *BenchmarkResponse) Reset() {
 	*x = BenchmarkResponse{}
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2729,7 +2791,7 @@ func (x *BenchmarkResponse) String() string {
 func (*BenchmarkResponse) ProtoMessage() {}
 
 func (x *BenchmarkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2742,7 +2804,7 @@ func (x *BenchmarkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BenchmarkResponse.ProtoReflect.Descriptor instead.
 func (*BenchmarkResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{38}
+	return file_plugin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BenchmarkResponse) GetDiagnostics() []*Diagnostic {
@@ -2768,7 +2830,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2780,7 +2842,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2793,7 +2855,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39}
+	return file_plugin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CoverageRequest) GetSession() string {
@@ -2814,7 +2876,7 @@ type CoverageResponse struct {
 
 func (x *CoverageResponse) Reset() {
 	*x = CoverageResponse{}
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +2888,7 @@ func (x *CoverageResponse) String() string {
 func (*CoverageResponse) ProtoMessage() {}
 
 func (x *CoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +2901,7 @@ func (x *CoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageResponse.ProtoReflect.Descriptor instead.
 func (*CoverageResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{40}
+	return file_plugin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CoverageResponse) GetDiagnostics() []*Diagnostic {
@@ -2865,7 +2927,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2877,7 +2939,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2890,7 +2952,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41}
+	return file_plugin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CloseRequest) GetSession() string {
@@ -2908,7 +2970,7 @@ type CloseResponse struct {
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2920,7 +2982,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2933,7 +2995,7 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{42}
+	return file_plugin_proto_rawDescGZIP(), []int{43}
 }
 
 type EvaluateRequest struct {
@@ -2954,7 +3016,7 @@ type EvaluateRequest struct {
 
 func (x *EvaluateRequest) Reset() {
 	*x = EvaluateRequest{}
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2966,7 +3028,7 @@ func (x *EvaluateRequest) String() string {
 func (*EvaluateRequest) ProtoMessage() {}
 
 func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2979,7 +3041,7 @@ func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateRequest.ProtoReflect.Descriptor instead.
 func (*EvaluateRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{43}
+	return file_plugin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *EvaluateRequest) GetCandidate() *Artifact {
@@ -3028,7 +3090,7 @@ type EvaluateResponse struct {
 
 func (x *EvaluateResponse) Reset() {
 	*x = EvaluateResponse{}
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3040,7 +3102,7 @@ func (x *EvaluateResponse) String() string {
 func (*EvaluateResponse) ProtoMessage() {}
 
 func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3053,7 +3115,7 @@ func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateResponse.ProtoReflect.Descriptor instead.
 func (*EvaluateResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{44}
+	return file_plugin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *EvaluateResponse) GetDiagnostics() []*Diagnostic {
@@ -3090,7 +3152,7 @@ type Metric struct {
 
 func (x *Metric) Reset() {
 	*x = Metric{}
-	mi := &file_plugin_proto_msgTypes[45]
+	mi := &file_plugin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +3164,7 @@ func (x *Metric) String() string {
 func (*Metric) ProtoMessage() {}
 
 func (x *Metric) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[45]
+	mi := &file_plugin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +3177,7 @@ func (x *Metric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metric.ProtoReflect.Descriptor instead.
 func (*Metric) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{45}
+	return file_plugin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Metric) GetName() string {
@@ -3164,7 +3226,7 @@ type RaceRequest struct {
 
 func (x *RaceRequest) Reset() {
 	*x = RaceRequest{}
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3176,7 +3238,7 @@ func (x *RaceRequest) String() string {
 func (*RaceRequest) ProtoMessage() {}
 
 func (x *RaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3189,7 +3251,7 @@ func (x *RaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaceRequest.ProtoReflect.Descriptor instead.
 func (*RaceRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{46}
+	return file_plugin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RaceRequest) GetCandidates() []*Artifact {
@@ -3245,7 +3307,7 @@ type RaceResponse struct {
 
 func (x *RaceResponse) Reset() {
 	*x = RaceResponse{}
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3257,7 +3319,7 @@ func (x *RaceResponse) String() string {
 func (*RaceResponse) ProtoMessage() {}
 
 func (x *RaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3270,7 +3332,7 @@ func (x *RaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaceResponse.ProtoReflect.Descriptor instead.
 func (*RaceResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{47}
+	return file_plugin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RaceResponse) GetDiagnostics() []*Diagnostic {
@@ -3299,7 +3361,7 @@ type Lap struct {
 
 func (x *Lap) Reset() {
 	*x = Lap{}
-	mi := &file_plugin_proto_msgTypes[48]
+	mi := &file_plugin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3311,7 +3373,7 @@ func (x *Lap) String() string {
 func (*Lap) ProtoMessage() {}
 
 func (x *Lap) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[48]
+	mi := &file_plugin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3324,7 +3386,7 @@ func (x *Lap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lap.ProtoReflect.Descriptor instead.
 func (*Lap) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{48}
+	return file_plugin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Lap) GetDiagnostics() []*Diagnostic {
@@ -3351,7 +3413,7 @@ type ReadCoverageRequest struct {
 
 func (x *ReadCoverageRequest) Reset() {
 	*x = ReadCoverageRequest{}
-	mi := &file_plugin_proto_msgTypes[49]
+	mi := &file_plugin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +3425,7 @@ func (x *ReadCoverageRequest) String() string {
 func (*ReadCoverageRequest) ProtoMessage() {}
 
 func (x *ReadCoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[49]
+	mi := &file_plugin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +3438,7 @@ func (x *ReadCoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadCoverageRequest.ProtoReflect.Descriptor instead.
 func (*ReadCoverageRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{49}
+	return file_plugin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReadCoverageRequest) GetCandidate() *Artifact {
@@ -3404,7 +3466,7 @@ type ReadCoverageResponse struct {
 
 func (x *ReadCoverageResponse) Reset() {
 	*x = ReadCoverageResponse{}
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3416,7 +3478,7 @@ func (x *ReadCoverageResponse) String() string {
 func (*ReadCoverageResponse) ProtoMessage() {}
 
 func (x *ReadCoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3429,7 +3491,7 @@ func (x *ReadCoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadCoverageResponse.ProtoReflect.Descriptor instead.
 func (*ReadCoverageResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{50}
+	return file_plugin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReadCoverageResponse) GetDiagnostics() []*Diagnostic {
@@ -3462,7 +3524,7 @@ type Diagnostic struct {
 
 func (x *Diagnostic) Reset() {
 	*x = Diagnostic{}
-	mi := &file_plugin_proto_msgTypes[51]
+	mi := &file_plugin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3474,7 +3536,7 @@ func (x *Diagnostic) String() string {
 func (*Diagnostic) ProtoMessage() {}
 
 func (x *Diagnostic) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[51]
+	mi := &file_plugin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3487,7 +3549,7 @@ func (x *Diagnostic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diagnostic.ProtoReflect.Descriptor instead.
 func (*Diagnostic) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{51}
+	return file_plugin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Diagnostic) GetSeverity() Diagnostic_Severity {
@@ -3539,7 +3601,7 @@ type PathStep struct {
 
 func (x *PathStep) Reset() {
 	*x = PathStep{}
-	mi := &file_plugin_proto_msgTypes[52]
+	mi := &file_plugin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3551,7 +3613,7 @@ func (x *PathStep) String() string {
 func (*PathStep) ProtoMessage() {}
 
 func (x *PathStep) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[52]
+	mi := &file_plugin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3564,7 +3626,7 @@ func (x *PathStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathStep.ProtoReflect.Descriptor instead.
 func (*PathStep) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{52}
+	return file_plugin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PathStep) GetStep() isPathStep_Step {
@@ -3650,7 +3712,7 @@ const file_plugin_proto_rawDesc = "" +
 	"extensions\x12\x1a\n" +
 	"\binspects\x18\x03 \x01(\bR\binspects\x12\x12\n" +
 	"\x04runs\x18\x04 \x01(\bR\x04runs\x12\x16\n" +
-	"\x06native\x18\x05 \x01(\bR\x06native\"\xfc\x01\n" +
+	"\x06native\x18\x05 \x01(\bR\x06native\"\xac\x02\n" +
 	"\bStepType\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\rR\brevision\x121\n" +
@@ -3659,7 +3721,11 @@ const file_plugin_proto_rawDesc = "" +
 	"\vresult_type\x18\x05 \x01(\fR\n" +
 	"resultType\x12\x1a\n" +
 	"\bmarkdown\x18\x06 \x01(\tR\bmarkdown\x12\x1a\n" +
-	"\bexamples\x18\a \x03(\tR\bexamples\"d\n" +
+	"\bexamples\x18\a \x03(\tR\bexamples\x12.\n" +
+	"\x05facts\x18\b \x03(\v2\x18.optimize.plugin.v1.FactR\x05facts\"6\n" +
+	"\x04Fact\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bmarkdown\x18\x02 \x01(\tR\bmarkdown\"d\n" +
 	"\x06Output\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
@@ -3955,7 +4021,7 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_plugin_proto_goTypes = []any{
 	(NestedBlock_Nesting)(0),     // 0: optimize.plugin.v1.NestedBlock.Nesting
 	(Log_Level)(0),               // 1: optimize.plugin.v1.Log.Level
@@ -3965,166 +4031,168 @@ var file_plugin_proto_goTypes = []any{
 	(*Target)(nil),               // 5: optimize.plugin.v1.Target
 	(*Format)(nil),               // 6: optimize.plugin.v1.Format
 	(*StepType)(nil),             // 7: optimize.plugin.v1.StepType
-	(*Output)(nil),               // 8: optimize.plugin.v1.Output
-	(*Block)(nil),                // 9: optimize.plugin.v1.Block
-	(*Attribute)(nil),            // 10: optimize.plugin.v1.Attribute
-	(*NestedBlock)(nil),          // 11: optimize.plugin.v1.NestedBlock
-	(*Value)(nil),                // 12: optimize.plugin.v1.Value
-	(*Artifact)(nil),             // 13: optimize.plugin.v1.Artifact
-	(*ValidateRequest)(nil),      // 14: optimize.plugin.v1.ValidateRequest
-	(*ValidateResponse)(nil),     // 15: optimize.plugin.v1.ValidateResponse
-	(*PlanRequest)(nil),          // 16: optimize.plugin.v1.PlanRequest
-	(*PlanResponse)(nil),         // 17: optimize.plugin.v1.PlanResponse
-	(*Needs)(nil),                // 18: optimize.plugin.v1.Needs
-	(*Missing)(nil),              // 19: optimize.plugin.v1.Missing
-	(*ApplyRequest)(nil),         // 20: optimize.plugin.v1.ApplyRequest
-	(*HostEndpoint)(nil),         // 21: optimize.plugin.v1.HostEndpoint
-	(*ApplyEvent)(nil),           // 22: optimize.plugin.v1.ApplyEvent
-	(*Heartbeat)(nil),            // 23: optimize.plugin.v1.Heartbeat
-	(*Progress)(nil),             // 24: optimize.plugin.v1.Progress
-	(*Log)(nil),                  // 25: optimize.plugin.v1.Log
-	(*Done)(nil),                 // 26: optimize.plugin.v1.Done
-	(*StopRequest)(nil),          // 27: optimize.plugin.v1.StopRequest
-	(*StopResponse)(nil),         // 28: optimize.plugin.v1.StopResponse
-	(*FlushRequest)(nil),         // 29: optimize.plugin.v1.FlushRequest
-	(*FlushResponse)(nil),        // 30: optimize.plugin.v1.FlushResponse
-	(*InspectRequest)(nil),       // 31: optimize.plugin.v1.InspectRequest
-	(*InspectResponse)(nil),      // 32: optimize.plugin.v1.InspectResponse
-	(*ProbeRequest)(nil),         // 33: optimize.plugin.v1.ProbeRequest
-	(*ProbeResponse)(nil),        // 34: optimize.plugin.v1.ProbeResponse
-	(*OpenRequest)(nil),          // 35: optimize.plugin.v1.OpenRequest
-	(*OpenResponse)(nil),         // 36: optimize.plugin.v1.OpenResponse
-	(*TensorInfo)(nil),           // 37: optimize.plugin.v1.TensorInfo
-	(*PredictRequest)(nil),       // 38: optimize.plugin.v1.PredictRequest
-	(*PredictResponse)(nil),      // 39: optimize.plugin.v1.PredictResponse
-	(*BenchmarkRequest)(nil),     // 40: optimize.plugin.v1.BenchmarkRequest
-	(*BenchmarkResponse)(nil),    // 41: optimize.plugin.v1.BenchmarkResponse
-	(*CoverageRequest)(nil),      // 42: optimize.plugin.v1.CoverageRequest
-	(*CoverageResponse)(nil),     // 43: optimize.plugin.v1.CoverageResponse
-	(*CloseRequest)(nil),         // 44: optimize.plugin.v1.CloseRequest
-	(*CloseResponse)(nil),        // 45: optimize.plugin.v1.CloseResponse
-	(*EvaluateRequest)(nil),      // 46: optimize.plugin.v1.EvaluateRequest
-	(*EvaluateResponse)(nil),     // 47: optimize.plugin.v1.EvaluateResponse
-	(*Metric)(nil),               // 48: optimize.plugin.v1.Metric
-	(*RaceRequest)(nil),          // 49: optimize.plugin.v1.RaceRequest
-	(*RaceResponse)(nil),         // 50: optimize.plugin.v1.RaceResponse
-	(*Lap)(nil),                  // 51: optimize.plugin.v1.Lap
-	(*ReadCoverageRequest)(nil),  // 52: optimize.plugin.v1.ReadCoverageRequest
-	(*ReadCoverageResponse)(nil), // 53: optimize.plugin.v1.ReadCoverageResponse
-	(*Diagnostic)(nil),           // 54: optimize.plugin.v1.Diagnostic
-	(*PathStep)(nil),             // 55: optimize.plugin.v1.PathStep
-	nil,                          // 56: optimize.plugin.v1.Artifact.LabelsEntry
-	nil,                          // 57: optimize.plugin.v1.PlanRequest.InputsEntry
-	nil,                          // 58: optimize.plugin.v1.PlanResponse.FingerprintEntry
-	nil,                          // 59: optimize.plugin.v1.ApplyRequest.InputsEntry
-	nil,                          // 60: optimize.plugin.v1.Log.FieldsEntry
-	nil,                          // 61: optimize.plugin.v1.Done.OutputsEntry
-	nil,                          // 62: optimize.plugin.v1.ProbeRequest.OptionsEntry
-	nil,                          // 63: optimize.plugin.v1.ProbeResponse.FingerprintEntry
-	nil,                          // 64: optimize.plugin.v1.OpenRequest.OptionsEntry
-	nil,                          // 65: optimize.plugin.v1.OpenResponse.FactsEntry
+	(*Fact)(nil),                 // 8: optimize.plugin.v1.Fact
+	(*Output)(nil),               // 9: optimize.plugin.v1.Output
+	(*Block)(nil),                // 10: optimize.plugin.v1.Block
+	(*Attribute)(nil),            // 11: optimize.plugin.v1.Attribute
+	(*NestedBlock)(nil),          // 12: optimize.plugin.v1.NestedBlock
+	(*Value)(nil),                // 13: optimize.plugin.v1.Value
+	(*Artifact)(nil),             // 14: optimize.plugin.v1.Artifact
+	(*ValidateRequest)(nil),      // 15: optimize.plugin.v1.ValidateRequest
+	(*ValidateResponse)(nil),     // 16: optimize.plugin.v1.ValidateResponse
+	(*PlanRequest)(nil),          // 17: optimize.plugin.v1.PlanRequest
+	(*PlanResponse)(nil),         // 18: optimize.plugin.v1.PlanResponse
+	(*Needs)(nil),                // 19: optimize.plugin.v1.Needs
+	(*Missing)(nil),              // 20: optimize.plugin.v1.Missing
+	(*ApplyRequest)(nil),         // 21: optimize.plugin.v1.ApplyRequest
+	(*HostEndpoint)(nil),         // 22: optimize.plugin.v1.HostEndpoint
+	(*ApplyEvent)(nil),           // 23: optimize.plugin.v1.ApplyEvent
+	(*Heartbeat)(nil),            // 24: optimize.plugin.v1.Heartbeat
+	(*Progress)(nil),             // 25: optimize.plugin.v1.Progress
+	(*Log)(nil),                  // 26: optimize.plugin.v1.Log
+	(*Done)(nil),                 // 27: optimize.plugin.v1.Done
+	(*StopRequest)(nil),          // 28: optimize.plugin.v1.StopRequest
+	(*StopResponse)(nil),         // 29: optimize.plugin.v1.StopResponse
+	(*FlushRequest)(nil),         // 30: optimize.plugin.v1.FlushRequest
+	(*FlushResponse)(nil),        // 31: optimize.plugin.v1.FlushResponse
+	(*InspectRequest)(nil),       // 32: optimize.plugin.v1.InspectRequest
+	(*InspectResponse)(nil),      // 33: optimize.plugin.v1.InspectResponse
+	(*ProbeRequest)(nil),         // 34: optimize.plugin.v1.ProbeRequest
+	(*ProbeResponse)(nil),        // 35: optimize.plugin.v1.ProbeResponse
+	(*OpenRequest)(nil),          // 36: optimize.plugin.v1.OpenRequest
+	(*OpenResponse)(nil),         // 37: optimize.plugin.v1.OpenResponse
+	(*TensorInfo)(nil),           // 38: optimize.plugin.v1.TensorInfo
+	(*PredictRequest)(nil),       // 39: optimize.plugin.v1.PredictRequest
+	(*PredictResponse)(nil),      // 40: optimize.plugin.v1.PredictResponse
+	(*BenchmarkRequest)(nil),     // 41: optimize.plugin.v1.BenchmarkRequest
+	(*BenchmarkResponse)(nil),    // 42: optimize.plugin.v1.BenchmarkResponse
+	(*CoverageRequest)(nil),      // 43: optimize.plugin.v1.CoverageRequest
+	(*CoverageResponse)(nil),     // 44: optimize.plugin.v1.CoverageResponse
+	(*CloseRequest)(nil),         // 45: optimize.plugin.v1.CloseRequest
+	(*CloseResponse)(nil),        // 46: optimize.plugin.v1.CloseResponse
+	(*EvaluateRequest)(nil),      // 47: optimize.plugin.v1.EvaluateRequest
+	(*EvaluateResponse)(nil),     // 48: optimize.plugin.v1.EvaluateResponse
+	(*Metric)(nil),               // 49: optimize.plugin.v1.Metric
+	(*RaceRequest)(nil),          // 50: optimize.plugin.v1.RaceRequest
+	(*RaceResponse)(nil),         // 51: optimize.plugin.v1.RaceResponse
+	(*Lap)(nil),                  // 52: optimize.plugin.v1.Lap
+	(*ReadCoverageRequest)(nil),  // 53: optimize.plugin.v1.ReadCoverageRequest
+	(*ReadCoverageResponse)(nil), // 54: optimize.plugin.v1.ReadCoverageResponse
+	(*Diagnostic)(nil),           // 55: optimize.plugin.v1.Diagnostic
+	(*PathStep)(nil),             // 56: optimize.plugin.v1.PathStep
+	nil,                          // 57: optimize.plugin.v1.Artifact.LabelsEntry
+	nil,                          // 58: optimize.plugin.v1.PlanRequest.InputsEntry
+	nil,                          // 59: optimize.plugin.v1.PlanResponse.FingerprintEntry
+	nil,                          // 60: optimize.plugin.v1.ApplyRequest.InputsEntry
+	nil,                          // 61: optimize.plugin.v1.Log.FieldsEntry
+	nil,                          // 62: optimize.plugin.v1.Done.OutputsEntry
+	nil,                          // 63: optimize.plugin.v1.ProbeRequest.OptionsEntry
+	nil,                          // 64: optimize.plugin.v1.ProbeResponse.FingerprintEntry
+	nil,                          // 65: optimize.plugin.v1.OpenRequest.OptionsEntry
+	nil,                          // 66: optimize.plugin.v1.OpenResponse.FactsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
 	7,  // 0: optimize.plugin.v1.DescribeResponse.steps:type_name -> optimize.plugin.v1.StepType
 	6,  // 1: optimize.plugin.v1.DescribeResponse.formats:type_name -> optimize.plugin.v1.Format
 	5,  // 2: optimize.plugin.v1.DescribeResponse.targets:type_name -> optimize.plugin.v1.Target
-	9,  // 3: optimize.plugin.v1.StepType.schema:type_name -> optimize.plugin.v1.Block
-	8,  // 4: optimize.plugin.v1.StepType.outputs:type_name -> optimize.plugin.v1.Output
-	10, // 5: optimize.plugin.v1.Block.attributes:type_name -> optimize.plugin.v1.Attribute
-	11, // 6: optimize.plugin.v1.Block.blocks:type_name -> optimize.plugin.v1.NestedBlock
-	9,  // 7: optimize.plugin.v1.NestedBlock.body:type_name -> optimize.plugin.v1.Block
-	0,  // 8: optimize.plugin.v1.NestedBlock.nesting:type_name -> optimize.plugin.v1.NestedBlock.Nesting
-	56, // 9: optimize.plugin.v1.Artifact.labels:type_name -> optimize.plugin.v1.Artifact.LabelsEntry
-	12, // 10: optimize.plugin.v1.ValidateRequest.config:type_name -> optimize.plugin.v1.Value
-	54, // 11: optimize.plugin.v1.ValidateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	12, // 12: optimize.plugin.v1.PlanRequest.config:type_name -> optimize.plugin.v1.Value
-	57, // 13: optimize.plugin.v1.PlanRequest.inputs:type_name -> optimize.plugin.v1.PlanRequest.InputsEntry
-	54, // 14: optimize.plugin.v1.PlanResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	58, // 15: optimize.plugin.v1.PlanResponse.fingerprint:type_name -> optimize.plugin.v1.PlanResponse.FingerprintEntry
-	19, // 16: optimize.plugin.v1.PlanResponse.missing:type_name -> optimize.plugin.v1.Missing
-	18, // 17: optimize.plugin.v1.PlanResponse.needs:type_name -> optimize.plugin.v1.Needs
-	12, // 18: optimize.plugin.v1.ApplyRequest.config:type_name -> optimize.plugin.v1.Value
-	59, // 19: optimize.plugin.v1.ApplyRequest.inputs:type_name -> optimize.plugin.v1.ApplyRequest.InputsEntry
-	21, // 20: optimize.plugin.v1.ApplyRequest.host:type_name -> optimize.plugin.v1.HostEndpoint
-	24, // 21: optimize.plugin.v1.ApplyEvent.progress:type_name -> optimize.plugin.v1.Progress
-	25, // 22: optimize.plugin.v1.ApplyEvent.log:type_name -> optimize.plugin.v1.Log
-	54, // 23: optimize.plugin.v1.ApplyEvent.diagnostic:type_name -> optimize.plugin.v1.Diagnostic
-	26, // 24: optimize.plugin.v1.ApplyEvent.done:type_name -> optimize.plugin.v1.Done
-	23, // 25: optimize.plugin.v1.ApplyEvent.heartbeat:type_name -> optimize.plugin.v1.Heartbeat
-	1,  // 26: optimize.plugin.v1.Log.level:type_name -> optimize.plugin.v1.Log.Level
-	60, // 27: optimize.plugin.v1.Log.fields:type_name -> optimize.plugin.v1.Log.FieldsEntry
-	12, // 28: optimize.plugin.v1.Done.result:type_name -> optimize.plugin.v1.Value
-	61, // 29: optimize.plugin.v1.Done.outputs:type_name -> optimize.plugin.v1.Done.OutputsEntry
-	13, // 30: optimize.plugin.v1.InspectRequest.artifact:type_name -> optimize.plugin.v1.Artifact
-	54, // 31: optimize.plugin.v1.InspectResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	62, // 32: optimize.plugin.v1.ProbeRequest.options:type_name -> optimize.plugin.v1.ProbeRequest.OptionsEntry
-	54, // 33: optimize.plugin.v1.ProbeResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	63, // 34: optimize.plugin.v1.ProbeResponse.fingerprint:type_name -> optimize.plugin.v1.ProbeResponse.FingerprintEntry
-	19, // 35: optimize.plugin.v1.ProbeResponse.missing:type_name -> optimize.plugin.v1.Missing
-	13, // 36: optimize.plugin.v1.OpenRequest.artifact:type_name -> optimize.plugin.v1.Artifact
-	64, // 37: optimize.plugin.v1.OpenRequest.options:type_name -> optimize.plugin.v1.OpenRequest.OptionsEntry
-	54, // 38: optimize.plugin.v1.OpenResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	37, // 39: optimize.plugin.v1.OpenResponse.inputs:type_name -> optimize.plugin.v1.TensorInfo
-	37, // 40: optimize.plugin.v1.OpenResponse.outputs:type_name -> optimize.plugin.v1.TensorInfo
-	65, // 41: optimize.plugin.v1.OpenResponse.facts:type_name -> optimize.plugin.v1.OpenResponse.FactsEntry
-	54, // 42: optimize.plugin.v1.PredictResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	54, // 43: optimize.plugin.v1.BenchmarkResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	54, // 44: optimize.plugin.v1.CoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	13, // 45: optimize.plugin.v1.EvaluateRequest.candidate:type_name -> optimize.plugin.v1.Artifact
-	13, // 46: optimize.plugin.v1.EvaluateRequest.baseline:type_name -> optimize.plugin.v1.Artifact
-	13, // 47: optimize.plugin.v1.EvaluateRequest.dataset:type_name -> optimize.plugin.v1.Artifact
-	54, // 48: optimize.plugin.v1.EvaluateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	48, // 49: optimize.plugin.v1.EvaluateResponse.metrics:type_name -> optimize.plugin.v1.Metric
-	13, // 50: optimize.plugin.v1.RaceRequest.candidates:type_name -> optimize.plugin.v1.Artifact
-	13, // 51: optimize.plugin.v1.RaceRequest.dataset:type_name -> optimize.plugin.v1.Artifact
-	54, // 52: optimize.plugin.v1.RaceResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	51, // 53: optimize.plugin.v1.RaceResponse.laps:type_name -> optimize.plugin.v1.Lap
-	54, // 54: optimize.plugin.v1.Lap.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	48, // 55: optimize.plugin.v1.Lap.metrics:type_name -> optimize.plugin.v1.Metric
-	13, // 56: optimize.plugin.v1.ReadCoverageRequest.candidate:type_name -> optimize.plugin.v1.Artifact
-	54, // 57: optimize.plugin.v1.ReadCoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	2,  // 58: optimize.plugin.v1.Diagnostic.severity:type_name -> optimize.plugin.v1.Diagnostic.Severity
-	55, // 59: optimize.plugin.v1.Diagnostic.path:type_name -> optimize.plugin.v1.PathStep
-	13, // 60: optimize.plugin.v1.PlanRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	13, // 61: optimize.plugin.v1.ApplyRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	13, // 62: optimize.plugin.v1.Done.OutputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	3,  // 63: optimize.plugin.v1.Plugin.Describe:input_type -> optimize.plugin.v1.DescribeRequest
-	14, // 64: optimize.plugin.v1.Plugin.Validate:input_type -> optimize.plugin.v1.ValidateRequest
-	16, // 65: optimize.plugin.v1.Plugin.Plan:input_type -> optimize.plugin.v1.PlanRequest
-	20, // 66: optimize.plugin.v1.Plugin.Apply:input_type -> optimize.plugin.v1.ApplyRequest
-	27, // 67: optimize.plugin.v1.Plugin.Stop:input_type -> optimize.plugin.v1.StopRequest
-	31, // 68: optimize.plugin.v1.Plugin.Inspect:input_type -> optimize.plugin.v1.InspectRequest
-	29, // 69: optimize.plugin.v1.Plugin.Flush:input_type -> optimize.plugin.v1.FlushRequest
-	33, // 70: optimize.plugin.v1.Runtime.Probe:input_type -> optimize.plugin.v1.ProbeRequest
-	35, // 71: optimize.plugin.v1.Runtime.Open:input_type -> optimize.plugin.v1.OpenRequest
-	38, // 72: optimize.plugin.v1.Runtime.Predict:input_type -> optimize.plugin.v1.PredictRequest
-	40, // 73: optimize.plugin.v1.Runtime.Benchmark:input_type -> optimize.plugin.v1.BenchmarkRequest
-	42, // 74: optimize.plugin.v1.Runtime.Coverage:input_type -> optimize.plugin.v1.CoverageRequest
-	44, // 75: optimize.plugin.v1.Runtime.Close:input_type -> optimize.plugin.v1.CloseRequest
-	46, // 76: optimize.plugin.v1.Host.Evaluate:input_type -> optimize.plugin.v1.EvaluateRequest
-	49, // 77: optimize.plugin.v1.Host.Race:input_type -> optimize.plugin.v1.RaceRequest
-	52, // 78: optimize.plugin.v1.Host.ReadCoverage:input_type -> optimize.plugin.v1.ReadCoverageRequest
-	4,  // 79: optimize.plugin.v1.Plugin.Describe:output_type -> optimize.plugin.v1.DescribeResponse
-	15, // 80: optimize.plugin.v1.Plugin.Validate:output_type -> optimize.plugin.v1.ValidateResponse
-	17, // 81: optimize.plugin.v1.Plugin.Plan:output_type -> optimize.plugin.v1.PlanResponse
-	22, // 82: optimize.plugin.v1.Plugin.Apply:output_type -> optimize.plugin.v1.ApplyEvent
-	28, // 83: optimize.plugin.v1.Plugin.Stop:output_type -> optimize.plugin.v1.StopResponse
-	32, // 84: optimize.plugin.v1.Plugin.Inspect:output_type -> optimize.plugin.v1.InspectResponse
-	30, // 85: optimize.plugin.v1.Plugin.Flush:output_type -> optimize.plugin.v1.FlushResponse
-	34, // 86: optimize.plugin.v1.Runtime.Probe:output_type -> optimize.plugin.v1.ProbeResponse
-	36, // 87: optimize.plugin.v1.Runtime.Open:output_type -> optimize.plugin.v1.OpenResponse
-	39, // 88: optimize.plugin.v1.Runtime.Predict:output_type -> optimize.plugin.v1.PredictResponse
-	41, // 89: optimize.plugin.v1.Runtime.Benchmark:output_type -> optimize.plugin.v1.BenchmarkResponse
-	43, // 90: optimize.plugin.v1.Runtime.Coverage:output_type -> optimize.plugin.v1.CoverageResponse
-	45, // 91: optimize.plugin.v1.Runtime.Close:output_type -> optimize.plugin.v1.CloseResponse
-	47, // 92: optimize.plugin.v1.Host.Evaluate:output_type -> optimize.plugin.v1.EvaluateResponse
-	50, // 93: optimize.plugin.v1.Host.Race:output_type -> optimize.plugin.v1.RaceResponse
-	53, // 94: optimize.plugin.v1.Host.ReadCoverage:output_type -> optimize.plugin.v1.ReadCoverageResponse
-	79, // [79:95] is the sub-list for method output_type
-	63, // [63:79] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	10, // 3: optimize.plugin.v1.StepType.schema:type_name -> optimize.plugin.v1.Block
+	9,  // 4: optimize.plugin.v1.StepType.outputs:type_name -> optimize.plugin.v1.Output
+	8,  // 5: optimize.plugin.v1.StepType.facts:type_name -> optimize.plugin.v1.Fact
+	11, // 6: optimize.plugin.v1.Block.attributes:type_name -> optimize.plugin.v1.Attribute
+	12, // 7: optimize.plugin.v1.Block.blocks:type_name -> optimize.plugin.v1.NestedBlock
+	10, // 8: optimize.plugin.v1.NestedBlock.body:type_name -> optimize.plugin.v1.Block
+	0,  // 9: optimize.plugin.v1.NestedBlock.nesting:type_name -> optimize.plugin.v1.NestedBlock.Nesting
+	57, // 10: optimize.plugin.v1.Artifact.labels:type_name -> optimize.plugin.v1.Artifact.LabelsEntry
+	13, // 11: optimize.plugin.v1.ValidateRequest.config:type_name -> optimize.plugin.v1.Value
+	55, // 12: optimize.plugin.v1.ValidateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	13, // 13: optimize.plugin.v1.PlanRequest.config:type_name -> optimize.plugin.v1.Value
+	58, // 14: optimize.plugin.v1.PlanRequest.inputs:type_name -> optimize.plugin.v1.PlanRequest.InputsEntry
+	55, // 15: optimize.plugin.v1.PlanResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	59, // 16: optimize.plugin.v1.PlanResponse.fingerprint:type_name -> optimize.plugin.v1.PlanResponse.FingerprintEntry
+	20, // 17: optimize.plugin.v1.PlanResponse.missing:type_name -> optimize.plugin.v1.Missing
+	19, // 18: optimize.plugin.v1.PlanResponse.needs:type_name -> optimize.plugin.v1.Needs
+	13, // 19: optimize.plugin.v1.ApplyRequest.config:type_name -> optimize.plugin.v1.Value
+	60, // 20: optimize.plugin.v1.ApplyRequest.inputs:type_name -> optimize.plugin.v1.ApplyRequest.InputsEntry
+	22, // 21: optimize.plugin.v1.ApplyRequest.host:type_name -> optimize.plugin.v1.HostEndpoint
+	25, // 22: optimize.plugin.v1.ApplyEvent.progress:type_name -> optimize.plugin.v1.Progress
+	26, // 23: optimize.plugin.v1.ApplyEvent.log:type_name -> optimize.plugin.v1.Log
+	55, // 24: optimize.plugin.v1.ApplyEvent.diagnostic:type_name -> optimize.plugin.v1.Diagnostic
+	27, // 25: optimize.plugin.v1.ApplyEvent.done:type_name -> optimize.plugin.v1.Done
+	24, // 26: optimize.plugin.v1.ApplyEvent.heartbeat:type_name -> optimize.plugin.v1.Heartbeat
+	1,  // 27: optimize.plugin.v1.Log.level:type_name -> optimize.plugin.v1.Log.Level
+	61, // 28: optimize.plugin.v1.Log.fields:type_name -> optimize.plugin.v1.Log.FieldsEntry
+	13, // 29: optimize.plugin.v1.Done.result:type_name -> optimize.plugin.v1.Value
+	62, // 30: optimize.plugin.v1.Done.outputs:type_name -> optimize.plugin.v1.Done.OutputsEntry
+	14, // 31: optimize.plugin.v1.InspectRequest.artifact:type_name -> optimize.plugin.v1.Artifact
+	55, // 32: optimize.plugin.v1.InspectResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	63, // 33: optimize.plugin.v1.ProbeRequest.options:type_name -> optimize.plugin.v1.ProbeRequest.OptionsEntry
+	55, // 34: optimize.plugin.v1.ProbeResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	64, // 35: optimize.plugin.v1.ProbeResponse.fingerprint:type_name -> optimize.plugin.v1.ProbeResponse.FingerprintEntry
+	20, // 36: optimize.plugin.v1.ProbeResponse.missing:type_name -> optimize.plugin.v1.Missing
+	14, // 37: optimize.plugin.v1.OpenRequest.artifact:type_name -> optimize.plugin.v1.Artifact
+	65, // 38: optimize.plugin.v1.OpenRequest.options:type_name -> optimize.plugin.v1.OpenRequest.OptionsEntry
+	55, // 39: optimize.plugin.v1.OpenResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	38, // 40: optimize.plugin.v1.OpenResponse.inputs:type_name -> optimize.plugin.v1.TensorInfo
+	38, // 41: optimize.plugin.v1.OpenResponse.outputs:type_name -> optimize.plugin.v1.TensorInfo
+	66, // 42: optimize.plugin.v1.OpenResponse.facts:type_name -> optimize.plugin.v1.OpenResponse.FactsEntry
+	55, // 43: optimize.plugin.v1.PredictResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	55, // 44: optimize.plugin.v1.BenchmarkResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	55, // 45: optimize.plugin.v1.CoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	14, // 46: optimize.plugin.v1.EvaluateRequest.candidate:type_name -> optimize.plugin.v1.Artifact
+	14, // 47: optimize.plugin.v1.EvaluateRequest.baseline:type_name -> optimize.plugin.v1.Artifact
+	14, // 48: optimize.plugin.v1.EvaluateRequest.dataset:type_name -> optimize.plugin.v1.Artifact
+	55, // 49: optimize.plugin.v1.EvaluateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	49, // 50: optimize.plugin.v1.EvaluateResponse.metrics:type_name -> optimize.plugin.v1.Metric
+	14, // 51: optimize.plugin.v1.RaceRequest.candidates:type_name -> optimize.plugin.v1.Artifact
+	14, // 52: optimize.plugin.v1.RaceRequest.dataset:type_name -> optimize.plugin.v1.Artifact
+	55, // 53: optimize.plugin.v1.RaceResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	52, // 54: optimize.plugin.v1.RaceResponse.laps:type_name -> optimize.plugin.v1.Lap
+	55, // 55: optimize.plugin.v1.Lap.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	49, // 56: optimize.plugin.v1.Lap.metrics:type_name -> optimize.plugin.v1.Metric
+	14, // 57: optimize.plugin.v1.ReadCoverageRequest.candidate:type_name -> optimize.plugin.v1.Artifact
+	55, // 58: optimize.plugin.v1.ReadCoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	2,  // 59: optimize.plugin.v1.Diagnostic.severity:type_name -> optimize.plugin.v1.Diagnostic.Severity
+	56, // 60: optimize.plugin.v1.Diagnostic.path:type_name -> optimize.plugin.v1.PathStep
+	14, // 61: optimize.plugin.v1.PlanRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	14, // 62: optimize.plugin.v1.ApplyRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	14, // 63: optimize.plugin.v1.Done.OutputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	3,  // 64: optimize.plugin.v1.Plugin.Describe:input_type -> optimize.plugin.v1.DescribeRequest
+	15, // 65: optimize.plugin.v1.Plugin.Validate:input_type -> optimize.plugin.v1.ValidateRequest
+	17, // 66: optimize.plugin.v1.Plugin.Plan:input_type -> optimize.plugin.v1.PlanRequest
+	21, // 67: optimize.plugin.v1.Plugin.Apply:input_type -> optimize.plugin.v1.ApplyRequest
+	28, // 68: optimize.plugin.v1.Plugin.Stop:input_type -> optimize.plugin.v1.StopRequest
+	32, // 69: optimize.plugin.v1.Plugin.Inspect:input_type -> optimize.plugin.v1.InspectRequest
+	30, // 70: optimize.plugin.v1.Plugin.Flush:input_type -> optimize.plugin.v1.FlushRequest
+	34, // 71: optimize.plugin.v1.Runtime.Probe:input_type -> optimize.plugin.v1.ProbeRequest
+	36, // 72: optimize.plugin.v1.Runtime.Open:input_type -> optimize.plugin.v1.OpenRequest
+	39, // 73: optimize.plugin.v1.Runtime.Predict:input_type -> optimize.plugin.v1.PredictRequest
+	41, // 74: optimize.plugin.v1.Runtime.Benchmark:input_type -> optimize.plugin.v1.BenchmarkRequest
+	43, // 75: optimize.plugin.v1.Runtime.Coverage:input_type -> optimize.plugin.v1.CoverageRequest
+	45, // 76: optimize.plugin.v1.Runtime.Close:input_type -> optimize.plugin.v1.CloseRequest
+	47, // 77: optimize.plugin.v1.Host.Evaluate:input_type -> optimize.plugin.v1.EvaluateRequest
+	50, // 78: optimize.plugin.v1.Host.Race:input_type -> optimize.plugin.v1.RaceRequest
+	53, // 79: optimize.plugin.v1.Host.ReadCoverage:input_type -> optimize.plugin.v1.ReadCoverageRequest
+	4,  // 80: optimize.plugin.v1.Plugin.Describe:output_type -> optimize.plugin.v1.DescribeResponse
+	16, // 81: optimize.plugin.v1.Plugin.Validate:output_type -> optimize.plugin.v1.ValidateResponse
+	18, // 82: optimize.plugin.v1.Plugin.Plan:output_type -> optimize.plugin.v1.PlanResponse
+	23, // 83: optimize.plugin.v1.Plugin.Apply:output_type -> optimize.plugin.v1.ApplyEvent
+	29, // 84: optimize.plugin.v1.Plugin.Stop:output_type -> optimize.plugin.v1.StopResponse
+	33, // 85: optimize.plugin.v1.Plugin.Inspect:output_type -> optimize.plugin.v1.InspectResponse
+	31, // 86: optimize.plugin.v1.Plugin.Flush:output_type -> optimize.plugin.v1.FlushResponse
+	35, // 87: optimize.plugin.v1.Runtime.Probe:output_type -> optimize.plugin.v1.ProbeResponse
+	37, // 88: optimize.plugin.v1.Runtime.Open:output_type -> optimize.plugin.v1.OpenResponse
+	40, // 89: optimize.plugin.v1.Runtime.Predict:output_type -> optimize.plugin.v1.PredictResponse
+	42, // 90: optimize.plugin.v1.Runtime.Benchmark:output_type -> optimize.plugin.v1.BenchmarkResponse
+	44, // 91: optimize.plugin.v1.Runtime.Coverage:output_type -> optimize.plugin.v1.CoverageResponse
+	46, // 92: optimize.plugin.v1.Runtime.Close:output_type -> optimize.plugin.v1.CloseResponse
+	48, // 93: optimize.plugin.v1.Host.Evaluate:output_type -> optimize.plugin.v1.EvaluateResponse
+	51, // 94: optimize.plugin.v1.Host.Race:output_type -> optimize.plugin.v1.RaceResponse
+	54, // 95: optimize.plugin.v1.Host.ReadCoverage:output_type -> optimize.plugin.v1.ReadCoverageResponse
+	80, // [80:96] is the sub-list for method output_type
+	64, // [64:80] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_plugin_proto_init() }
@@ -4132,14 +4200,14 @@ func file_plugin_proto_init() {
 	if File_plugin_proto != nil {
 		return
 	}
-	file_plugin_proto_msgTypes[19].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[20].OneofWrappers = []any{
 		(*ApplyEvent_Progress)(nil),
 		(*ApplyEvent_Log)(nil),
 		(*ApplyEvent_Diagnostic)(nil),
 		(*ApplyEvent_Done)(nil),
 		(*ApplyEvent_Heartbeat)(nil),
 	}
-	file_plugin_proto_msgTypes[52].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[53].OneofWrappers = []any{
 		(*PathStep_Attribute)(nil),
 		(*PathStep_Key)(nil),
 		(*PathStep_Index)(nil),
@@ -4150,7 +4218,7 @@ func file_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   63,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
