@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/optimize-hcl/optimize/tensor"
 )
 
 // ReadFile reads a model into memory, and with it the data that its tensors keep
@@ -26,6 +28,25 @@ func ReadFile(path string) (*Model, error) {
 		return nil, fmt.Errorf("read model %s: %w", path, err)
 	}
 	return m, nil
+}
+
+// MapFile is ReadFile for a file that nobody changes, such as one of the store: it is
+// mapped, so that weights are read from the disk when they are used and take no memory
+// of their own. Data in other files are read. close ends the mapping; the model and
+// all that was taken from it must not be used afterwards.
+func MapFile(path string) (m *Model, close func() error, err error) {
+	b, unmap, err := tensor.Map(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read model: %w", err)
+	}
+	if m, err = Parse(b); err == nil {
+		err = m.LoadExternal(filepath.Dir(path))
+	}
+	if err != nil {
+		unmap()
+		return nil, nil, fmt.Errorf("read model %s: %w", path, err)
+	}
+	return m, unmap, nil
 }
 
 // readRegular reads a whole file, and refuses what is none: a device has no end.

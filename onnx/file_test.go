@@ -197,3 +197,32 @@ func TestReadHugeExternalData(t *testing.T) {
 		t.Errorf("the last bytes are %v, %v", v, err)
 	}
 }
+
+func TestMapFile(t *testing.T) {
+	m, close, err := MapFile(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.ProducerName = "other"
+	out := filepath.Join(t.TempDir(), "out.onnx")
+	if err := m.WriteFile(out); err != nil {
+		t.Fatal(err)
+	}
+	if err := close(); err != nil {
+		t.Error(err)
+	}
+	again, err := ReadFile(out)
+	if err != nil || again.ProducerName != "other" || Check(again) != nil {
+		t.Errorf("the copy is not the model: %v", err)
+	}
+	if _, _, err := MapFile(t.TempDir()); err == nil {
+		t.Error("a folder can be mapped")
+	}
+	bad := filepath.Join(t.TempDir(), "bad.onnx")
+	if err := os.WriteFile(bad, []byte("no model"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := MapFile(bad); err == nil {
+		t.Error("no model can be mapped")
+	}
+}

@@ -8,7 +8,7 @@ import (
 
 // functionModel has a function Scaled(x; by = 2) = Twice(x) * by that calls another,
 // and calls it at the top and inside a branch.
-func functionModel(t *testing.T) *Model {
+func functionModel(t testing.TB) *Model {
 	t.Helper()
 	body := func(n *Node) []byte {
 		var w writer

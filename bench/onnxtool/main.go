@@ -2,7 +2,7 @@
 // its peers do.
 //
 //	onnxtool simplify IN OUT   writes a simplified model
-//	onnxtool copy IN OUT       reads a model and writes it again
+//	onnxtool copy IN OUT       reads a model and writes it again, with another producer
 //	onnxtool infer IN OUT      writes the model with the types of its values
 package main
 
@@ -25,10 +25,11 @@ func run(args []string) error {
 	if len(args) != 3 {
 		return errors.New("usage: onnxtool simplify|copy|infer IN OUT")
 	}
-	m, err := onnx.ReadFile(args[1])
+	m, unmap, err := onnx.MapFile(args[1])
 	if err != nil {
 		return err
 	}
+	defer unmap()
 	switch args[0] {
 	case "simplify":
 		stats, err := onnx.Simplify(m, onnx.SimplifyOptions{MaxGrowth: 1 << 40})
@@ -43,6 +44,7 @@ func run(args []string) error {
 		}
 		s.WriteTo(m.Graph)
 	case "copy":
+		m.ProducerName = "onnxtool" // else the very bytes that were read would be written
 	default:
 		return fmt.Errorf("there is no command %q", args[0])
 	}

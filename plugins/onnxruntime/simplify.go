@@ -55,10 +55,12 @@ const outputFile = "model.onnx"
 
 // applySimplify needs no library: the work is done on the model's graph.
 func applySimplify(ctx context.Context, run *sdk.Run, c SimplifyConfig) (*sdk.Result, error) {
-	m, err := onnx.ReadFile(c.Model.Path)
+	// An input of a step is a file of the store, which nobody changes.
+	m, unmap, err := onnx.MapFile(c.Model.Path)
 	if err != nil {
 		return nil, sdk.AttrError("model", "the model cannot be read", err.Error())
 	}
+	defer unmap()
 	if err := onnx.Check(m); err != nil {
 		return nil, sdk.AttrError("model", "the model is not valid ONNX", err.Error())
 	}
