@@ -30,7 +30,7 @@ if [[ $(uname) == Linux ]]; then memory=(-memory "$runs"); else memory=(); fi
 echo "== read and write a model of 90 MB"
 bin/measure -runs "$runs" "${memory[@]}" -against python -gate \
   :: ours bin/onnxtool copy "$work/large.onnx" "{dir}/out.onnx" \
-  :: python "$python" bench/onnx/copy.py "$work/large.onnx" "{dir}/out.onnx" || status=1
+  :: python "$python" bench/onnx/roundtrip.py "$work/large.onnx" "{dir}/out.onnx" || status=1
 
 for model in det rec; do
   echo
@@ -47,5 +47,5 @@ echo
 echo "== simplify a graph of 20,000 nodes"
 bin/measure -runs "$runs" -warmup 1 \
   :: ours bin/onnxtool simplify "$work/long.onnx" "{dir}/out.onnx" \
-  :: python "$python" bench/onnx/copy.py "$work/long.onnx" "{dir}/out.onnx" || status=1
+  :: python "$python" bench/onnx/roundtrip.py "$work/long.onnx" "{dir}/out.onnx" || status=1
 exit "$status"

@@ -136,3 +136,20 @@ func holdsWeights(n *Node, i int, t *Tensor) bool {
 	}
 	return true
 }
+
+// typicalSize is what an axis of open size is taken for where only shares count.
+const typicalSize = 64
+
+// TypicalShapes are the shapes of a model whose inputs have a usual size wherever they
+// leave it open: one sample, and typicalSize along the other axes; axes of one name are
+// of one size. Counts of work by them (CountMACs) are made up, but their shares are
+// near the real ones, where a size of 1 would make all layers of a convolutional
+// network look equally small. The model is not changed.
+func TypicalShapes(m *Model) (*Shapes, error) {
+	return (&inference{assume: func(axis int) int64 {
+		if axis == 0 {
+			return 1
+		}
+		return typicalSize
+	}}).of(m)
+}

@@ -93,6 +93,8 @@ type inference struct {
 	// which it is known again where it turns up in another value.
 	strict  bool
 	symbols int
+	// assume gives the size of an axis of an input that leaves it open; nil: it stays so.
+	assume func(axis int) int64
 }
 
 // graph infers a graph whose inputs are, beyond what it says itself, of the given
@@ -110,6 +112,9 @@ func (x *inference) graph(g *Graph, inputs []*valueType) error {
 		if i < len(inputs) {
 			t = t.or(inputs[i])
 		}
+		if x.assume != nil && g.owner == nil {
+			t = x.assumed(t)
+		}
 		x.values[v.name] = x.named(t)
 	}
 	for t := range g.Initializers() {
@@ -122,8 +127,8 @@ func (x *inference) graph(g *Graph, inputs []*valueType) error {
 		for _, v := range vs {
 			if v.Type != nil && v.Type.Kind == KindTensor {
 				t := fromType(v.Type)
-				if x.strict {
-					t = &valueType{elem: t.elem}
+				if x.strict || x.assume != nil {
+					t = &valueType{elem: t.elem} // its sizes may have names
 				}
 				x.declared[v.name] = t
 			}
@@ -172,6 +177,18 @@ func (x *inference) node(n *Node) error {
 		x.values[name] = x.named(t)
 	}
 	return nil
+}
+
+// assumed fills in the axes that are open.
+func (x *inference) assumed(t *valueType) *valueType {
+	out := *t
+	out.dims = slices.Clone(t.dims)
+	for i, d := range out.dims {
+		if !d.Fixed() {
+			out.dims[i] = Dim{Value: x.assume(i)}
+		}
+	}
+	return &out
 }
 
 // named gives, in strict inference, a name to each axis that has none that means

@@ -312,3 +312,22 @@ func TestInferSequences(t *testing.T) {
 		}
 	}
 }
+
+func TestTypicalShapes(t *testing.T) {
+	m := graphOf([]Dim{ParamDim("n"), {Value: 3}, ParamDim("h"), ParamDim("?")}, "y",
+		with(node("Conv", "c", "x", "w"), IntsAttr("strides", 2, 2), IntsAttr("pads", 1, 1, 1, 1)), node("Conv", "d", "c", "v"), node("GlobalAveragePool", "y", "d"))
+	m.Graph.AddInitializer(NewFloats("w", make([]float32, 8*3*9), 8, 3, 3, 3))
+	m.Graph.AddInitializer(NewFloats("v", make([]float32, 4*8), 4, 8, 1, 1))
+	m.Graph.SetValueInfo(NewValueInfo("c", Float, []Dim{ParamDim("n"), {Value: 8}, ParamDim("a"), ParamDim("b")}))
+	s, err := TypicalShapes(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := format(s.Of("c")); got != "FLOAT[1 8 32 32]" {
+		t.Errorf("the first layer gives %s", got)
+	}
+	total, _ := CountMACs(m, s)
+	if want := int64(8*32*32*27 + 4*32*32*8); total != want {
+		t.Errorf("%d multiplications, want %d", total, want)
+	}
+}
