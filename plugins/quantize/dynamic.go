@@ -33,7 +33,7 @@ func lowerDynamic(m *onnx.Model, shapes *onnx.Shapes, t *Target, keep []string, 
 	d := &dynamicResult{weights: map[string]bool{}}
 	l := &dynamicLowering{graph: m.Graph, target: t, perChannel: perChannel,
 		activations: map[string][3]string{}, weights: map[weightKey]dynamicWeight{}}
-	total, macs := onnx.CountMACs(m, shapes)
+	total, macs := countWork(m, shapes)
 	d.total = total
 	c := &classifier{graph: m.Graph, shapes: shapes, opset: m.Opset(onnx.DefaultDomain), target: t,
 		keep: keep, used: make([]bool, len(keep)), macs: macs}

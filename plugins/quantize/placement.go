@@ -44,7 +44,7 @@ func (f floatNode) String() string {
 func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, keep []string) *placement {
 	g := m.Graph
 	p := &placement{byNode: map[*onnx.Node]*candidate{}, needed: map[string]bool{}, groups: newGroups()}
-	p.macTotal, p.macs = onnx.CountMACs(m, shapes)
+	p.macTotal, p.macs = countWork(m, shapes)
 	c := &classifier{graph: g, shapes: shapes, opset: m.Opset(onnx.DefaultDomain), target: t,
 		keep: keep, used: make([]bool, len(keep)), macs: p.macs}
 

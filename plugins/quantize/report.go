@@ -38,6 +38,15 @@ func weightBytes(g *onnx.Graph) (each map[string]int64, total int64) {
 	return each, total
 }
 
+// countWork counts the multiply-accumulates of each node, for shares of them: where the model leaves sizes of its
+// inputs open, a usual one stands for them, so that a layer on a large image counts for more than one on a small.
+func countWork(m *onnx.Model, shapes *onnx.Shapes) (total int64, each map[*onnx.Node]int64) {
+	if s, err := onnx.TypicalShapes(m); err == nil {
+		shapes = s
+	}
+	return onnx.CountMACs(m, shapes)
+}
+
 // share is part of whole, 0 when there is nothing.
 func share(part, whole int64) float64 {
 	if whole <= 0 {
