@@ -85,6 +85,7 @@ bench: build ## Measure against the peers, side by side (bench/README.md)
 	bench/setup.sh
 	bench/startup.sh
 	bench/quantize-static.sh
+	bench/onnx.sh
 
 .PHONY: clean
 clean: ## Remove what the build, the demo and the bench left in this folder

@@ -126,7 +126,7 @@ func TestRefereeSimplify(t *testing.T) {
 	for _, path := range r.models {
 		m := r.read(path)
 		if strings.Contains(path, "light") {
-			continue // they take half a gigabyte as numbers; TestSimplifyFixtures has them
+			continue // large as numbers; TestRefereeSimplifyPeers has them
 		}
 		before := m.Graph.NumNodes()
 		if _, err := Simplify(m, SimplifyOptions{}); err != nil {
@@ -142,4 +142,54 @@ func TestRefereeSimplify(t *testing.T) {
 		pairs, written = append(pairs, path+"\t"+r.write(m, "simple", path)), append(written, filepath.Join(r.dir, "simple", filepath.Base(path)))
 	}
 	r.equivalent(pairs, written)
+}
+
+// TestRefereeSimplifyPeers compares what is left of whole networks with what onnxslim leaves: the light ones of
+// the onnx package, the digits, and the models in the folder that OPTIMIZE_FIXTURES names.
+func TestRefereeSimplifyPeers(t *testing.T) {
+	r := newReferee(t)
+	paths := []string{digits}
+	for _, path := range r.models {
+		// Three of the light ones take up to half a gigabyte as numbers.
+		if strings.Contains(path, "light") && !strings.Contains(path, "vgg") && !strings.Contains(path, "zfnet") && !strings.Contains(path, "alexnet") {
+			paths = append(paths, path)
+		}
+	}
+	if dir := os.Getenv("OPTIMIZE_FIXTURES"); dir != "" {
+		more, _ := filepath.Glob(filepath.Join(dir, "*.onnx"))
+		paths = append(paths, more...)
+	}
+	dir := t.TempDir()
+	var slim, ours, written []string
+	for _, path := range paths {
+		m := r.read(path)
+		if _, err := Simplify(m, SimplifyOptions{MaxGrowth: 1 << 40}); err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if err := Check(m); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		out := r.write(m, "ours", path)
+		slim = append(slim, path+"\t"+filepath.Join(dir, filepath.Base(path)))
+		ours, written = append(ours, path+"\t"+out), append(written, out)
+	}
+	for _, s := range r.complaints("slim", slim) {
+		t.Logf("onnxslim: %s", s)
+	}
+	for i, pair := range slim {
+		_, theirs, _ := strings.Cut(pair, "\t")
+		if _, err := os.Stat(theirs); err != nil {
+			continue
+		}
+		a, b := r.read(written[i]), r.read(theirs)
+		nodesA, _ := a.count()
+		nodesB, _ := b.count()
+		t.Logf("%-40s %5d nodes %10d bytes, onnxslim %5d nodes %10d bytes", filepath.Base(theirs), nodesA, a.Size(), nodesB, b.Size())
+		// A few names and types: what is a percent larger is not worse.
+		if nodesA > nodesB || a.Size() > b.Size()+b.Size()/100 {
+			t.Errorf("%s: more is left than onnxslim leaves", filepath.Base(theirs))
+		}
+	}
+	r.equivalent(ours, written)
 }

@@ -43,8 +43,7 @@ func MapFile(path string) (m *Model, close func() error, err error) {
 		err = m.LoadExternal(filepath.Dir(path))
 	}
 	if err != nil {
-		unmap()
-		return nil, nil, fmt.Errorf("read model %s: %w", path, err)
+		return nil, nil, errors.Join(fmt.Errorf("read model %s: %w", path, err), unmap())
 	}
 	return m, unmap, nil
 }

@@ -334,7 +334,7 @@ func inferExpand(c *inferContext) {
 		return
 	}
 	c.tensor(0, x.elem, broadcast(x.dims, dims)...)
-	if out := c.outs[0]; x.data != nil && len(x.data) == 1 && len(out.dims) == 1 && out.dims[0].Fixed() && out.dims[0].Value <= maxData {
+	if out := c.outs[0]; len(x.data) == 1 && len(out.dims) == 1 && out.dims[0].Fixed() && out.dims[0].Value <= maxData {
 		out.data = slices.Repeat(x.data, int(out.dims[0].Value))
 	}
 }

@@ -21,7 +21,7 @@ func main() {
 	}
 }
 
-func run(args []string) error {
+func run(args []string) (err error) {
 	if len(args) != 3 {
 		return errors.New("usage: onnxtool simplify|copy|infer IN OUT")
 	}
@@ -29,7 +29,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	defer unmap()
+	defer func() { err = errors.Join(err, unmap()) }()
 	switch args[0] {
 	case "simplify":
 		stats, err := onnx.Simplify(m, onnx.SimplifyOptions{MaxGrowth: 1 << 40})

@@ -6,6 +6,7 @@ referee.py same LIST           LIST has pairs: prints the pairs that differ
 referee.py check LIST          prints the files that onnx.checker refuses
 referee.py cases DIR           writes the node tests with their inputs and outputs to DIR
 referee.py dtypes IGNORED      prints the values of all codes of the small element types
+referee.py slim LIST           LIST has pairs: simplifies the first to the second with onnxslim
 referee.py run LIST            LIST has pairs: prints pairs whose outputs differ
 LIST is a file with one path, or two separated by a tab, per line.
 """
@@ -138,6 +139,16 @@ def check(paths):
             print(f"{path}: {e}"[:400])
 
 
+def slim(pairs):
+    import onnxslim
+
+    for a, b in pairs:
+        try:
+            onnxslim.slim(a, b)
+        except Exception as e:
+            print(f"{a}: {e}"[:300].replace("\n", " "))
+
+
 def feeds(m):
     rng = np.random.default_rng(1)
     known = {t.name for t in m.graph.initializer}
@@ -190,4 +201,4 @@ if __name__ == "__main__":
     if command in ("models", "cases", "dtypes"):
         {"models": models, "cases": cases, "dtypes": dtypes}[command](arg)
     else:
-        {"shapes": shapes, "same": same, "check": check, "run": run}[command](lines(arg))
+        {"shapes": shapes, "same": same, "check": check, "run": run, "slim": slim}[command](lines(arg))

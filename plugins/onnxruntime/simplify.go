@@ -2,6 +2,7 @@ package onnxruntime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,13 +55,13 @@ func (c SimplifyConfig) Validate(context.Context) sdk.Diagnostics {
 const outputFile = "model.onnx"
 
 // applySimplify needs no library: the work is done on the model's graph.
-func applySimplify(ctx context.Context, run *sdk.Run, c SimplifyConfig) (*sdk.Result, error) {
+func applySimplify(ctx context.Context, run *sdk.Run, c SimplifyConfig) (result *sdk.Result, err error) {
 	// An input of a step is a file of the store, which nobody changes.
 	m, unmap, err := onnx.MapFile(c.Model.Path)
 	if err != nil {
 		return nil, sdk.AttrError("model", "the model cannot be read", err.Error())
 	}
-	defer unmap()
+	defer func() { err = errors.Join(err, unmap()) }()
 	if err := onnx.Check(m); err != nil {
 		return nil, sdk.AttrError("model", "the model is not valid ONNX", err.Error())
 	}
