@@ -32,7 +32,7 @@ def models(out):
     for folder, _, files in sorted(os.walk(data)):
         for name in sorted(files):
             if name.endswith(".onnx"):
-                shutil.copy(os.path.join(folder, name), os.path.join(out, f"{count:05d}-{os.path.basename(folder)}.onnx"))
+                shutil.copy(os.path.join(folder, name), os.path.join(out, f"{count:05d}-{os.path.basename(folder)}-{name}"))
                 count += 1
     from onnx.backend.test.case import node
 
