@@ -4,6 +4,7 @@ package host
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -67,8 +68,10 @@ type Manager struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry
-	desk    *desk // nil until a step may ask
-	closed  bool
+	// certificate is made for the first plugin that is started.
+	certificate func() (tls.Certificate, string, error)
+	desk        *desk // nil until a step may ask
+	closed      bool
 }
 
 // entry is one start of a plugin.
@@ -93,6 +96,15 @@ func NewManager(o Options) *Manager {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Manager{opts: o, entries: map[string]*entry{}}
+	var pem string
+	cert := sync.OnceValues(func() (c tls.Certificate, err error) {
+		c, pem, err = clientCertificate()
+		return c, err
+	})
+	m.certificate = func() (tls.Certificate, string, error) {
+		c, err := cert()
+		return c, pem, err
+	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
 }

@@ -46,13 +46,18 @@ func (m *Manager) start(ctx context.Context, r Ref) (*Plugin, error) {
 		return nil, &StartError{Plugin: r.Name, Version: r.Version, Command: r.Command[0], Err: err,
 			Reason: fmt.Sprintf("no temporary folder: %s. Point TMPDIR to a writable one", err)}
 	}
+	cert, certPEM, err := m.certificate()
+	if err != nil {
+		return nil, &StartError{Plugin: r.Name, Version: r.Version, Command: r.Command[0], Err: err, Reason: "no certificate could be made: " + err.Error()}
+	}
 	env := append(m.pluginEnv(), m.opts.Telemetry.PluginEnv(ctx)...)
+	env = append(env, "PLUGIN_CLIENT_CERT="+certPEM)
 	var mu sync.Mutex
 	p.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  goplugin.HandshakeConfig{MagicCookieKey: pluginv1.MagicCookieKey, MagicCookieValue: pluginv1.MagicCookieVal},
 		VersionedPlugins: map[int]goplugin.PluginSet{pluginv1.ProtocolVersion: {pluginv1.SetName: grpcPlugin{}}},
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		AutoMTLS:         true,
+		TLSConfig:        tlsFor(cert),
 		SkipHostEnv:      true,
 		StartTimeout:     m.opts.StartTimeout,
 		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: p.dir},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -122,9 +123,13 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		log := r.logs.open(n.Addr)
 		defer func() { log.line("ended after %s", time.Since(started).Round(time.Millisecond)) }()
 		log.line("%s by plugin %s %s", a.Type, a.Plugin, a.PluginVersion)
+		changed := r.watch(a)
 		done, pds, err := p.Apply(working, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(ctx, n.Addr, a.Plugin, log, e) })
 		ds := s.Diagnostics(n, a.Plugin, pds)
+		tampered := changed(context.WithoutCancel(ctx), n)
 		switch {
+		case len(tampered) > 0:
+			return nil, r.report(ds.Append(tampered...))
 		case ctx.Err() != nil:
 			return nil, ctx.Err() // the stop, not the step, is the reason
 		case err != nil && working.Err() != nil:
@@ -154,6 +159,26 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		}
 		return rec, nil
 	})
+}
+
+// watch notes the inputs of a step; the function it returns tells which of them the plugin changed.
+func (r *Runner) watch(a *plan.Action) func(ctx context.Context, n *recipe.Node) diag.Diags {
+	names := slices.Sorted(maps.Keys(a.Inputs))
+	var arts []cache.Artifact
+	for _, name := range names {
+		arts = append(arts, a.Inputs[name])
+	}
+	changed := r.Session.Store.Watch(arts)
+	return func(ctx context.Context, n *recipe.Node) (ds diag.Diags) {
+		for _, i := range changed(ctx) {
+			rng := diag.FromPath(n.Body, []*pluginv1.PathStep{{Step: &pluginv1.PathStep_Attribute{Attribute: names[i]}}})
+			d := diag.At(rng, "run/input-changed", fmt.Sprintf("Plugin %s changed its input %s", a.Plugin, names[i]),
+				"What it gave is dropped, and what it changed is out of the cache: apply again makes it anew. Report this to the plugin's author: inputs are read-only.")
+			d.Step = n.Addr
+			ds = ds.Append(d)
+		}
+		return ds
+	}
 }
 
 // errTimeout tells a timeout from other failures.

@@ -76,6 +76,7 @@ type config struct {
 	Old     string             `opt:"old" deprecated:"Use text." doc:"A text of old days."`
 	Warning string             `opt:"warning" doc:"What the plan warns of."`
 	Missing string             `opt:"missing" doc:"What the machine is said to lack."`
+	Tamper  bool               `opt:"tamper" doc:"Write into the input, as nobody should."`
 	Child   bool               `opt:"child" doc:"Have a process of its own do some of the work."`
 	Memory  int64              `opt:"memory" doc:"How many bytes it says that it needs."`
 	Cores   int                `opt:"cores" doc:"How many cores it says that it needs."`
@@ -127,6 +128,12 @@ func apply(ctx context.Context, run *sdk.Run, c config) (*sdk.Result, error) {
 	b, err := os.ReadFile(c.Model.Path)
 	if err != nil {
 		return nil, err
+	}
+	if c.Tamper {
+		_ = os.Chmod(c.Model.Path, 0o644)
+		if err := os.WriteFile(c.Model.Path, append(b, 0), 0o644); err != nil {
+			return nil, err
+		}
 	}
 	if err := chaosOutput(run, b); err != nil {
 		return nil, err
