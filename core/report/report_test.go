@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,6 +30,10 @@ func TestTable(t *testing.T) {
 	}
 	var b bytes.Buffer
 	Table(&b, Style{}, e)
+	for _, width := range []int{80, 30, 10} {
+		fmt.Fprintf(&b, "\n-- width %d --\n", width)
+		Table(&b, Style{Width: width}, e)
+	}
 	golden := filepath.Join("testdata", "table.txt")
 	if os.Getenv("OPTIMIZE_UPDATE_GOLDEN") != "" {
 		if err := os.WriteFile(golden, b.Bytes(), 0o644); err != nil {
@@ -48,6 +53,11 @@ func TestUnits(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.00 kB", 316837: "317 kB", 999600: "1.00 MB", 90_800_000: "90.8 MB", 2_000_000_000: "2.00 GB"} {
 		if got := Bytes(n); got != want {
 			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0", -5: "-5", -100: "-100", -1000: "-1,000", 1234567: "1,234,567"} {
+		if got := thousands(n); got != want {
+			t.Errorf("thousands(%d) = %q, want %q", n, got, want)
 		}
 	}
 	for n, want := range map[float64]string{0: "0", 78: "78", 77754: "77.8k", 9.31e6: "9.31M", 9.996e8: "1.00G"} {

@@ -14,7 +14,11 @@ import (
 )
 
 // Style says how text is written to a terminal.
-type Style struct{ Color bool }
+type Style struct {
+	Color bool
+	// Width is how many columns a table may have; 0 means any number.
+	Width int
+}
 
 const (
 	bold   = "1"
@@ -145,7 +149,9 @@ func grid(e *Evaluation) [][]string {
 // Table writes what an evaluation measured: a row for each subject, what the engine runs in integers, and the budgets.
 func Table(w io.Writer, s Style, e *Evaluation) {
 	fmt.Fprintf(w, "%s\n", s.Bold(heading(e)))
-	writeRows(w, s, grid(e))
+	for _, rows := range fit(grid(e), s.Width) {
+		writeRows(w, s, rows)
+	}
 	for _, m := range e.Measurements {
 		if line := coverageLine(m.Coverage); line != "" {
 			fmt.Fprintf(w, "  %s runs as %s\n", term.Clean(m.Name), line)
@@ -161,6 +167,53 @@ func Table(w io.Writer, s Style, e *Evaluation) {
 			fmt.Fprintf(w, "  %s %s: %s\n", s.Red("MISSED"), term.Clean(c.Name), term.Clean(c.Message))
 		}
 	}
+}
+
+// fit gives a table as it is when it is narrow enough, else turned on its side: a row for each metric, and as many subjects
+// beside each other as there is room for.
+func fit(rows [][]string, width int) [][][]string {
+	if width <= 0 || tableWidth(rows) <= width {
+		return [][][]string{rows}
+	}
+	turned := make([][]string, len(rows[0]))
+	for i := range turned {
+		for _, r := range rows {
+			turned[i] = append(turned[i], r[i])
+		}
+	}
+	var out [][][]string
+	for first := 1; first < len(rows); {
+		n := 1
+		for first+n < len(rows) && tableWidth(columnsOf(turned, first, n+1)) <= width {
+			n++
+		}
+		out = append(out, columnsOf(turned, first, n))
+		first += n
+	}
+	return out
+}
+
+// columnsOf is a table of the first column and n others.
+func columnsOf(rows [][]string, first, n int) [][]string {
+	out := make([][]string, len(rows))
+	for i, r := range rows {
+		out[i] = append([]string{r[0]}, r[first:first+n]...)
+	}
+	return out
+}
+
+func tableWidth(rows [][]string) int {
+	sum := 2
+	for i := range rows[0] {
+		widest := 0
+		for _, r := range rows {
+			widest = max(widest, term.Width(r[i]))
+		}
+		if sum += widest; i > 0 {
+			sum += 3
+		}
+	}
+	return sum
 }
 
 func writeRows(w io.Writer, s Style, rows [][]string) {
@@ -217,11 +270,14 @@ func coverageLine(doc json.RawMessage) string {
 }
 
 func thousands(n int64) string {
-	s := fmt.Sprint(n)
+	s, sign := fmt.Sprint(n), ""
+	if strings.HasPrefix(s, "-") {
+		s, sign = s[1:], "-"
+	}
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
-	return s
+	return sign + s
 }
 
 func plural(n int64, word string) string {

@@ -45,6 +45,11 @@ func (v *View) live() {
 			continue
 		}
 		items, closed := v.queue.take()
+		columns, height := v.o.Size()
+		if columns < 1 || height < 1 {
+			columns, height = 80, 24
+		}
+		look.style.Width = columns
 		var lines strings.Builder
 		for i := range items {
 			it := &items[i]
@@ -68,10 +73,6 @@ func (v *View) live() {
 			v.draw(lines.String(), nil, "")
 			v.clear()
 			return
-		}
-		columns, height := v.o.Size()
-		if columns < 1 || height < 1 {
-			columns, height = 80, 24
 		}
 		var rows []string
 		// What is quick shows no live area.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -142,5 +143,15 @@ func TestPlainView(t *testing.T) {
 	v.Close()
 	if want := "  start  step.a demo\n  stop   what works is asked to end; a second signal kills it\n  stop   step.a\n"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
+
+func BenchmarkEvent(b *testing.B) {
+	v := New(Options{Mode: JSON, Out: io.Discard, Redact: func(s string) string { return s }})
+	defer v.Close()
+	e := run.Event{Type: "progress", Addr: "step.a", Phase: "work", Total: 100}
+	for b.Loop() {
+		e.Current++
+		v.Event(e)
 	}
 }
