@@ -115,8 +115,8 @@ func (p *Program) Ensures(n *Node) (out []Ensure, ds diag.Diags) {
 			ds = ds.Append(coded(hd)...)
 			continue
 		}
-		ok, err := truth(v)
-		if err != nil {
+		ok, good := truth(v)
+		if !good {
 			ds = ds.Append(noCondition(e.condition, v))
 			continue
 		}

@@ -28,12 +28,12 @@ func numberFunctions() []functionEntry {
 		fn("abs", "abs(number)", "The number without its sign.", "abs(-3)", "3", stdlib.AbsoluteFunc),
 		fn("ceil", "ceil(number)", "The next whole number that is not smaller.", "ceil(4.2)", "5", stdlib.CeilFunc),
 		fn("floor", "floor(number)", "The next whole number that is not larger.", "floor(4.8)", "4", stdlib.FloorFunc),
-		fn("int", "int(number)", "The number without what follows its point.", "int(-4.8)", "-4", stdlib.IntFunc),
-		fn("log", "log(number, base)", "The logarithm of a number.", "log(8, 2)", "3", stdlib.LogFunc),
+		fn("int", "int(number)", "The number without what follows its point.", "int(-4.8)", "-4", calm(stdlib.IntFunc)),
+		fn("log", "log(number, base)", "The logarithm of a number.", "log(8, 2)", "3", calm(stdlib.LogFunc)),
 		fn("max", "max(number...)", "The largest of the numbers.", "max(4, 16, 8)", "16", stdlib.MaxFunc),
 		fn("min", "min(number...)", "The smallest of the numbers.", "min(4, 16, 8)", "4", stdlib.MinFunc),
 		fn("parseint", "parseint(text, base)", "Reads a whole number written in a base from 2 to 62.", `parseint("ff", 16)`, "255", stdlib.ParseIntFunc),
-		fn("pow", "pow(number, power)", "A number to a power.", "pow(2, 8)", "256", stdlib.PowFunc),
+		fn("pow", "pow(number, power)", "A number to a power.", "pow(2, 8)", "256", calm(stdlib.PowFunc)),
 		fn("round", "round(number, digits)", "Rounds to so many digits after the point, halves away from zero.", "round(0.98765, 3)", "0.988", round),
 		fn("signum", "signum(number)", "-1, 0 or 1: the sign of a number.", "signum(-3)", "-1", stdlib.SignumFunc),
 		fn("sum", "sum(list)", "The sum of the numbers of a list.", "sum([1, 2, 3])", "6", reduce(cty.Number, cty.Zero, cty.Value.Add)),
@@ -93,15 +93,15 @@ func collectionFunctions() []functionEntry {
 		fn("one", "one(list)", "The only element of a list or set, or null when it is empty.", `one(["a"])`, `"a"`, one),
 		fn("range", "range([start,] limit[, step])", "A list of numbers from start (0) up to, but without, limit.", "range(0, 8, 2)", "[0, 2, 4, 6]", stdlib.RangeFunc),
 		fn("reverse", "reverse(list)", "The list backwards.", "reverse([1, 2, 3])", "[3, 2, 1]", stdlib.ReverseListFunc),
-		fn("setintersection", "setintersection(set...)", "What is in all sets.", `setintersection(["a", "b"], ["b", "c"])`, `toset(["b"])`, stdlib.SetIntersectionFunc),
+		fn("setintersection", "setintersection(set...)", "What is in all sets.", `setintersection(["a", "b"], ["b", "c"])`, `toset(["b"])`, calm(stdlib.SetIntersectionFunc)),
 		fn("setproduct", "setproduct(set...)", "Every combination of the elements of all sets.", `setproduct(["a"], [4, 8])`, `[["a", 4], ["a", 8]]`, guarded(stdlib.SetProductFunc, products)),
-		fn("setsubtract", "setsubtract(a, b)", "What is in a and not in b.", `setsubtract(["a", "b"], ["b"])`, `toset(["a"])`, stdlib.SetSubtractFunc),
-		fn("setsymmetricdifference", "setsymmetricdifference(set...)", "What is in one set only.", `setsymmetricdifference(["a", "b"], ["b", "c"])`, `toset(["a", "c"])`, stdlib.SetSymmetricDifferenceFunc),
-		fn("setunion", "setunion(set...)", "What is in at least one set.", `setunion(["a"], ["b"])`, `toset(["a", "b"])`, stdlib.SetUnionFunc),
+		fn("setsubtract", "setsubtract(a, b)", "What is in a and not in b.", `setsubtract(["a", "b"], ["b"])`, `toset(["a"])`, calm(stdlib.SetSubtractFunc)),
+		fn("setsymmetricdifference", "setsymmetricdifference(set...)", "What is in one set only.", `setsymmetricdifference(["a", "b"], ["b", "c"])`, `toset(["a", "c"])`, calm(stdlib.SetSymmetricDifferenceFunc)),
+		fn("setunion", "setunion(set...)", "What is in at least one set.", `setunion(["a"], ["b"])`, `toset(["a", "b"])`, calm(stdlib.SetUnionFunc)),
 		fn("slice", "slice(list, start, end)", "The elements from start up to, but without, end.", "slice([1, 2, 3, 4], 1, 3)", "[2, 3]", stdlib.SliceFunc),
 		fn("sort", "sort(list)", "A list of texts in the order of their characters.", `sort(["b", "a"])`, `["a", "b"]`, stdlib.SortFunc),
 		fn("values", "values(map)", "The values of a map, in the order of its keys.", "values({ b = 1, a = 2 })", "[2, 1]", stdlib.ValuesFunc),
-		fn("zipmap", "zipmap(keys, values)", "A map made of a list of keys and a list of values.", `zipmap(["a", "b"], [1, 2])`, "{ a = 1, b = 2 }", stdlib.ZipmapFunc),
+		fn("zipmap", "zipmap(keys, values)", "A map made of a list of keys and a list of values.", `zipmap(["a", "b"], [1, 2])`, "{ a = 1, b = 2 }", calm(stdlib.ZipmapFunc)),
 	}
 }
 
@@ -204,10 +204,7 @@ var round = function.New(&function.Spec{
 		}
 		// By way of a fraction: in binary 1.005 is a little less than it says.
 		s := args[0].AsBigFloat().Text('f', 60)
-		r, ok := new(big.Rat).SetString(s)
-		if !ok {
-			return cty.UnknownVal(cty.Number), function.NewArgErrorf(0, "it cannot be rounded")
-		}
+		r, _ := new(big.Rat).SetString(s) // digits and a point always are a fraction
 		return cty.ParseNumberVal(r.FloatString(int(digits)))
 	},
 })

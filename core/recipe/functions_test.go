@@ -104,3 +104,25 @@ func TestStdlib(t *testing.T) {
 		t.Errorf("%d functions found", seen)
 	}
 }
+
+// TestFunctionsTakeAnything calls every function with odd values: an error is fine, a panic or an hour is not.
+func TestFunctionsTakeAnything(t *testing.T) {
+	values := []cty.Value{
+		cty.NullVal(cty.String), cty.UnknownVal(cty.String), cty.DynamicVal, cty.StringVal(""), cty.StringVal("%99d"), cty.StringVal("1e999"),
+		cty.NumberIntVal(-1), cty.NumberIntVal(0), cty.NumberFloatVal(1e300), cty.NumberFloatVal(0.5), cty.PositiveInfinity, cty.True,
+		cty.EmptyTupleVal, cty.ListVal([]cty.Value{cty.NullVal(cty.String)}), cty.TupleVal([]cty.Value{cty.NumberIntVal(1), cty.StringVal("a")}),
+		cty.EmptyObjectVal, cty.MapVal(map[string]cty.Value{"a": cty.UnknownVal(cty.Number)}), cty.SetVal([]cty.Value{cty.StringVal("a")}), cty.StringVal("s").Mark(sensitive),
+	}
+	for name, f := range functions(&Recipe{Dir: t.TempDir()}) {
+		if name == "try" || name == "can" || name == "convert" {
+			continue // they take expressions, which only a call in a recipe has
+		}
+		for _, a := range values {
+			for _, args := range [][]cty.Value{{a}, {a, values[3]}, {a, values[6]}, {a, values[8]}, {a, values[12]}, {a, a}, {a, a, a}, {values[6], a}, {values[14], a}, {values[4], a}, {values[14], values[6], a}, {values[3], a, values[7]}} {
+				if _, err := f.Call(args); err != nil && strings.Contains(err.Error(), "panic") {
+					t.Errorf("%s(%#v): %.200v", name, args, err)
+				}
+			}
+		}
+	}
+}

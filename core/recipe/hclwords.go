@@ -64,6 +64,9 @@ func advise(x *hcl.Diagnostic, d *diag.Diagnostic) {
 	case d.Code == "recipe/function":
 		d.Detail = parameter.ReplaceAllStringFunc(d.Detail, func(s string) string { return strings.ToUpper(s[len(s)-1:]) })
 		d.Detail = strings.Replace(unwrapFailed.ReplaceAllString(d.Detail, "The reason: "), "reason: EOF", "reason: it ends too early", 1)
+		if i := strings.Index(d.Detail, "panic in function"); i >= 0 {
+			d.Detail = "It cannot be worked out for these values."
+		}
 		if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](x); ok {
 			if i := slices.IndexFunc(functionTable(), func(e functionEntry) bool { return e.Name == call.CalledFunctionName() }); i >= 0 {
 				d.Detail += fmt.Sprintf(" It is called as %s.", functionTable()[i].Signature)

@@ -3,6 +3,7 @@ package recipe
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -182,6 +183,39 @@ func guarded(f function.Function, check func(args []cty.Value) error) function.F
 	})
 }
 
+// calm is f with an error or something unknown in the place of a panic: the library has functions that do not look at
+// what they are given.
+func calm(f function.Function) function.Function {
+	instead := func(args []cty.Value, err error) error {
+		if err == nil || !strings.Contains(err.Error(), "panic in function") {
+			return err
+		}
+		for _, a := range args {
+			if !a.IsWhollyKnown() {
+				return nil
+			}
+		}
+		return errors.New("there is no result for these values")
+	}
+	return function.New(&function.Spec{
+		Params: f.Params(), VarParam: f.VarParam(),
+		Type: func(args []cty.Value) (cty.Type, error) {
+			ty, err := f.ReturnTypeForValues(args)
+			if err != nil {
+				return cty.DynamicPseudoType, instead(args, err)
+			}
+			return ty, nil
+		},
+		Impl: func(args []cty.Value, ty cty.Type) (cty.Value, error) {
+			v, err := f.Call(args)
+			if err != nil {
+				return cty.UnknownVal(ty), instead(args, err)
+			}
+			return v, nil
+		},
+	})
+}
+
 // widths refuses a format whose width or precision has five digits or more.
 func widths(args []cty.Value) error {
 	if len(args) == 0 {
@@ -203,7 +237,8 @@ func widths(args []cty.Value) error {
 
 // indents refuses to indent by more than a line is wide.
 func indents(args []cty.Value) error {
-	if n, ok := wholeNumber(args[0]); ok && n > 1000 {
+	n, ok := wholeNumber(args[0])
+	if args[0].IsKnown() && (!ok || n > 1000) {
 		return function.NewArgErrorf(0, "indent by at most 1000 spaces")
 	}
 	return nil

@@ -187,8 +187,8 @@ func (p *Program) validation(b *hcl.Block, v *variable) diag.Diags {
 	if !held.IsKnown() {
 		return ds // it refers to another variable that is broken
 	}
-	ok, err := truth(held)
-	if err != nil {
+	ok, good := truth(held)
+	if !good {
 		return ds.Append(noCondition(cond, held))
 	}
 	if ok {
@@ -212,18 +212,14 @@ func message(v cty.Value) string {
 	return "The condition does not hold."
 }
 
-func truth(v cty.Value) (bool, error) {
+// truth is a value as true or false; good is false when it is neither, or not known.
+func truth(v cty.Value) (holds, good bool) {
 	v, _ = v.Unmark()
 	v, err := convert.Convert(v, cty.Bool)
-	switch {
-	case err != nil:
-		return false, err
-	case v.IsNull():
-		return false, fmt.Errorf("it is null")
-	case !v.IsKnown():
-		return false, fmt.Errorf("it is not known yet")
+	if err != nil || v.IsNull() || !v.IsKnown() {
+		return false, false
 	}
-	return v.True(), nil
+	return v.True(), true
 }
 
 func staticBool(a *hcl.Attribute, def bool) (bool, diag.Diags) {
@@ -234,8 +230,8 @@ func staticBool(a *hcl.Attribute, def bool) (bool, diag.Diags) {
 	if hd.HasErrors() {
 		return def, coded(hd)
 	}
-	b, err := truth(v)
-	if err != nil {
+	b, good := truth(v)
+	if !good {
 		return def, diag.Diags{diag.At(a.Expr.Range(), "recipe/type", "true or false is needed here", "Write it without quotes; no variable is known here yet.")}
 	}
 	return b, nil
