@@ -168,13 +168,9 @@ func planNote(x *plan.Action) string {
 	for _, m := range x.Missing {
 		add("lacks %s", m.What)
 	}
-	if n := x.Needs; n != nil && x.Status != plan.Cached {
-		if n.Memory > 0 {
-			add("needs %s of memory", report.Bytes(n.Memory))
-		}
-		if n.Cores > 1 {
-			add("keeps %d cores busy", n.Cores)
-		}
+	// What any machine has is not worth a word; the JSON has all of it.
+	if n := x.Needs; n != nil && x.Status != plan.Cached && n.Memory >= 1e9 {
+		add("needs %s of memory", report.Bytes(n.Memory))
 	}
 	return strings.Join(notes, "; ")
 }

@@ -286,3 +286,20 @@ func TestGlob(t *testing.T) {
 		}
 	}
 }
+
+// TestNeeds: what was measured fits into what is said, without saying twice as much.
+func TestNeeds(t *testing.T) {
+	for model, peak := range map[int64]int64{18: 170, 72: 436, 180: 1085} {
+		if n := staticNeeds(model<<20, 3); n.Memory < peak<<20 || n.Memory > 2*peak<<20 || n.Cores != 3 {
+			t.Errorf("static, %d MB: %+v", model, n)
+		}
+	}
+	for model, peak := range map[int64]int64{32: 76, 128: 244, 256: 485} {
+		if n := dynamicNeeds(model << 20); n.Memory < peak<<20 || n.Memory > 2*peak<<20 {
+			t.Errorf("dynamic, %d MB: %+v", model, n)
+		}
+	}
+	if n := staticNeeds(0, 2); n.Memory != 0 {
+		t.Errorf("of a model that is not there: %+v", n)
+	}
+}
