@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
@@ -93,6 +94,9 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// exampleCache is one store for all examples, so that the plugins are asked once.
+var exampleCache = sync.OnceValue(func() string { return filepath.Join(filepath.Dir(binary), "examples") })
+
 func validate(t *testing.T, f fence, name string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -100,7 +104,7 @@ func validate(t *testing.T, f fence, name string) {
 		t.Fatal(err)
 	}
 	c := exec.Command(binary, "validate", name)
-	c.Dir = dir
+	c.Dir, c.Env = dir, append(os.Environ(), "OPTIMIZE_CACHE="+exampleCache())
 	if out, err := c.CombinedOutput(); err != nil || bytes.Contains(out, []byte("Warning")) {
 		t.Errorf("%s:%d: %v\n%s", f.file, f.line, err, out)
 	}
@@ -157,28 +161,32 @@ func TestArgumentsAreDocumented(t *testing.T) {
 		title, text, _ := strings.Cut(s, "\n")
 		sections[title] = text
 	}
-	lists := regexp.MustCompile(`attributes\(((?:"[a-z0-9_]+!?",? ?)+)\)`)
-	schemas := map[string]string{"modelSchema": "model", "datasetSchema": "dataset", "inputSchema": "dataset", "outputSchema": "output", "evaluateSchema": "evaluate", "benchmarkSchema": "evaluate", "ensureSchema": "evaluate"}
-	seen := 0
-	for _, src := range []string{"sources.go", "evaluate.go"} {
-		code, err := os.ReadFile("../recipe/" + src)
+	list := func(name string) *regexp.Regexp {
+		return regexp.MustCompile(`(?s)\b` + name + `\b[^"]*?[({]\s*((?:"[a-z0-9_]+!?",?\s*)+)[)}]`)
+	}
+	sections["input"] = sections["dataset"]
+	sections["benchmark"], sections["ensure"] = sections["evaluate"], sections["evaluate"]
+	schemas := map[string]string{"modelSchema": "model", "datasetSchema": "dataset", "inputArguments": "input", "outputSchema": "output", "evaluateSchema": "evaluate", "benchmarkSchema": "benchmark", "ensureSchema": "ensure"}
+	var code strings.Builder
+	for _, src := range []string{"input.go", "sources.go", "evaluate.go"} {
+		b, err := os.ReadFile("../recipe/" + src)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, section := range schemas {
-			_, rest, ok := strings.Cut(string(code), name)
-			if m := lists.FindStringSubmatch(rest); ok && m != nil {
-				seen++
-				for _, a := range regexp.MustCompile(`[a-z0-9_]+`).FindAllString(m[1], -1) {
-					if !strings.Contains(sections[section], "`"+a+"`") {
-						t.Errorf("docs/language.md does not tell of %s in its section %s", a, section)
-					}
-				}
+		_, after, _ := strings.Cut(string(b), "\n)\n") // after the imports
+		code.WriteString(after)
+	}
+	for name, section := range schemas {
+		m := list(name).FindStringSubmatch(code.String())
+		if m == nil {
+			t.Errorf("the arguments of %s were not found", section)
+			continue
+		}
+		for _, a := range regexp.MustCompile(`[a-z0-9_]+`).FindAllString(m[1], -1) {
+			if !strings.Contains(sections[section], "`"+a+"`") {
+				t.Errorf("docs/language.md does not tell of %s of %s", a, section)
 			}
 		}
-	}
-	if seen < len(schemas) {
-		t.Errorf("%d schemas were found, want %d", seen, len(schemas))
 	}
 	for _, a := range []string{"for_each", "depends_on", "timeout", "seed", "env", "runs_on", "description"} {
 		if !strings.Contains(sections["step"], "`"+a+"`") {
