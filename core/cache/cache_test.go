@@ -126,7 +126,7 @@ func TestDamageIsAMiss(t *testing.T) {
 		"record empty": func(t *testing.T, s *Store, rec *Record) { overwrite(t, s.recordPath(rec.Sum), "") },
 		"record of another key": func(t *testing.T, s *Store, rec *Record) {
 			p := s.recordPath(rec.Sum)
-			overwrite(t, p, strings.Replace(read(t, p), `"seed": 7`, `"seed": 8`, 1))
+			overwrite(t, p, strings.Replace(read(t, p), `"seed":7`, `"seed":8`, 1))
 		},
 		"digest leads out": func(t *testing.T, s *Store, rec *Record) {
 			p := s.recordPath(rec.Sum)

@@ -15,6 +15,9 @@ type Error struct {
 	Hint string // empty when nothing better is known than the reason
 }
 
+// IsFull reports whether an error is about a disk that is full.
+func IsFull(err error) bool { return isNoSpace(err) }
+
 func (e *Error) Error() string {
 	text := fmt.Sprintf("cannot %s %s: %s", e.Op, e.Path, reason(e.Err))
 	if e.Hint != "" {
@@ -35,13 +38,20 @@ func reason(err error) string {
 }
 
 // failure puts a failed operation on the store's own files into words. It leaves an Error as it is.
-func failure(op, path string, err error) error {
-	return fail(op, path, err, "set OPTIMIZE_CACHE to a folder", "Free some space, or set OPTIMIZE_CACHE to a folder on another disk")
+func failure(op, path string, err error) error { return failureIn(storeOf(path), op, path, err) }
+
+// failureIn is failure where path does not tell which store is meant.
+func failureIn(store, op, path string, err error) error {
+	full := "Free some space, or set OPTIMIZE_CACHE to a folder on another disk."
+	if store != "" && isNoSpace(err) {
+		full = Advice(store, 0)
+	}
+	return fail(op, path, err, "set OPTIMIZE_CACHE to a folder", full)
 }
 
 // userFailure is failure for the user's own files.
 func userFailure(op, path string, err error) error {
-	return fail(op, path, err, "choose a folder", "Free some space, or choose a place on another disk")
+	return fail(op, path, err, "choose a folder", "Free some space, or choose a place on another disk.")
 }
 
 func fail(op, path string, err error, elsewhere, full string) error {
@@ -52,7 +62,7 @@ func fail(op, path string, err error, elsewhere, full string) error {
 	out := &Error{Op: op, Path: path, Err: err}
 	switch {
 	case isNoSpace(err):
-		out.Hint = full + "."
+		out.Hint = full
 	case isReadOnly(err):
 		out.Hint = "The file system is read-only: " + elsewhere + " that may be written."
 	case errors.Is(err, syscall.ENOTDIR):

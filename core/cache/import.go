@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,8 +20,16 @@ func (s *Store) Import(ctx context.Context, path string) (Artifact, error) {
 	began := time.Now()
 	if digest, ok := s.recall(id, began); ok {
 		if to := s.blobPath(digest); isFileOfSize(to, id.size) {
+			s.touchBlob(to)
 			return Artifact{Digest: digest, Size: id.size, Path: to}, nil
 		}
+	}
+	if s.readOnly { // then it must be there already
+		digest, size, err := s.hashFile(ctx, path)
+		if to := s.blobPath(digest); err == nil && isFileOfSize(to, size) {
+			return Artifact{Digest: digest, Size: size, Path: to}, nil
+		}
+		return Artifact{}, failure("copy", path+" into the cache "+s.dir, fs.ErrPermission)
 	}
 	dir, err := s.scratch()
 	if err != nil {
@@ -38,7 +47,7 @@ func (s *Store) Import(ctx context.Context, path string) (Artifact, error) {
 	}
 	if err != nil {
 		// Reading and writing fail in one loop; only writing meets a full disk, and that is the common case.
-		return Artifact{}, failure("copy", path+" into the cache", err)
+		return Artifact{}, failureIn(s.dir, "copy", path+" into the cache", err)
 	}
 	if err := unchanged(f, id, size); err != nil {
 		return Artifact{}, userFailure("read", path, err)
@@ -52,4 +61,12 @@ func (s *Store) Import(ctx context.Context, path string) (Artifact, error) {
 	}
 	s.remember(id, digest, began)
 	return Artifact{Digest: digest, Size: size, Path: to}, nil
+}
+
+// touchBlob notes that a file which was read in is used still: its own time says so, since no record does.
+func (s *Store) touchBlob(path string) {
+	if info, err := os.Stat(path); err == nil && !s.readOnly && time.Since(info.ModTime()) >= useGrain {
+		now := time.Now()
+		_ = os.Chtimes(path, now, now)
+	}
 }

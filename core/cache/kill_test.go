@@ -20,6 +20,14 @@ func TestMain(m *testing.M) {
 		writer(dir)
 		return
 	}
+	if dir := os.Getenv(collectorEnv); dir != "" {
+		collector(dir)
+		return
+	}
+	if dir := os.Getenv(migratorEnv); dir != "" {
+		migrator(dir)
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -80,7 +88,7 @@ func TestKill(t *testing.T) {
 			}
 			writers = append(writers, cmd)
 		}
-		time.Sleep(time.Duration(20+rand.IntN(80)) * time.Millisecond)
+		time.Sleep(time.Duration(40+rand.IntN(120)) * time.Millisecond)
 		for _, cmd := range writers {
 			cmd.Process.Kill()
 		}

@@ -47,6 +47,7 @@ func (s *Store) recall(id fileID, now time.Time) (string, bool) {
 	if size != id.size || mtime != id.mtime || ctime != id.ctime || !isDigest(digest) {
 		return "", false
 	}
+	s.touchBlob(s.memoPath(id)) // else a collection takes it for forgotten
 	return digest, true
 }
 

@@ -1,13 +1,12 @@
 package cache
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -27,10 +26,16 @@ type Artifact struct {
 	Path string `json:"-"`
 }
 
-// Record is what a key gave. Only success is recorded.
+// recordSchema names the version of a record's JSON.
+const recordSchema = "optimize.record/v1"
+
+// Record is what a key gave. Only success is recorded. Its JSON says nothing about the machine that made it, so it means
+// the same in every store: see docs/cache.md.
 type Record struct {
-	Key     Key                 `json:"key"`
-	Sum     string              `json:"sum"`
+	Schema string `json:"schema"`
+	Key    Key    `json:"key"`
+	Sum    string `json:"sum"`
+	// Name is the address of the step that made it first: "step.int8".
 	Name    string              `json:"name"`
 	Outputs map[string]Artifact `json:"outputs"`
 	// Result holds the step's facts as JSON, as given to Commit.
@@ -61,6 +66,7 @@ func (s *Store) Lookup(sum string) (*Record, bool) {
 		}
 		rec.Outputs[name] = a
 	}
+	s.touch(sum)
 	return rec, true
 }
 
@@ -70,16 +76,65 @@ func (s *Store) readRecord(sum string) *Record {
 	if err != nil {
 		return nil
 	}
-	rec := &Record{}
-	if json.Unmarshal(data, rec) != nil || rec.Sum != sum || rec.Key.Sum() != sum {
+	rec, err := parseRecord(data, sum)
+	if err != nil {
 		return nil
 	}
-	for _, a := range rec.Outputs {
-		if !isDigest(a.Digest) {
-			return nil
+	return rec
+}
+
+// parseRecord reads a record that must be of this sum.
+func parseRecord(data []byte, sum string) (*Record, error) {
+	rec := &Record{}
+	if err := json.Unmarshal(data, rec); err != nil {
+		return nil, fmt.Errorf("it is damaged: %w", err)
+	}
+	if rec.Schema != recordSchema {
+		return nil, errRecord
+	}
+	return rec, rec.check(sum)
+}
+
+// check refuses a record that is not what its key and its name say, or that could lead out of the store.
+func (r *Record) check(sum string) error {
+	if r.Sum != sum || r.Key.Sum() != sum {
+		return errors.New("it is not the record of the key in its name")
+	}
+	for _, a := range r.Outputs {
+		if !isDigest(a.Digest) || a.Size < 0 {
+			return errors.New("one of its outputs has no proper digest")
 		}
 	}
-	return rec
+	return nil
+}
+
+// encode writes the record as canonical JSON, so that equal records are equal files.
+func (r *Record) encode() ([]byte, error) {
+	c := *r
+	c.Schema, c.Started = recordSchema, r.Started.UTC()
+	data, err := json.Marshal(&c)
+	if err != nil {
+		return nil, err
+	}
+	v, err := decodeJSON(data)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	writeCanonical(&b, v)
+	b.WriteByte('\n')
+	return b.Bytes(), nil
+}
+
+func (s *Store) writeRecord(r *Record) error {
+	data, err := r.encode()
+	if err != nil {
+		return fmt.Errorf("cannot record %s: %w", r.Name, err)
+	}
+	// A record that a power failure took is a miss. What took no time is not worth waiting for the disk; the blobs that a
+	// record names were waited for in any case.
+	durable := r.Duration <= 0 || r.Duration > cheap
+	return s.writeFile(s.recordPath(r.Sum), data, 0o644, durable)
 }
 
 func readBounded(path string) ([]byte, error) {
@@ -129,34 +184,4 @@ func (s *Store) Blob(digest string) (Artifact, bool) {
 		return Artifact{}, false
 	}
 	return Artifact{Digest: digest, Size: info.Size(), Path: s.blobPath(digest)}, true
-}
-
-func (s *Store) latestPath(name string) string {
-	h := sha256.Sum256([]byte(name))
-	return filepath.Join(s.dir, "latest", hex.EncodeToString(h[:16]))
-}
-
-// Used notes that the step of that name had this sum last, so that Explain compares with what the user saw last. Commit
-// does it too; call it after a hit. It is a convenience: failing, it changes nothing.
-func (s *Store) Used(name, sum string) {
-	if !isDigest(sum) {
-		return
-	}
-	path := s.latestPath(name)
-	if old, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(old)) == sum {
-		return
-	}
-	_ = s.writeFile(path, []byte(sum+"\n"), 0o644, false)
-}
-
-func (s *Store) latest(name string) *Record {
-	data, err := os.ReadFile(s.latestPath(name))
-	if err != nil {
-		return nil
-	}
-	sum := strings.TrimSpace(string(data))
-	if !isDigest(sum) {
-		return nil
-	}
-	return s.readRecord(sum)
 }

@@ -14,16 +14,17 @@ import (
 	"sync"
 )
 
-// FormatVersion is the version of the folder's layout and of the keys in it.
+// FormatVersion is the version of the keys: raising it has every step run again.
 const FormatVersion = 1
-
-const formatText = "optimize-cache 1\n"
 
 // Store is an open cache folder. It is safe for concurrent use, by goroutines and by processes.
 type Store struct {
 	dir string
 	// use is the store-wide lock: shared while a store is open, so that a collector can wait for it.
+	// It is nil where the store may not be written and has no lock.
 	use *os.File
+	// readOnly says that the store may be read, but not written: hits work, and nothing is noted.
+	readOnly bool
 
 	sessionOnce sync.Once
 	session     *workdir
@@ -65,32 +66,88 @@ func DefaultDir(getenv func(string) string) (string, error) {
 	return filepath.Join(base, "optimize"), nil
 }
 
-// Open opens the store in dir, creating it when the folder is absent or empty, and sweeps what dead processes left.
+// Open opens the store in dir, creating it when the folder is absent or empty, migrating it when an older version of
+// optimize wrote it, and sweeps what dead processes left. A store that may only be read is opened too: see [Store.ReadOnly].
 func Open(dir string) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, failure("open", dir, err)
 	}
-	if err := checkFormat(dir); err != nil {
-		return nil, err
+	for {
+		version, err := checkFormat(dir)
+		if err != nil {
+			return nil, err
+		}
+		if version < StoreVersion {
+			if err := migrate(dir); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		s, err := openShared(dir)
+		if err != nil {
+			return nil, err
+		}
+		// Whoever held the lock meanwhile may have been another version.
+		if again, err := checkFormat(dir); err != nil || again != version {
+			s.Close()
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		s.sweep()
+		return s, nil
 	}
-	for _, sub := range []string{"blobs/sha256", "trees/sha256", "records", "latest", "memo", "locks", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(dir, filepath.FromSlash(sub)), 0o755); err != nil {
-			return nil, failure("create", filepath.Join(dir, sub), err)
+}
+
+// folders are those that every store has.
+var folders = []string{"blobs/sha256", "trees/sha256", "records", "used", "latest", "memo", "locks", "tmp"}
+
+func openShared(dir string) (*Store, error) {
+	s := &Store{dir: dir}
+	path := filepath.Join(dir, "in-use")
+	use, err := openLock(path)
+	if unwritable(err) {
+		// A store on a read-only disk, or someone else's: nothing is collected by us, so a lock for reading is enough.
+		s.readOnly = true
+		if use, err = os.Open(path); errors.Is(err, fs.ErrNotExist) {
+			return s, nil
 		}
 	}
-	use, err := openLock(filepath.Join(dir, "in-use"))
 	if err != nil {
-		return nil, failure("open", filepath.Join(dir, "in-use"), err)
+		return nil, failure("open", path, err)
 	}
 	if err := lockShared(use); err != nil {
 		use.Close()
 		return nil, failure("lock", use.Name(), err)
 	}
-	s := &Store{dir: dir, use: use}
-	s.sweep()
+	s.use = use
+	if s.readOnly {
+		return s, nil
+	}
+	if err := s.makeFolders(); err != nil {
+		use.Close()
+		return nil, err
+	}
 	return s, nil
 }
+
+func (s *Store) makeFolders() error {
+	for _, sub := range folders {
+		if err := os.MkdirAll(filepath.Join(s.dir, filepath.FromSlash(sub)), 0o755); err != nil {
+			return failure("create", filepath.Join(s.dir, sub), err)
+		}
+	}
+	return nil
+}
+
+func unwritable(err error) bool {
+	return err != nil && (isReadOnly(err) || errors.Is(err, fs.ErrPermission))
+}
+
+// ReadOnly reports whether the store may only be read: what it holds is found, and nothing can be added.
+func (s *Store) ReadOnly() bool { return s.readOnly }
 
 // Close releases the store and removes its temporary files. Transactions that are still open stay usable.
 func (s *Store) Close() error {
@@ -98,65 +155,14 @@ func (s *Store) Close() error {
 	if s.session != nil {
 		s.session.remove()
 	}
+	if s.use == nil {
+		return nil
+	}
 	return s.use.Close()
 }
 
 // Dir is the store's folder, absolute.
 func (s *Store) Dir() string { return s.dir }
-
-// checkFormat reads FORMAT, or writes it in a new folder. A folder with other things in it is left alone: a mistyped
-// OPTIMIZE_CACHE must not scatter files over someone's work.
-func checkFormat(dir string) error {
-	path := filepath.Join(dir, "FORMAT")
-	text, err := os.ReadFile(path)
-	if err == nil {
-		return checkFormatText(dir, string(text))
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return failure("read", path, err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return failure("create", dir, err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return failure("read", dir, err)
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "FORMAT") {
-			continue
-		}
-		// Another process may have created the store since the first look.
-		if text, err := os.ReadFile(path); err == nil {
-			return checkFormatText(dir, string(text))
-		}
-		return fmt.Errorf("%s is not a cache of optimize (it holds %q and no FORMAT file): set OPTIMIZE_CACHE to an empty or a new folder", dir, e.Name())
-	}
-	tmp, err := os.CreateTemp(dir, "FORMAT.*")
-	if err != nil {
-		return failure("create", path, err)
-	}
-	_, err = tmp.WriteString(formatText)
-	err = errors.Join(err, tmp.Sync(), tmp.Chmod(0o644), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-		return failure("write", path, err)
-	}
-	return nil
-}
-
-func checkFormatText(dir, text string) error {
-	if text == formatText {
-		return nil
-	}
-	if v, ok := strings.CutPrefix(strings.TrimSpace(text), "optimize-cache "); ok {
-		return fmt.Errorf("the cache %s has format %.20s, but this version of optimize reads format %d: set OPTIMIZE_CACHE to another folder, or delete this one", dir, v, FormatVersion)
-	}
-	return fmt.Errorf("the FORMAT file of the cache %s is damaged (%.40q): delete the folder, or set OPTIMIZE_CACHE to another one", dir, text)
-}
 
 // workdir is a folder under tmp that belongs to a living process: the lock beside it is held until remove.
 type workdir struct {

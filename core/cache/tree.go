@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -61,6 +63,9 @@ func (s *Store) readManifest(digest string) (manifest, bool) {
 	data, err := readBounded(s.blobPath(digest))
 	if err != nil {
 		return manifest{}, false
+	}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != digest {
+		return manifest{}, false // it is small, and what it names is trusted
 	}
 	return parseManifest(data)
 }

@@ -107,8 +107,9 @@ func (t *Txn) Commit(ctx context.Context, key Key, name string, outputs map[stri
 	if err := t.ingest(ctx, byPath); err != nil {
 		return nil, err
 	}
+	_, addr := SplitName(name)
 	rec := &Record{
-		Key: key, Sum: key.Sum(), Name: name, Outputs: make(map[string]Artifact, len(outputs)), Result: result,
+		Schema: recordSchema, Key: key, Sum: key.Sum(), Name: addr, Outputs: make(map[string]Artifact, len(outputs)), Result: result,
 		Started: meta.Started, Duration: meta.Duration, PluginVersion: meta.PluginVersion, Nondeterministic: meta.Nondeterministic,
 	}
 	for _, n := range names {
@@ -125,17 +126,12 @@ func (t *Txn) Commit(ctx context.Context, key Key, name string, outputs map[stri
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	data, err := json.MarshalIndent(rec, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("cannot record %s: %w", name, err)
-	}
-	// A record that a power failure took is a miss. What took no time is not worth waiting for the disk; the blobs that a
-	// record names were waited for in any case.
-	durable := meta.Duration <= 0 || meta.Duration > cheap
-	if err := t.store.writeFile(t.store.recordPath(rec.Sum), append(data, '\n'), 0o644, durable); err != nil {
+	// First, so that a record is never older than the last use that is known of it.
+	t.store.noteUse(name, rec.Sum)
+	if err := t.store.writeRecord(rec); err != nil {
 		return nil, err
 	}
-	t.store.Used(name, rec.Sum)
+	t.store.setLatest(name, rec.Sum)
 	return rec, nil
 }
 

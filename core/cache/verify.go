@@ -3,12 +3,13 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +21,8 @@ type Problem struct {
 	Path string
 	// Reason says what is wrong: "its bytes hash to 12ab…".
 	Reason string
+	// Steps are those that have to run again when it is removed.
+	Steps []Use
 }
 
 // Verify hashes every blob and checks every tree and record. It changes nothing; the error is about not being able to
@@ -30,7 +33,7 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 	report := func(path, reason string) {
 		mu.Lock()
 		defer mu.Unlock()
-		problems = append(problems, Problem{path, reason})
+		problems = append(problems, Problem{Path: path, Reason: reason})
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
@@ -43,27 +46,50 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 	if err := s.verifyTrees(ctx, report); err != nil {
 		return nil, err
 	}
-	err = walkFiles(ctx, filepath.Join(s.dir, "records"), func(path string) {
-		sum := strings.TrimSuffix(filepath.Base(path), ".json")
-		if !isDigest(sum) || path != s.recordPath(sum) || s.readRecord(sum) == nil {
-			report(path, "it is not a record of this version")
-		}
-	})
+	c, err := s.contents(ctx)
 	if err != nil {
 		return nil, err
 	}
+	for _, path := range c.damaged {
+		report(path, "it is no record that can be read")
+	}
+	if key, err := os.ReadFile(filepath.Join(s.dir, "secret")); err == nil && len(key) != secretSize {
+		report(filepath.Join(s.dir, "secret"), fmt.Sprintf("it has %d bytes instead of %d", len(key), secretSize))
+	}
+	concern(problems, c.entries)
 	sort.Slice(problems, func(i, j int) bool { return problems[i].Path < problems[j].Path })
 	return problems, nil
+}
+
+// concern notes which steps need what is damaged.
+func concern(problems []Problem, entries []Entry) {
+	needs := map[string][]Use{}
+	for _, e := range entries {
+		if e.Record == nil {
+			continue
+		}
+		uses := e.Uses
+		if len(uses) == 0 {
+			uses = []Use{{Addr: e.Record.Name}}
+		}
+		for _, d := range e.blobs { // a tree's own digest is among them
+			needs[d] = append(needs[d], uses...)
+		}
+	}
+	for i := range problems {
+		for _, u := range needs[filepath.Base(problems[i].Path)] {
+			if !slices.Contains(problems[i].Steps, u) {
+				problems[i].Steps = append(problems[i].Steps, u)
+			}
+		}
+	}
 }
 
 // Repair removes what Verify reported, so that the steps concerned run again.
 func (s *Store) Repair(problems []Problem) error {
 	var errs []error
 	for _, p := range problems {
-		removeTree(p.Path)
-		if _, err := os.Lstat(p.Path); err == nil {
-			errs = append(errs, failure("remove", p.Path, fs.ErrPermission))
-		}
+		errs = append(errs, s.discard(p.Path))
 	}
 	return errors.Join(errs...)
 }

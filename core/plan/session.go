@@ -137,7 +137,7 @@ func (s *Session) dataset(ctx context.Context, n *recipe.Node, a *Action) diag.D
 }
 
 // RecordName is the name under which a node's runs are compared: its address in this recipe.
-func (s *Session) RecordName(n *recipe.Node) string { return s.Recipe.Dir + ":" + n.Addr }
+func (s *Session) RecordName(n *recipe.Node) string { return cache.Name(s.Recipe.Dir, n.Addr) }
 
 // lookup fills in key and status, and the scope when the store holds the result.
 func (s *Session) lookup(n *recipe.Node, a *Action) {
