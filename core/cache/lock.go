@@ -63,3 +63,15 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 		wait = min(wait*2, 50*time.Millisecond)
 	}
 }
+
+// Locked reports whether there is a file at path, and whether somebody holds its lock.
+func Locked(path string) (there, locked bool) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		_, err = os.Lstat(path)
+		return err == nil, false
+	}
+	defer f.Close()
+	free, err := tryLock(f)
+	return true, err == nil && !free
+}

@@ -172,9 +172,9 @@ func TestKillMigration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rounds, many := 8, 150
+	rounds, many := 3, 60
 	if testing.Short() {
-		rounds, many = 3, 60
+		rounds, many = 1, 30
 	}
 	for range rounds {
 		dir := oldStore(t)
@@ -196,7 +196,7 @@ func TestKillMigration(t *testing.T) {
 			sums[oldName(name)] = key.Sum()
 		}
 		kills := 0
-		for i := range 40 {
+		for i := range 15 {
 			cmd := exec.Command(self)
 			cmd.Env = append(os.Environ(), migratorEnv+"="+dir)
 			var said strings.Builder

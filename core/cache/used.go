@@ -163,3 +163,19 @@ func (s *Store) lastUse(sum string) time.Time {
 	}
 	return t
 }
+
+// LastUse is when a record served last, to about an hour.
+func (s *Store) LastUse(sum string) time.Time {
+	if !isDigest(sum) {
+		return time.Time{}
+	}
+	return s.lastUse(sum)
+}
+
+// RecordPath is where the record of a key lies, or would lie.
+func (s *Store) RecordPath(sum string) string {
+	if !isDigest(sum) {
+		return ""
+	}
+	return s.recordPath(sum)
+}

@@ -148,6 +148,7 @@ line, 3 an ensure did not hold, 130 stopped by a signal.`,
 	// One command a line; help.go sorts them into groups.
 	root.AddCommand(
 		a.applyCommand(),
+		a.cacheCommand(),
 		a.completionCommand(),
 		a.consoleCommand(),
 		a.docsCommand(),
@@ -157,6 +158,8 @@ line, 3 an ensure did not hold, 130 stopped by a signal.`,
 		a.inspectCommand(),
 		a.planCommand(),
 		a.pluginCommand(),
+		a.runsCommand(),
+		a.showCommand(),
 		a.validateCommand(),
 		a.versionCommand(),
 	)
