@@ -31,7 +31,8 @@ func TestJSONOutput(t *testing.T) {
 		{"docs"}, {"docs", "exit-codes"}, {"docs", "--out", "pages"},
 		{"fmt", "--check", "--diff", "bad.hcl", "broken.hcl"}, {"inspect", "digits.onnx"}, {"inspect", "digits.onnx", "--for", "onnxruntime"},
 		{"plugin", "list", "recipe.hcl"}, {"plugin", "docs", "quantize"}, {"plugin", "docs", "demo"}, {"plugin", "check", "--list"},
-		{"graph"}, {"graph", "--plan"}, {"plugin", "new", "acme"},
+		{"graph"}, {"graph", "--plan"}, {"runs"}, {"show"}, {"runs", "prune", "--keep", "0"},
+		{"cache", "dir"}, {"cache", "ls"}, {"cache", "ls", "recipe.hcl"}, {"cache", "explain", "int8"}, {"cache", "explain", "evaluate.digits"}, {"cache", "verify"}, {"cache", "gc", "--max-size", "0"}, {"plugin", "new", "acme"},
 	} {
 		c, _ := p.command(append(args, "--json")...)
 		var out, stderr bytes.Buffer

@@ -39,6 +39,7 @@ type work struct {
 	tracing  *telemetry.Provider
 	runDir   string
 	runID    string
+	ended    func()            // tells that the run does not go on
 	ctx      context.Context   // of the run, with its span
 	span     trace.Span        // nil without a run
 	values   recipe.Values     // of the variables, from outside
@@ -320,11 +321,21 @@ func (w *work) makeRunDir() error {
 		err := os.Mkdir(w.runDir, 0o755)
 		switch {
 		case err == nil:
-			return nil
+			return w.hold()
 		case !os.IsExist(err) || i > 100:
 			return runFolderError(base, err)
 		}
 	}
+}
+
+// hold locks a file in the run's folder for as long as the run goes on, so that `optimize runs` knows one that was killed.
+func (w *work) hold() error {
+	unlock, err := cache.LockFile(context.WithoutCancel(w.ctx), filepath.Join(w.runDir, runningFile))
+	if err != nil {
+		return runFolderError(w.runDir, err)
+	}
+	w.ended = unlock
+	return nil
 }
 
 // close ends plugins, exports spans and releases the store.
@@ -341,6 +352,9 @@ func (w *work) close(ctx context.Context) {
 	}
 	if w.store != nil {
 		_ = w.store.Close()
+	}
+	if w.ended != nil {
+		w.ended()
 	}
 	if w.scratch != "" {
 		_ = os.RemoveAll(w.scratch)

@@ -81,6 +81,7 @@ func (a *app) plan(ctx context.Context, path string, f *recipeFlags, out string)
 func (w *work) build(ctx context.Context) (*plan.Plan, diag.Diags) {
 	p, ds := w.session.Build(ctx)
 	p.Left = w.left
+	ds = ds.Append(w.room(p)...)
 	all := w.warnings.Append(ds...).Sorted()
 	if len(all) > 0 {
 		p.Diagnostics = (&diag.Renderer{Files: w.recipe.Files, Hide: w.app.secrets}).Document(all).Diagnostics
@@ -114,6 +115,12 @@ func writePlan(w io.Writer, s report.Style, p *plan.Plan) {
 	fmt.Fprintf(w, "\nPlan: %d to run, %d cached, %d pending.%s\n", t.Run, t.Cached, t.Pending, leftOut(p.Left))
 	if works := t.Run + t.Pending; works > 0 {
 		fmt.Fprintln(w, estimate(t))
+	}
+	for _, d := range p.Diagnostics {
+		if d.Step == "" && (d.Code == codeSpace || d.Code == codeReadOnly) {
+			fmt.Fprintln(w)
+			writeWarning(w, s, d)
+		}
 	}
 	for _, m := range p.Missing() {
 		fmt.Fprintf(w, "%s %s: bring it with `%s`.\n", s.Red("Missing:"), m.What, m.Command)

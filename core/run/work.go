@@ -44,7 +44,7 @@ func (r *Runner) produce(ctx context.Context, n *recipe.Node, a *plan.Action, ac
 		r.emit(Event{Type: "start", Addr: n.Addr, StepType: a.Type, Why: a.Why, Reasons: a.Reasons})
 		txn, err := store.Begin()
 		if err != nil {
-			return r.report(asDiags(n, "There is no room to work in", err))
+			return r.report(asDiags(n, "There is no room to work in", r.roomy(err, a.Size)))
 		}
 		defer txn.Discard()
 		if rec, err = work(txn); err != nil {
@@ -74,7 +74,7 @@ func (r *Runner) dataset(ctx context.Context, n *recipe.Node, a *plan.Action, ac
 		case errors.As(err, &de):
 			return nil, r.report(diag.Diags{{Code: "dataset/invalid", Summary: de.Summary, Detail: de.Detail, Subject: datasetRange(n, de.Path), Step: n.Addr}})
 		case err != nil:
-			return nil, r.fault(ctx, asDiags(n, "The dataset cannot be read", err))
+			return nil, r.fault(ctx, r.full(asDiags(n, "The dataset cannot be read", err), a.Size))
 		}
 		result, err := json.Marshal(map[string]any{"samples": info.Samples, "fields": info.Fields, "labels": info.HasLabel})
 		if err != nil {
@@ -83,7 +83,7 @@ func (r *Runner) dataset(ctx context.Context, n *recipe.Node, a *plan.Action, ac
 		rec, err := txn.Commit(ctx, a.Key, r.Session.RecordName(n), map[string]cache.Output{"": {Kind: "dataset", Format: "safetensors", Path: "."}}, result,
 			cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: r.Session.Version})
 		if err != nil {
-			return nil, r.fault(ctx, asDiags(n, "The dataset cannot be stored", err))
+			return nil, r.fault(ctx, asDiags(n, "The dataset cannot be stored", r.roomy(err, a.Size)))
 		}
 		return rec, nil
 	})
@@ -125,7 +125,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		log.line("%s by plugin %s %s", a.Type, a.Plugin, a.PluginVersion)
 		changed := r.watch(a)
 		done, pds, err := p.Apply(working, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(ctx, n.Addr, a.Plugin, log, e) })
-		ds := s.Diagnostics(n, a.Plugin, pds)
+		ds := r.full(s.Diagnostics(n, a.Plugin, pds), a.Size)
 		tampered := changed(context.WithoutCancel(ctx), n)
 		switch {
 		case len(tampered) > 0:
@@ -137,7 +137,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 			d.Step = n.Addr
 			return nil, errors.Join(r.report(ds.Append(d)), errTimeout)
 		case err != nil:
-			return nil, r.report(ds.Append(asDiags(n, n.Addr+" did not finish", err)...))
+			return nil, r.report(r.full(ds.Append(asDiags(n, n.Addr+" did not finish", err)...), a.Size))
 		}
 		if err := r.report(ds); err != nil {
 			return nil, err
@@ -155,7 +155,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		}
 		rec, err := txn.Commit(ctx, a.Key, r.Session.RecordName(n), outputs, result, cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: a.PluginVersion, Nondeterministic: a.Nondeterministic})
 		if err != nil {
-			return nil, r.fault(ctx, asDiags(n, "The result of "+n.Addr+" cannot be stored", err))
+			return nil, r.fault(ctx, asDiags(n, "The result of "+n.Addr+" cannot be stored", r.roomy(err, a.Size)))
 		}
 		return rec, nil
 	})
@@ -272,7 +272,7 @@ func (r *Runner) evaluate(ctx context.Context, n *recipe.Node, a *plan.Action, a
 		d.Step = n.Addr
 		return r.report(diag.Diags{d})
 	case err != nil:
-		return r.fault(ctx, asDiags(n, "The evaluation did not finish", err))
+		return r.fault(ctx, r.full(asDiags(n, "The evaluation did not finish", err), 0))
 	}
 	act.Status = "cached"
 	for _, m := range res.Measurements {
