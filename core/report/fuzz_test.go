@@ -16,6 +16,7 @@ func FuzzReports(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte(`{"actions":[{"kind":"step","type":"t","result":{"share_a":1e400,"n":-1000,"l":["a: b",": ","",":"],"share_b":-1}}],"evaluations":[{"measurements":[{"metrics":{"size":{"point":-1e300},"macs":{"point":1e300}}}]}]}`))
+	f.Add([]byte(`{"status":"\ufffe","actions":[{"kind":"\uffff","addr":"step.x","status":"\u009b"}],"diagnostics":[{"severity":"\ufffe","detail":"\ufffe"}]}`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		var r Run
 		if json.Unmarshal(doc, &r) != nil {

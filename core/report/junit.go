@@ -121,13 +121,13 @@ func properties(r *Run) []junitProperty {
 
 // actionCase is the test case of an action: a failed one carries the errors that were reported for it.
 func actionCase(r *Run, a *Action) junitCase {
-	c := junitCase{Name: term.Clean(a.Addr), Class: a.Kind, Time: seconds(a.Duration)}
+	c := junitCase{Name: term.Clean(a.Addr), Class: term.Clean(a.Kind), Time: seconds(a.Duration)}
 	if a.Type != "" {
 		c.Class = term.Clean(a.Type)
 	}
 	switch a.Status {
 	case "failed":
-		c.Failure = &junitMessage{Message: a.Kind + " failed"}
+		c.Failure = &junitMessage{Message: term.Clean(a.Kind) + " failed"}
 		var text []string
 		for _, d := range r.Diagnostics {
 			if d.Severity == "error" && d.Step == a.Addr {

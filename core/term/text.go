@@ -67,7 +67,7 @@ func steers(c rune) bool {
 		return true
 	case c >= '\u202a' && c <= '\u202e', c >= '\u2066' && c <= '\u2069', c == '\u200e', c == '\u200f', c == '\u061c': // direction
 		return true
-	case c == '\ufeff', c == '\u00ad':
+	case c == '\ufeff', c == '\u00ad', c&0xfffe == 0xfffe: // invisible, or no character at all
 		return true
 	}
 	return false

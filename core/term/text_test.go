@@ -16,6 +16,7 @@ func TestClean(t *testing.T) {
 		"user\u202etxt.exe":    "user\uFFFDtxt.exe",
 		"\u2066a\u2069\u200f":  "\uFFFDa\uFFFD\uFFFD",
 		"bad\xffutf8":          "bad\uFFFDutf8",
+		"no\ufffe\U0010ffff":   "no\uFFFD\uFFFD",
 		"line\u2028para\u2029": "line para ",
 	} {
 		if got := Clean(in); got != want {
