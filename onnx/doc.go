@@ -29,6 +29,13 @@
 //	m.Graph.Prune()
 //	err = m.WriteFile("smaller.onnx")
 //
+// # Passes
+//
+// Simplify makes a model smaller without a change of what it computes; a Rule rewrites
+// every place that looks like its left side. FoldBatchNorm, ConstantsToInitializers,
+// EliminateIdentity, InlineFunctions and SparseToDense are single passes, UpgradeOpset
+// brings a model to later operators. InferShapes covers the whole standard domain.
+//
 // A model is not safe for concurrent edits; it may be read by many goroutines
 // only after its indexes exist (m.Graph.BuildIndex).
 package onnx

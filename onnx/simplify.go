@@ -12,6 +12,8 @@ type SimplifyOptions struct {
 	MaxGrowth int64
 	// Keep names operators (like "Dropout") whose nodes are left as they are.
 	Keep []string
+	// InlineFunctions puts the model's functions in the place of their calls first.
+	InlineFunctions bool
 	// KeepDebugInfo keeps doc strings and metadata of nodes (DropDebugInfo).
 	KeepDebugInfo bool
 }
@@ -64,6 +66,11 @@ func Simplify(m *Model, opts SimplifyOptions) (SimplifyStats, error) {
 		s.keep[op] = true
 	}
 	s.stats.NodesBefore, s.stats.InitializersBefore = m.count()
+	if opts.InlineFunctions {
+		if _, err := InlineFunctions(m); err != nil {
+			return s.stats, fmt.Errorf("simplify the model: %w", err)
+		}
+	}
 	if !opts.KeepDebugInfo {
 		m.DropDebugInfo()
 	}

@@ -149,12 +149,18 @@ func (s *simplifier) mergeReduce(n *Node) bool {
 	if !ok || !sameAxes(reduced, added, rank) {
 		return false
 	}
-	out := n.Output(0)
-	if !n.graph.Bypass(n, p.Output(0)) {
-		return false
-	}
-	_ = out
+	// Under a new name: what is known and recorded of the old one is another shape.
+	g := n.graph
+	name := g.UniqueName(p.Output(0))
+	g.renameValue(p, p.Output(0), name)
 	p.SetAttr(IntAttr("keepdims", 1))
+	if !g.Bypass(n, name) {
+		n.OpType = "Identity" // it is one now
+		for _, a := range slices.Clone(n.attrs) {
+			n.RemoveAttr(a.Name)
+		}
+		n.SetInputs(name)
+	}
 	return true
 }
 

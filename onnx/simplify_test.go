@@ -123,6 +123,33 @@ func TestSimplify(t *testing.T) {
 			[]*Tensor{NewFloats("w", random(1, 12), 4, 3), NewFloats("b", random(2, 6), 2, 3)},
 			[]string{"MatMul", "Add"},
 		},
+		"a reduced axis put back": {
+			graphOf(dynamic, "y", with(node("ReduceMean", "r", "x"), IntsAttr("axes", 1), IntAttr("keepdims", 0)), node("Unsqueeze", "u", "r", "axis"), node("Relu", "y", "u")),
+			[]*Tensor{ints("axis", -3)},
+			[]string{"ReduceMean", "Relu"},
+		},
+		"another axis put back": {
+			graphOf(dynamic, "y", with(node("ReduceMean", "r", "x"), IntsAttr("axes", 1), IntAttr("keepdims", 0)), node("Unsqueeze", "u", "r", "axis"), node("Relu", "y", "u")),
+			[]*Tensor{ints("axis", 0)},
+			[]string{"ReduceMean", "Unsqueeze", "Relu"},
+		},
+		"slices of two axes": {
+			graphOf(FixedDims(4, 4), "y", node("Slice", "a", "x", "one", "top", "zero"), node("Slice", "y", "a", "one", "top", "one")),
+			[]*Tensor{ints("zero", 0), ints("one", 1), ints("top", 3)},
+			[]string{"Slice"},
+		},
+		"slices of one axis": {
+			graphOf(FixedDims(4, 4), "y", node("Slice", "a", "x", "one", "top", "zero"), node("Slice", "y", "a", "one", "top", "zero")),
+			[]*Tensor{ints("zero", 0), ints("one", 1), ints("top", 3)},
+			[]string{"Slice", "Slice"},
+		},
+		"the expand that PyTorch writes": {
+			graphOf(dynamic, "y", node("Shape", "s", "x"), with(node("Concat", "t", "minus", "minus", "minus", "minus"), IntAttr("axis", 0)), node("Shape", "k", "t"),
+				with(node("ConstantOfShape", "o", "k"), TensorAttr("value", ints("", 1))), node("Mul", "m", "o", "minus"), node("Equal", "e", "s", "m"),
+				node("Where", "w", "e", "o", "s"), node("Expand", "x2", "x", "w"), node("Relu", "y", "x2")),
+			[]*Tensor{ints("minus", -1)},
+			[]string{"Relu"},
+		},
 		"concatenations": {
 			graphOf(dynamic, "y", node("Relu", "r", "x"), with(node("Concat", "a", "x", "r"), IntAttr("axis", 1)), with(node("Concat", "y", "a", "x"), IntAttr("axis", -3))),
 			nil,
@@ -245,5 +272,60 @@ func BenchmarkSimplify(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// Up to IR version 3 every initializer is an input too.
+func TestSimplifyOldModels(t *testing.T) {
+	m := graphOf(FixedDims(2), "y", node("Add", "a", "b", "c"), node("Add", "y", "x", "a"))
+	m.IRVersion = 3
+	for i, name := range []string{"b", "c"} {
+		m.Graph.AddInput(NewValueInfo(name, Float, FixedDims(2)))
+		m.Graph.AddInitializer(NewFloats(name, []float32{float32(i), 2}, 2))
+	}
+	if got := simplified(t, m); !slices.Equal(got, []string{"Add"}) {
+		t.Errorf("left are %v", got)
+	}
+	if len(m.Graph.Inputs()) != 1 || m.Graph.NumInitializers() != 1 {
+		t.Errorf("%d inputs and %d initializers are left", len(m.Graph.Inputs()), m.Graph.NumInitializers())
+	}
+	// From version 4 on an initializer that alone is an input is a default.
+	m = graphOf(FixedDims(2), "y", node("Add", "a", "b", "c"), node("Add", "y", "x", "a"))
+	m.Graph.AddInput(NewValueInfo("b", Float, FixedDims(2)))
+	m.Graph.AddInitializer(NewFloats("b", []float32{1, 2}, 2))
+	m.Graph.AddInitializer(NewFloats("c", []float32{1, 2}, 2))
+	if got := simplified(t, m); !slices.Equal(got, []string{"Add", "Add"}) {
+		t.Errorf("a default was folded: %v", got)
+	}
+}
+
+// Equal weights in the branches of an If are kept once, outside.
+func TestSimplifySharesAcrossBranches(t *testing.T) {
+	branch := func(op string) *Graph {
+		g := NewGraph(op)
+		g.AddInitializer(NewFloats("w", random(1, 64), 64))
+		g.AppendNode(NewNode(op, "", "", []string{"x", "w"}, []string{"r"}))
+		g.AddOutput(NewValueInfo("r", Float, nil))
+		return g
+	}
+	n := node("If", "y", "c")
+	n.SetAttr(GraphAttr("then_branch", branch("Add")))
+	n.SetAttr(GraphAttr("else_branch", branch("Mul")))
+	m := graphOf(FixedDims(64), "y", n)
+	m.Graph.AddInput(NewValueInfo("c", Bool, []Dim{}))
+	if got := simplified(t, m); !slices.Equal(got, []string{"If", "Add", "Mul"}) {
+		t.Errorf("left are %v", got)
+	}
+	if _, inits := m.count(); inits != 1 || m.Graph.NumInitializers() != 1 {
+		t.Errorf("%d initializers are left, %d of them outside", inits, m.Graph.NumInitializers())
+	}
+}
+
+func TestNewTensorWithoutShapeIsAScalar(t *testing.T) {
+	if d := NewFloats("a", []float32{1}).Dims; d == nil || len(d) != 0 {
+		t.Errorf("the shape is %v", d)
+	}
+	if d := NewInt64s("a", []int64{1}).Dims; d == nil || len(d) != 0 {
+		t.Errorf("the shape is %v", d)
 	}
 }

@@ -20,6 +20,7 @@ type SimplifyConfig struct {
 	Model         sdk.Model `opt:"model,required" accepts:"onnx" doc:"Model to simplify."`
 	Keep          []string  `opt:"keep" default:"[]" doc:"Operators whose nodes are left as they are, such as \"Dropout\"."`
 	MaxGrowth     int64     `opt:"max_growth" default:"67108864" doc:"Bytes that constants may add to the model in all, where an operator that makes a large tensor out of little is worked out."`
+	Inline        bool      `opt:"inline_functions" default:"false" doc:"Put the functions that the model defines in the place of their calls first, so that what is in them is simplified too."`
 	KeepDebugInfo bool      `opt:"keep_debug_info" default:"false" doc:"Keep doc strings and metadata of nodes, such as the stack traces that PyTorch writes."`
 }
 
@@ -66,7 +67,7 @@ func applySimplify(ctx context.Context, run *sdk.Run, c SimplifyConfig) (result 
 		return nil, sdk.AttrError("model", "the model is not valid ONNX", err.Error())
 	}
 	facts := SimplifyFacts{SizeBefore: m.Size()}
-	options := onnx.SimplifyOptions{MaxGrowth: c.MaxGrowth, Keep: c.Keep, KeepDebugInfo: c.KeepDebugInfo}
+	options := onnx.SimplifyOptions{MaxGrowth: c.MaxGrowth, Keep: c.Keep, InlineFunctions: c.Inline, KeepDebugInfo: c.KeepDebugInfo}
 	if c.MaxGrowth == 0 {
 		options.MaxGrowth = -1
 	}
