@@ -143,7 +143,7 @@ func (x *inference) graph(g *Graph, inputs []*valueType) error {
 }
 
 func (x *inference) node(n *Node) error {
-	c := &inferContext{inference: x, n: n, outs: make([]*valueType, len(n.outputs))}
+	c := &inferContext{inference: x, n: n, outs: make([]*valueType, max(1, len(n.outputs)))}
 	var infer func(*inferContext)
 	switch canonicalDomain(n.Domain) {
 	case "":
