@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,35 +11,47 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// FuzzLoad: no recipe makes parsing, checking or a whole run of evaluations panic, and every complaint has words.
+// FuzzLoad: no recipe, file of variables or template makes parsing, checking or a whole run of evaluations panic, and
+// every complaint has words.
 func FuzzLoad(f *testing.F) {
-	f.Add(good, false)
-	f.Add(each, false)
-	f.Add(`{"model": {"m": {"source": "m.onnx"}}, "output": {"o": {"value": "${model.m}"}}}`, true)
-	f.Add("variable \"v\" { type = list(number) }\nlocals { a = local.a }", false)
-	f.Add("evaluate \"e\" { candidates = { a = 1, b = 2 } }", false)
+	f.Add(good, "drop = 0.1", "", false)
+	f.Add(each, "name = \"small\"", "", false)
+	f.Add(`{"model": {"m": {"source": "m.onnx"}}, "output": {"o": {"value": "${model.m}"}}}`, `{"n": [1e3]}`, "", true)
+	f.Add("variable \"v\" { type = list(number) }\nlocals { a = local.a }", "v = [1]", "", false)
+	f.Add("evaluate \"e\" { candidates = { a = 1, b = 2 } }", "", "", false)
+	f.Add(dynamicRecipe, "bits = { a = 4 }", "", false)
+	f.Add("locals { t = templatefile(\"t\", { a = [1], b = \"x\" }) }", "", "%{ for x in a }${x} ${upper(b)}\n%{ endfor }", false)
+	f.Add("locals { t = try(templatefile(\"t\", {}), convert([\"1\"], list(number))) }", "x", "${a", false)
+	f.Add(`{"step": {"quantize_static": {"q": {"for_each": ["a"], "dynamic": {"layer": {"for_each": {"x": 1}, "labels": ["${layer.key}"], "content": {"bits": "${layer.value}"}}}}}}}`, "", "", true)
 	files, _ := filepath.Glob("testdata/*.txtar")
-	for _, name := range files {
-		if a, err := txtar.ParseFile(name); err == nil {
-			f.Add(string(a.Files[0].Data), false)
+	scripts, _ := filepath.Glob("../cli/testdata/script/language/*.txtar")
+	for _, name := range append(files, scripts...) {
+		if a, err := txtar.ParseFile(name); err == nil && len(a.Files) > 0 {
+			f.Add(string(a.Files[0].Data), "", "", strings.HasSuffix(a.Files[0].Name, ".json"))
 		}
 	}
 	ty := types()
-	f.Fuzz(func(t *testing.T, src string, isJSON bool) {
-		path := filepath.Join(t.TempDir(), "r.hcl")
+	f.Fuzz(func(t *testing.T, src, vars, template string, isJSON bool) {
+		dir := t.TempDir()
+		path, varPath := filepath.Join(dir, "r.hcl"), filepath.Join(dir, "x.vars.hcl")
 		if isJSON {
-			path += ".json"
+			path, varPath = path+".json", varPath+".json"
 		}
-		if err := os.WriteFile(path, []byte(src), 0o600); err != nil {
-			t.Fatal(err)
+		for name, text := range map[string]string{path: src, varPath: vars, filepath.Join(dir, "t"): template} {
+			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
-		r, ds := Load(path)
-		if r == nil {
+		given, _, ds := LoadVars(varPath)
+		r, more := Load(path)
+		if ds = ds.Append(more...); r == nil {
 			return
 		}
-		p, more := r.Check(Values{"v": {Text: src, From: "--var v"}, "n": {Text: "1", From: "OPTIMIZE_VAR_n"}}, ty, []string{"onnxruntime", "quantize"})
+		values := Values{"v": {Text: src, From: "--var v"}, "n": {Text: "1", From: "OPTIMIZE_VAR_n"}}
+		maps.Copy(values, given)
+		p, more := r.Check(values, ty, []string{"onnxruntime", "quantize"})
 		for _, d := range ds.Append(more...) {
-			if strings.TrimSpace(d.Summary) == "" || d.Code == "" {
+			if strings.TrimSpace(d.Summary) == "" || d.Code == "" || d.Code == followUp || strings.Contains(d.Detail, "goroutine ") {
 				t.Errorf("a diagnostic without words or code: %+v", d)
 			}
 		}

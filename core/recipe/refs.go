@@ -264,6 +264,8 @@ func (p *Program) has(root, name string, at place) bool {
 		return p.declared[root][name]
 	case root == "local":
 		return p.localAttrs[name] != nil
+	case root == "self" && at.self == nil:
+		return true // what an evaluation gives is not known yet; the reference is checked again
 	}
 	return slices.Contains(p.names(root, at), name)
 }
