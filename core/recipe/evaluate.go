@@ -108,6 +108,8 @@ func (p *Program) evaluateShape(n *Node) *shape {
 		for _, c := range found {
 			s.subjects = append(s.subjects, c.name)
 		}
+	} else {
+		s.open = true // that they are missing is told
 	}
 	asked := slices.Clone(qualityMetrics)
 	if a, ok := body.Attributes["metrics"]; ok {
