@@ -85,6 +85,7 @@ bench: build ## Measure against the peers, side by side (bench/README.md)
 	bench/setup.sh
 	bench/startup.sh
 	bench/quantize-static.sh
+	bench/images.sh
 	bench/onnx.sh
 
 .PHONY: clean
