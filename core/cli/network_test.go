@@ -28,6 +28,7 @@ var looks = [][]string{
 	{"docs"},
 	{"plugin", "list"},
 	{"plugin", "docs", "quantize"},
+	{"plugin", "new", "acme"},
 	{"plugin", "check", "quantize", "--only", "describe"},
 	{"fmt", "--check", "recipe.hcl"},
 	{"validate", "recipe.hcl"},
