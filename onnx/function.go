@@ -144,6 +144,9 @@ func (x *inliner) measure() error {
 		for n := range nodes {
 			total++
 			if f := x.called(n); f != nil {
+				if len(n.outputs) > len(f.outputs) || len(n.inputs) > len(f.inputs) {
+					return 0, fmt.Errorf("%s has %d inputs and %d outputs, and the function %d and %d", n.Label(), len(n.inputs), len(n.outputs), len(f.inputs), len(f.outputs))
+				}
 				k, err := size(f, depth+1)
 				if err != nil {
 					return 0, err
@@ -171,6 +174,9 @@ func (x *inliner) measure() error {
 		for _, n := range nodes {
 			g.AppendNode(n)
 		}
+		if err := f.complete(nodes); err != nil {
+			return 0, err
+		}
 		total, err := count(g.AllNodes(), depth)
 		if err != nil {
 			return 0, err
@@ -180,6 +186,30 @@ func (x *inliner) measure() error {
 	}
 	_, err := count(x.m.Graph.AllNodes(), 0)
 	return err
+}
+
+// complete finds values of the function that nothing makes.
+func (f *function) complete(nodes []*Node) error {
+	made := map[string]bool{"": true}
+	for _, name := range f.inputs {
+		made[name] = true
+	}
+	for _, n := range nodes {
+		for _, s := range n.reads() {
+			if !made[s] {
+				return fmt.Errorf("in the function %q of %q, %s reads %q, which nothing before it makes", f.name, f.domain, n.Label(), s)
+			}
+		}
+		for _, s := range n.outputs {
+			made[s] = true
+		}
+	}
+	for _, s := range f.outputs {
+		if !made[s] || s == "" {
+			return fmt.Errorf("the function %q of %q does not make its output %q", f.name, f.domain, s)
+		}
+	}
+	return nil
 }
 
 // body reads the nodes of the function.

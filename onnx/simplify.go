@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"fmt"
+	"slices"
 )
 
 // SimplifyOptions says how far Simplify may go. The zero value is what most want.
@@ -224,15 +225,31 @@ func (m *Model) takeValueInfos() map[*Graph][]*ValueInfo {
 	return out
 }
 
-// giveValueInfos puts back those whose values nodes still make.
+// giveValueInfos puts back those whose values nodes still make, except for what
+// inference finds without them, as every runtime does.
 func (m *Model) giveValueInfos(types map[*Graph][]*ValueInfo) {
+	if len(types) == 0 {
+		return
+	}
+	shapes, err := (&inference{}).of(m)
+	if err != nil {
+		shapes = &Shapes{}
+	}
 	for g, vs := range types {
 		for _, v := range vs {
-			if g.Producer(v.name) != nil && !g.IsOutput(v.name) {
+			if g.Producer(v.name) != nil && !g.IsOutput(v.name) && !shapes.tells(v) {
 				g.values = append(g.values, v)
 			}
 		}
 	}
+}
+
+// tells whether what is inferred says all that v does.
+func (s *Shapes) tells(v *ValueInfo) bool {
+	elem, shape, ok := s.Of(v.name)
+	t := v.Type
+	return ok && t != nil && t.Kind == KindTensor && t.HasShape && t.Denotation == "" && elem == t.Elem && shape != nil &&
+		slices.EqualFunc(shape, t.Shape, func(a, b Dim) bool { return a.Value == b.Value && a.Param == b.Param && b.Denotation == "" })
 }
 
 // sharedNames lists the names that more than one graph gives to a value of its own, as
