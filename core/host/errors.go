@@ -114,7 +114,7 @@ func (e *ProtocolError) Error() string {
 	if e.HostVersion != "" {
 		host = "optimize " + e.HostVersion
 	}
-	do := "install a newer version of the plugin: raise its version in required_plugins and run `optimize init`"
+	do := "install a newer version of the plugin, and raise its version in required_plugins"
 	if e.PluginProtocol > e.HostProtocol {
 		do = "use a newer optimize, or an older version of the plugin in required_plugins"
 	}
