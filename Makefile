@@ -33,7 +33,7 @@ demo: runtime ## Quantize a digit classifier, measure it against its original an
 
 .PHONY: test
 test: export OPTIMIZE_REQUIRE_RUNTIME = 1
-test: runtime lint cross ## Everything that a change must pass; no test that needs ONNX Runtime is skipped
+test: runtime lint cross proto ## Everything that a change must pass; no test that needs ONNX Runtime is skipped
 	go test ./...
 
 .PHONY: test-slow
@@ -61,6 +61,14 @@ lint: bin/golangci-lint ## gofmt, go vet, golangci-lint with the arrows between 
 bin/golangci-lint: tools/go.mod tools/go.sum
 	cd tools && go build -trimpath -ldflags '-s -w' -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
+.PHONY: proto
+proto: bin/buf ## The plugin protocol's style, and that it breaks nothing of the last release
+	bin/buf lint
+	bin/buf breaking --against sdk/pluginv1/released.binpb
+
+bin/buf: tools/buf/go.mod tools/buf/go.sum
+	cd tools/buf && go build -trimpath -ldflags '-s -w' -o ../../bin/buf github.com/bufbuild/buf/cmd/buf
+
 .PHONY: cross
 cross: ## Compile everything but ort, the plugins and the command for every platform, without cgo
 	@for platform in $(PLATFORMS); do \
@@ -86,6 +94,7 @@ bench: build ## Measure against the peers, side by side (bench/README.md)
 	bench/startup.sh
 	bench/quantize-static.sh
 	bench/images.sh
+	bench/plugin.sh
 	bench/onnx.sh
 
 .PHONY: clean

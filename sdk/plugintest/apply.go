@@ -1,6 +1,7 @@
 package plugintest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -248,6 +249,25 @@ var applyChecks = []check{
 		})
 	}},
 	{"apply/deterministic", "The same step gives the same bytes in another process, folder, language and time zone, or Plan says nondeterministic.", deterministic},
+	{"apply/date", "Outputs hold neither today's date nor the path that they were written to.", func(ctx context.Context, k *kit) error {
+		return k.eachApplied(ctx, func(_ *process, _ *stepInput, a *applied) error {
+			return filepath.WalkDir(a.out, func(p string, e fs.DirEntry, err error) error {
+				if err != nil || e.IsDir() {
+					return err
+				}
+				b, err := os.ReadFile(p)
+				if err != nil {
+					return err
+				}
+				for _, s := range []string{time.Now().Format("2006-01-02"), time.Now().UTC().Format("2006-01-02"), time.Now().Format("20060102"), k.tmp} {
+					if bytes.Contains(b, []byte(s)) {
+						return fmt.Errorf("%s holds %q", filepath.Base(p), s)
+					}
+				}
+				return nil
+			})
+		})
+	}},
 	{"apply/stateless", "It gives the same bytes again in the same process.", func(ctx context.Context, k *kit) error {
 		return k.eachApplied(ctx, func(p *process, in *stepInput, a *applied) error {
 			return k.sameAgain(ctx, p, p, in, a, func() (*applied, error) { return k.apply(ctx, p, in, "", nil) })

@@ -26,7 +26,7 @@ var callFaults = map[string]bool{
 	"plan/answers": true, "plan/nothing-yet": true, "plan/stable": true, "plan/pure": true, "plan/missing": true, "plan/needs": true,
 	"plan/unknown-step": true, "plan/clean": true,
 	"apply/works": true, "apply/done": true, "apply/outputs": true, "apply/inside": true, "apply/links": true, "apply/inputs": true,
-	"apply/deterministic": true, "apply/stateless": true, "apply/parallel": true, "apply/run-id": true, "apply/unknown-step": true,
+	"apply/deterministic": true, "apply/date": true, "apply/stateless": true, "apply/parallel": true, "apply/run-id": true, "apply/unknown-step": true,
 	"apply/result": true, "apply/heartbeat": true, "apply/progress": true, "apply/messages": true, "apply/clean": true, "apply/read-only": true,
 	"apply/broken-model": true, "apply/no-model": true, "apply/empty-model": true, "apply/after-failure": true, "apply/stop": true,
 	"apply/stop-nothing": true, "apply/diagnostics": true,
@@ -294,6 +294,8 @@ func spoilDone(r *pluginv1.ApplyRequest, d *pluginv1.Done, n int64) {
 		_ = os.Symlink("/etc/hostname", filepath.Join(r.GetOutDir(), "link"))
 	case "apply/deterministic":
 		more(r.GetOutDir())
+	case "apply/date":
+		more("built " + time.Now().Format(time.RFC3339))
 	case "apply/stateless":
 		more(fmt.Sprint(n))
 	case "apply/result":
