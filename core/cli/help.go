@@ -26,6 +26,7 @@ var groups = []struct {
 var related = map[string][]string{
 	"apply":         {"plan", "runs", "show", "cache explain"},
 	"cache":         {"plan"},
+	"cache dir":     {"cache ls"},
 	"cache explain": {"plan"},
 	"cache gc":      {"cache ls"},
 	"cache ls":      {"cache gc"},
@@ -46,6 +47,7 @@ var related = map[string][]string{
 	"plugin new":    {"plugin check", "plugin docs"},
 	"plugin serve":  {"plugin list"},
 	"runs":          {"show"},
+	"runs prune":    {"runs", "cache gc"},
 	"show":          {"runs", "apply"},
 	"validate":      {"plan", "fmt"},
 	"version":       {"plugin list"},
@@ -78,6 +80,10 @@ See also:
 	walk(root, func(c *cobra.Command) {
 		a.complete(c)
 		if !c.Runnable() {
+			if c.Annotations == nil {
+				c.Annotations = map[string]string{}
+			}
+			c.Annotations[noJSON] = "" // it prints help
 			c.Args = unknownCommand
 			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		} else if check := c.Args; check != nil {
