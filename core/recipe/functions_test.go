@@ -4,7 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,12 +82,19 @@ func TestStdlib(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pkgs, err := parser.ParseDir(token.NewFileSet(), strings.TrimSpace(string(out)), func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	names, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "*.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := 0
-	for _, f := range pkgs["stdlib"].Files {
+	for _, n := range names {
+		if strings.HasSuffix(n, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), n, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for name, o := range f.Scope.Objects {
 			if o.Kind != ast.Var || !strings.HasSuffix(name, "Func") || !ast.IsExported(name) {
 				continue

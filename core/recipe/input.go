@@ -52,7 +52,7 @@ func (r *reader) numbers(name string) []float64 {
 	for _, e := range v {
 		f, _ := e.AsBigFloat().Float64()
 		if math.IsInf(f, 0) {
-			r.ds = r.ds.Append(diag.At(r.attrs[name].Expr.Range(), "recipe/number", name+" is not finite", "It is divided by zero, or larger than any float64."))
+			r.ds = r.ds.Append(diag.At(r.attrs[name].Expr.Range(), "recipe/number", name+" is not finite", "It is divided by zero, or larger than any number. Write another one."))
 			return nil
 		}
 		out = append(out, f)
