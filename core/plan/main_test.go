@@ -142,7 +142,7 @@ func (b *bench) finish(s *Session, a *Action, text string) {
 	if err := os.WriteFile(filepath.Join(txn.OutDir, "m.onnx"), []byte(text), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := txn.Commit(b.t.Context(), a.Key, s.Recipe.Dir+":"+a.Addr, map[string]cache.Output{"model": {Kind: "model", Format: "onnx", Path: "m.onnx"}}, nil,
+	if _, err := txn.Commit(b.t.Context(), a.Key, cache.Name(s.Recipe.Dir, a.Addr), map[string]cache.Output{"model": {Kind: "model", Format: "onnx", Path: "m.onnx"}}, nil,
 		cache.Meta{Duration: 1e9}); err != nil {
 		b.t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func (s *Session) output(n *recipe.Node, a *Action) diag.Diags {
 		}
 	} else if addr, name, ok := outputOf(c.From); ok {
 		a.After = []string{addr}
-		if rec, ok := s.Store.Latest(s.Recipe.Dir + ":" + addr); ok {
+		if rec, ok := s.Store.Latest(cache.Name(s.Recipe.Dir, addr)); ok {
 			last := rec.Outputs[name]
 			a.Size, dest.Known, dest.Tree = last.Size, last.Digest != "", last.Tree
 		}

@@ -100,7 +100,7 @@ func (v *services) ReadCoverage(ctx context.Context, r *pluginv1.ReadCoverageReq
 }
 
 func (v *services) bare() *evaluate.Spec {
-	return &evaluate.Spec{Name: v.addr, RecordName: v.session.Recipe.Dir + ":" + v.addr, Threads: v.session.Threads, Platform: v.session.Platform}
+	return &evaluate.Spec{Name: v.addr, RecordName: cache.Name(v.session.Recipe.Dir, v.addr), Threads: v.session.Threads, Platform: v.session.Platform}
 }
 
 func (v *services) spec(ctx context.Context, runtime string, data *pluginv1.Artifact) (*evaluate.Spec, error) {
