@@ -34,7 +34,7 @@ func (r *Runner) produce(ctx context.Context, n *recipe.Node, a *plan.Action, ac
 	store := r.Session.Store
 	unlock, err := store.Lock(ctx, a.Sum)
 	if err != nil {
-		return err
+		return r.fault(ctx, asDiags(n, "The cache cannot be written", r.roomy(err, a.Size)))
 	}
 	defer unlock()
 	rec, ok := store.Lookup(a.Sum)
