@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -146,7 +147,7 @@ func fileKind(name string) (kind, bool) {
 // of the source. A file that is missing is listed too.
 func Files(ctx context.Context, source string) ([]string, error) {
 	st, err := os.Stat(source)
-	if err != nil || st.Mode().IsRegular() && !mayName(source) {
+	if err != nil || st.Mode().IsRegular() && !mayName(ctx, source) {
 		return []string{source}, nil // what is wrong with it, opening it says
 	}
 	src, err := openSource(source, "")
@@ -201,10 +202,39 @@ func Files(ctx context.Context, source string) ([]string, error) {
 	return out, err
 }
 
-// mayName tells whether a file may name others: a table may, an array not.
-func mayName(path string) bool {
+// mayName tells whether a file may name others: a table may, whose first sample does.
+// Only that one is read, since every plan asks.
+func mayName(ctx context.Context, path string) bool {
 	head, err := peek(path)
-	return err == nil && tableOf(path, head) != nil
+	if err != nil || tableOf(path, head) == nil {
+		return false
+	}
+	names := false
+	look := func(s string) { _, ok := fileKind(s); names = names || ok }
+	if !isCSV(path) {
+		err = jsonRows(ctx, path, func(r row) error {
+			object, err := jsonObject(r.raw)
+			for _, v := range object {
+				if s, err := jsonCell(v); err == nil {
+					look(s)
+				}
+			}
+			return errors.Join(err, errStop)
+		})
+	} else {
+		comma, _, bad := csvHeader(path)
+		if bad != nil {
+			return false
+		}
+		err = csvRows(ctx, path, comma, true, func(r row) error {
+			for _, s := range r.cells {
+				look(s)
+			}
+			return errStop
+		})
+	}
+	// What else is wrong with it, opening it says.
+	return names && errors.Is(err, errStop)
 }
 
 // resolve is the path of a file that a cell names.

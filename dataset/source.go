@@ -253,10 +253,10 @@ func tableOf(path string, head []byte) func(path, label string) (*table, error) 
 	if len(text) == 0 || bytes.IndexByte(text, 0) >= 0 {
 		return nil
 	}
-	switch strings.ToLower(filepath.Ext(strings.TrimSuffix(path, ".gz"))) {
-	case ".csv", ".tsv":
+	if isCSV(path) {
 		return openCSV
-	case ".jsonl", ".ndjson":
+	}
+	if ext := textExt(path); ext == ".jsonl" || ext == ".ndjson" {
 		return openJSONL
 	}
 	if text = bytes.TrimSpace(text); len(text) > 1 && text[0] == '{' && bytes.IndexByte(text, '"') > 0 {
@@ -264,6 +264,13 @@ func tableOf(path string, head []byte) func(path, label string) (*table, error) 
 	}
 	return nil
 }
+
+// textExt is the end of a file's name, without the one of gzip.
+func textExt(path string) string {
+	return strings.ToLower(filepath.Ext(strings.TrimSuffix(path, ".gz")))
+}
+
+func isCSV(path string) bool { ext := textExt(path); return ext == ".csv" || ext == ".tsv" }
 
 // unpacked reads through gzip where there is one. It owns r.
 func unpacked(r io.ReadCloser) (io.ReadCloser, error) {
