@@ -26,15 +26,14 @@ import (
 
 // applied is an Apply that came to its end.
 type applied struct {
-	done       *pluginv1.Done
-	diags      []*pluginv1.Diagnostic
-	events     []*pluginv1.ApplyEvent
-	after      int           // events after Done
-	silence    time.Duration // the longest
-	out        string        // the output folder
-	scratch    string
-	largest    int // message, bytes
-	terminated error
+	done    *pluginv1.Done
+	diags   []*pluginv1.Diagnostic
+	events  []*pluginv1.ApplyEvent
+	after   int           // events after Done
+	silence time.Duration // the longest
+	out     string        // the output folder
+	scratch string
+	largest int // message, bytes
 }
 
 // failed is the first error of the step.
@@ -137,7 +136,7 @@ func (k *kit) apply(ctx context.Context, p *process, in *stepInput, id string, s
 			break
 		}
 		if err != nil {
-			return a, fmt.Errorf("Apply failed: %w%s", err, p.words())
+			return a, fmt.Errorf("it failed in Apply: %w%s", err, p.words())
 		}
 		a.silence = max(a.silence, time.Since(last))
 		last = time.Now()

@@ -151,7 +151,7 @@ func (k *kit) describe(ctx context.Context) (*pluginv1.DescribeResponse, error) 
 	defer cancel()
 	d, err := p.plugin.Describe(c, &pluginv1.DescribeRequest{})
 	if err != nil {
-		return nil, fmt.Errorf("Describe failed: %w%s", err, p.words())
+		return nil, fmt.Errorf("it failed in Describe: %w%s", err, p.words())
 	}
 	k.described = d
 	return d, nil

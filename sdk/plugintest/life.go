@@ -58,7 +58,7 @@ var lifeChecks = []check{
 				_, err = stream.Recv()
 			}
 			if err != nil && status.Code(err) != codes.OK && !p.alive() {
-				return fmt.Errorf("Apply failed: %w%s", err, p.words())
+				return fmt.Errorf("it failed in Apply: %w%s", err, p.words())
 			}
 			return ends(p)
 		})

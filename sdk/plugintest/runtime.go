@@ -385,7 +385,7 @@ func (k *kit) eachSession(ctx context.Context, f func(p *process, s *pluginv1.Op
 			err = firstError(s.GetDiagnostics())
 		}
 		if err != nil {
-			return fmt.Errorf("Open failed: %w%s", err, p.words())
+			return fmt.Errorf("it failed in Open: %w%s", err, p.words())
 		}
 		defer func() { _, _ = p.runtime.Close(ctx, &pluginv1.CloseRequest{Session: s.GetSession()}) }()
 		return f(p, s)
@@ -405,7 +405,7 @@ func (k *kit) eachPrediction(ctx context.Context, batch int64, f func(s *pluginv
 			err = firstError(r.GetDiagnostics())
 		}
 		if err != nil {
-			return fmt.Errorf("Predict failed: %w%s", err, p.words())
+			return fmt.Errorf("it failed in Predict: %w%s", err, p.words())
 		}
 		if r.GetSamples() != samples {
 			return fmt.Errorf("it says %d samples; there are %d", r.GetSamples(), samples)
