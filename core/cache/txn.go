@@ -144,6 +144,14 @@ func (t *Txn) collect(output, rel string) (files []*outputFile, tree bool, err e
 	if rel == "" || !filepath.IsLocal(local) {
 		return nil, false, refuse(fmt.Sprintf("%q", rel), "is not a path in the output folder")
 	}
+	// What is committed is moved: behind a link lie files that are somebody else's.
+	for _, dir := range []string{t.work.path, t.OutDir} {
+		if info, err := os.Lstat(dir); err != nil {
+			return nil, false, failure("read", dir, err)
+		} else if !info.IsDir() {
+			return nil, false, refuse("the output folder", "was replaced by something that is no folder")
+		}
+	}
 	// Each folder on the way must be a folder, not a link to elsewhere.
 	at := t.OutDir
 	var info fs.FileInfo
@@ -220,15 +228,15 @@ func (t *Txn) ingest(ctx context.Context, files map[string]*outputFile) error {
 	return t.store.syncBlobs(dirs)
 }
 
-// seal hashes and syncs one file and takes its write permission. A file with a second name is copied first: whoever has
-// the other name could go on writing.
+// seal hashes and syncs one file and takes its write permission. A file with a second name is copied first, as is one that
+// is still open for writing: whoever has it could go on.
 func (t *Txn) seal(ctx context.Context, f *outputFile) error {
 	in, err := os.Open(f.path)
 	if err != nil {
 		return failure("read", f.path, err)
 	}
 	id, err := identify(in)
-	if err == nil && id.links > 1 {
+	if err == nil && (id.links > 1 || beingWritten(in)) {
 		err = t.sealCopy(ctx, f, in)
 	}
 	in.Close()

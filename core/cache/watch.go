@@ -4,15 +4,26 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"time"
 )
 
 // watched is a file of the store while somebody works with it.
 type watched struct {
 	path, digest string
 	artifact     int // index
-	size         int64
-	mtime        time.Time
+	state        fileID
+}
+
+// stateOf is a zero value for what is no regular file, or is not there.
+func stateOf(path string) fileID {
+	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
+		return fileID{}
+	}
+	f, id, err := openRegular(path)
+	if err != nil {
+		return fileID{}
+	}
+	f.Close()
+	return id
 }
 
 // Watch notes the state of artifacts that a step is about to read. The function it returns tells which of them the step
@@ -20,8 +31,8 @@ type watched struct {
 func (s *Store) Watch(arts []Artifact) func(ctx context.Context) []int {
 	var files []watched
 	add := func(i int, path, digest string) {
-		if st, err := os.Lstat(path); err == nil {
-			files = append(files, watched{path, digest, i, st.Size(), st.ModTime()})
+		if id := stateOf(path); id.regular {
+			files = append(files, watched{path, digest, i, id})
 		}
 	}
 	for i, a := range arts {
@@ -41,11 +52,11 @@ func (s *Store) Watch(arts []Artifact) func(ctx context.Context) []int {
 	return func(ctx context.Context) (changed []int) {
 		var problems []Problem
 		for _, f := range files {
-			st, err := os.Lstat(f.path)
-			if err == nil && st.Mode().IsRegular() && st.Size() == f.size && st.ModTime().Equal(f.mtime) {
-				continue
+			now := stateOf(f.path)
+			if now == f.state {
+				continue // its change time too, which no program can set
 			}
-			if err == nil && st.Mode().IsRegular() {
+			if now.regular {
 				if digest, err := verifyFile(ctx, f.path); err == nil && digest == f.digest {
 					continue // touched, and as it was
 				}
