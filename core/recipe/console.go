@@ -101,7 +101,7 @@ func (p *Program) Evaluate(e *Expression) (cty.Value, diag.Diags) {
 		return true, nil
 	})
 	if !finite {
-		return cty.DynamicVal, diag.Diags{diag.At(e.expr.Range(), "recipe/number", "The result is not finite", "It is divided by zero.")}
+		return cty.DynamicVal, diag.Diags{diag.At(e.expr.Range(), "recipe/number", "The result is not finite", "It is divided by zero, or larger than any number.")}
 	}
 	return v, nil
 }

@@ -284,7 +284,7 @@ func (p *Program) runtimes(c *EvaluateConfig, r *reader) {
 	}
 	v, _ = v.UnmarkDeep()
 	check := func(name string) {
-		if !slices.Contains(p.plugins, name) {
+		if !slices.Contains(p.plugins, name) && !p.requires(name) { // a required one is told where it is required
 			bad("recipe/unknown-plugin", fmt.Sprintf("There is no plugin %q", name), "%s", didYouMean(name, p.plugins, "A third party's is named in required_plugins first. There is"))
 		}
 	}

@@ -58,11 +58,19 @@ func pluginOf(stepType string) string {
 	return name
 }
 
+// requires tells whether the recipe names the plugin in required_plugins.
+func (p *Program) requires(plugin string) bool {
+	return slices.ContainsFunc(p.recipe.RequiredPlugins, func(r RequiredPlugin) bool { return r.Name == plugin })
+}
+
 // stepType finds the schema of a step.
 func (p *Program) stepType(n *Node) diag.Diags {
 	t, ok := p.types[n.Type]
 	if !ok {
 		if plugin := pluginOf(n.Type); !slices.Contains(p.plugins, plugin) {
+			if p.requires(plugin) {
+				return diag.Diags{diag.At(n.Range, followUp, "A follow-up", "")} // that the plugin is missing is told at required_plugins
+			}
 			return diag.Diags{diag.At(n.Range, "recipe/unknown-step-type", fmt.Sprintf("There is no step type %q", n.Type), "%s",
 				didYouMean(n.Type, slices.Sorted(maps.Keys(p.types)), "The part before the first underscore names the plugin, and there is no plugin "+fmt.Sprintf("%q. The step types are", plugin)))}
 		}

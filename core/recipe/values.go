@@ -87,6 +87,7 @@ var variableSchema = &hcl.BodySchema{
 // no mistake of its own.
 func (p *Program) variable(b *block, given Values) (*variable, diag.Diags) {
 	body, ds := content(b.body, variableSchema)
+	misread := ds.HasErrors()
 	out := &variable{block: b, place: b.rng, validations: body.Blocks}
 	ty := cty.DynamicPseudoType
 	var defaults *typeexpr.Defaults
@@ -148,6 +149,9 @@ func (p *Program) variable(b *block, given Values) (*variable, diag.Diags) {
 				"%s is not %s: %s.", shown, article(typeexpr.TypeString(ty)), err))
 		}
 		value, out.place = v, b.rng
+	case def == cty.NilVal && misread: // the default may stand under a wrong name
+		out.value, out.broken = cty.DynamicVal, true
+		return out, ds
 	case def == cty.NilVal:
 		return fail(diag.At(b.rng, "recipe/variable-missing", fmt.Sprintf("Variable %q has no value", b.name),
 			"It has no default. Give it with --var %s=..., in a file with --var-file, or with OPTIMIZE_VAR_%s.", b.name, b.name))
