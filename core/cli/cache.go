@@ -286,18 +286,19 @@ Nothing that a running apply works with is removed: gc waits for it to end, as l
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l := cache.Limits{MaxSize: -1, Keep: -1, DryRun: dry}
 			var err error
-			if older != "" {
-				if keep != "" {
+			given := cmd.Flags().Changed // a variable of a shell that is empty is no order to do something else
+			if given("older-than") {
+				if given("keep") {
 					return usagef("--older-than is another name for --keep: give one of them")
 				}
 				keep = older
 			}
-			if size != "" {
+			if given("max-size") {
 				if l.MaxSize, err = parseBound(size); err != nil {
 					return usagef("--max-size: %s", err)
 				}
 			}
-			if keep != "" {
+			if given("keep") || given("older-than") {
 				if l.Keep, err = parseAge(keep); err != nil {
 					return usagef("--keep: %s", err)
 				}
@@ -305,7 +306,7 @@ Nothing that a running apply works with is removed: gc waits for it to end, as l
 			if l.Wait, err = parseAge(wait); err != nil {
 				return usagef("--wait: %s", err)
 			}
-			if size == "" && keep == "" {
+			if !given("max-size") && !given("keep") && !given("older-than") {
 				l.Keep = defaultKeep
 			}
 			return a.cacheGC(cmd.Context(), l)

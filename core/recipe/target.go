@@ -38,8 +38,8 @@ func (p *Program) Find(flag, name string) ([]*Node, diag.Diags) {
 	var names, bare []string
 	for _, n := range p.nodes {
 		names, bare = append(names, n.Addr), append(bare, strings.TrimPrefix(n.Addr, KindStep+"."))
-		if n.Key != "" {
-			names, bare = append(names, KindStep+"."+n.Name), append(bare, n.Name)
+		if whole := KindStep + "." + n.Name; n.Key != "" && !slices.Contains(names, whole) {
+			names, bare = append(names, whole), append(bare, n.Name)
 		}
 	}
 	detail := didYouMean(text, bare, "")

@@ -108,9 +108,28 @@ func number(name string, n json.Number) string {
 	case v == 0:
 		return ""
 	case v == math.Trunc(v) && math.Abs(v) < 1e15:
+		if v == 1 {
+			name = singular(name)
+		}
 		return fmt.Sprintf("%s %s", thousands(int64(v)), words(name))
 	}
 	return fmt.Sprintf("%s %.4g", words(name), v)
+}
+
+// singular takes the plural from the first word of a fact's name: what is counted.
+func singular(name string) string {
+	first, rest, _ := strings.Cut(name, "_")
+	if rest != "" {
+		rest = "_" + rest
+	}
+	for _, end := range []struct{ many, one string }{
+		{"ies", "y"}, {"sses", "ss"}, {"ches", "ch"}, {"shes", "sh"}, {"xes", "x"}, {"ss", "ss"}, {"us", "us"}, {"is", "is"}, {"s", ""},
+	} {
+		if stem, ok := strings.CutSuffix(first, end.many); ok && stem != "" {
+			return stem + end.one + rest
+		}
+	}
+	return name
 }
 
 // percent never rounds what is not all to 100%, nor what is something to 0%.

@@ -188,6 +188,10 @@ func TestFacts(t *testing.T) {
 	if got, want := strings.Join(f.Did, "|"), "99.9% of MACs|0% of none|target x86|3 nodes|ratio 0.25|on"; got != want {
 		t.Errorf("did %q, want %q", got, want)
 	}
+	f1 := FactsOf(json.RawMessage(`{"nodes_quantized":1,"batches":1,"passes_done":1,"copies":1,"status":1,"rank":1}`))
+	if got, want := strings.Join(f1.Did, "|"), "1 node quantized|1 batch|1 pass done|1 copy|1 status|1 rank"; got != want {
+		t.Errorf("one of each: %q, want %q", got, want)
+	}
 	if got, want := strings.Join(f.Left, "|"), "left, why (4): a, b, e and 1 more|left, other (1): c|left (1): d"; got != want {
 		t.Errorf("left %q, want %q", got, want)
 	}
