@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"bytes"
+	"io"
+	"os"
 	"slices"
 
 	"github.com/optimize-hcl/optimize/core/diag"
@@ -11,11 +14,30 @@ import (
 // checkReports refuses a report of which the format is not known, before anything is run.
 func checkReports(files []string) error {
 	for _, f := range files {
-		if _, ok := report.FormatOf(f); !ok {
+		format, ok := report.FormatOf(f)
+		if !ok {
 			return usagef("--report %q: the format follows from the end of the name: .md, .html, .xml (JUnit) or .json", f)
+		}
+		if format == "json" && isForeignJSON(f) {
+			return diag.Errorf("run/report", "The report would go over "+f, "That file is no report. Write it elsewhere, --report report.json, or remove the file first.")
 		}
 	}
 	return nil
+}
+
+// isForeignJSON tells whether a file that is there was not written by this program, such as a recipe in JSON.
+func isForeignJSON(path string) bool {
+	st, err := os.Stat(path)
+	if err != nil || !st.Mode().IsRegular() || st.Size() == 0 {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false // that it cannot be written is told later
+	}
+	defer f.Close()
+	head, _ := io.ReadAll(io.LimitReader(f, 256)) // the schema is the first member
+	return !bytes.Contains(head, []byte(`"schema": "optimize.`))
 }
 
 // writeReports writes the reports that the user named; a run that failed has them too.

@@ -30,6 +30,11 @@ func (w *work) save(p *plan.Plan, f *recipeFlags, out string) error {
 	if st, err := os.Stat(abs); err == nil && st.IsDir() {
 		return diag.Errorf("plan/out", out+" is a folder", "Name the file that the plan goes to: --out %s.", filepath.Join(out, "plan.json"))
 	}
+	if st, err := os.Stat(abs); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
+		if was, err := plan.ReadFile(abs); err == nil && was == nil { // a damaged plan is one
+			return diag.Errorf("plan/out", "The plan would go over "+out, "That file is no saved plan. Write it elsewhere, --out plan.json, or remove the file first.")
+		}
+	}
 	if err := w.session.Save(p, w.parsed, w.values, f.targets, f.refresh); err != nil {
 		return err
 	}

@@ -270,6 +270,9 @@ func (p *Program) relative(path string) string {
 	return path
 }
 
+// lockName is the file beside a recipe that holds the versions it was made with.
+const lockName = "optimize.lock.hcl"
+
 // outputPaths checks that no output goes over another one, or over what the recipe reads.
 func (p *Program) outputPaths() (ds diag.Diags) {
 	taken := map[string]string{}
@@ -284,6 +287,9 @@ func (p *Program) outputPaths() (ds diag.Diags) {
 				taken[c.Source] = n.Addr + " is read from it"
 			}
 		}
+	}
+	if abs, err := filepath.Abs(filepath.Join(p.recipe.Dir, lockName)); err == nil {
+		taken[abs] = "optimize init keeps the versions in it"
 	}
 	for f := range p.recipe.Files {
 		if abs, err := filepath.Abs(f); err == nil {
