@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -422,6 +423,24 @@ func TestChildrenEndWithThePlugin(t *testing.T) {
 	if _, err := r.m.Plugin(t.Context(), fakeRef(asPlugin)); !errors.Is(err, errClosed) {
 		t.Errorf("after Close: %v", err)
 	}
+}
+
+// What a plugin started in a session of its own has left its process group, and ends with it all the same.
+func TestDaemonsEndWithThePlugin(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells whose they are")
+	}
+	r := newRig(t, nil)
+	o := r.apply(t.Context(), "grandchild", "daemon", nil)
+	if o.err != nil {
+		t.Fatal(o.err)
+	}
+	child, _ := pids(t, o.events)
+	if !alive(child) {
+		t.Fatal("not running")
+	}
+	r.m.Close(t.Context())
+	eventually(t, "the child survived Close", func() bool { return !alive(child) })
 }
 
 func pids(t *testing.T, events []*pluginv1.ApplyEvent) (child, own int) {

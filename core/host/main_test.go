@@ -221,6 +221,9 @@ func fake() *sdk.Plugin {
 	step("grandchild", func(_ context.Context, run *sdk.Run, c config) (*sdk.Result, error) {
 		cmd := exec.Command("sleep", grandchildSleep)
 		cmd.Stderr = os.Stderr // holds our pipe
+		if c.Text == "daemon" {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		}
 		if err := cmd.Start(); err != nil {
 			return nil, err
 		}

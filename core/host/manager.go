@@ -220,10 +220,13 @@ func (m *Manager) logPath(r Ref) string {
 	return filepath.Join(m.opts.RunDir, "logs", name+".log")
 }
 
+// workDirPrefix is how the names of these folders begin.
+const workDirPrefix = "optimize-plugin-"
+
 // workDir makes the folder that a plugin's process runs in, with its sockets. Its path is short: a socket's may have
 // about a hundred bytes.
 func workDir() (string, error) {
-	dir, err := telemetry.SocketDir("optimize-plugin-")
+	dir, err := telemetry.SocketDir(workDirPrefix)
 	if err != nil {
 		return "", err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,6 +79,7 @@ func (p *process) Start(context.Context) error {
 	go func() {
 		_ = p.cmd.Wait() // its error is in the state
 		p.group.kill(p.cmd)
+		killStrays(filepath.Dir(p.cmd.Dir))
 		// Whoever left the group may still hold the pipes.
 		cut := time.AfterFunc(500*time.Millisecond, func() { _ = closeAll(nil, outR, errR) })
 		readers.Wait()
