@@ -41,9 +41,10 @@ type app struct {
 	stdout, stderr io.Writer
 	json           bool
 	noColor        bool
-	secrets        []string // texts that no message may show
-	looks          bool     // the command only looks: it needs no store that can be written
-	events         bool     // with --json the command writes an event a line
+	secrets        []string                 // texts that no message may show
+	hidden         atomic.Pointer[[]string] // the same, for those who write while the recipe is still being read
+	looks          bool                     // the command only looks: it needs no store that can be written
+	events         bool                     // with --json the command writes an event a line
 	view           atomic.Pointer[view.View]
 	exit           int // set by a command that ends with something else than 0 without an error to print
 }

@@ -202,7 +202,7 @@ func (s *console) evalAt(ctx context.Context, name string, src []byte, at hcl.Po
 		v, more = s.program.Evaluate(e)
 		ds = ds.Append(more...)
 	}
-	s.app.secrets = s.work.recipe.Secrets()
+	s.app.hide(s.work.recipe.Secrets())
 	if ds.HasErrors() {
 		s.failed = true
 		s.wrong(name, text, ds)

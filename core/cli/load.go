@@ -168,7 +168,7 @@ func (a *app) open(ctx context.Context, path string, f *recipeFlags, withRun boo
 	}
 	ds = ds.Append(w.registry.CheckRequired(rec, a.Version)...)
 	prog, cds := rec.Check(given.values, types, w.registry.Names())
-	a.secrets = rec.Secrets()
+	a.hide(rec.Secrets())
 	ds = ds.Append(cds...)
 	if ds.HasErrors() || prog == nil {
 		w.close(ctx)
@@ -243,7 +243,7 @@ func (w *work) prepare(withRun bool) error {
 			return err
 		}
 		if w.tracing, err = telemetry.Start(context.Background(), telemetry.Options{
-			TraceFile: filepath.Join(w.runDir, "trace.jsonl"), ServiceVersion: w.app.Version,
+			TraceFile: filepath.Join(w.runDir, "trace.jsonl"), ServiceVersion: w.app.Version, Redact: w.app.redact,
 		}); err != nil {
 			return err
 		}

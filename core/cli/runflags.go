@@ -69,10 +69,18 @@ func (f *recipeFlags) refreshed(p *recipe.Program) (map[string]bool, diag.Diags)
 	return out, ds
 }
 
+// hide keeps texts out of everything that is shown or written from now on.
+func (a *app) hide(secrets []string) {
+	a.secrets = secrets
+	a.hidden.Store(&secrets)
+}
+
 // redact takes sensitive texts out of a line.
 func (a *app) redact(line string) string {
-	for _, s := range a.secrets {
-		line = strings.ReplaceAll(line, s, "(sensitive)")
+	if hidden := a.hidden.Load(); hidden != nil {
+		for _, s := range *hidden {
+			line = strings.ReplaceAll(line, s, "(sensitive)")
+		}
 	}
 	return line
 }

@@ -184,7 +184,7 @@ func (r *Runner) Do(ctx context.Context, addr string) (err error) {
 			err = context.Canceled
 		}
 		if err != nil {
-			span.SetStatus(codes.Error, err.Error())
+			span.SetStatus(codes.Error, r.clean(err.Error()))
 		}
 		span.SetAttributes(attribute.String(telemetry.AttrStatus, act.Status), attribute.String(telemetry.AttrTaskResult, taskResult(act.Status, err)))
 		span.End()

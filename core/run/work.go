@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 	"google.golang.org/protobuf/proto"
 
@@ -145,7 +146,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		if done.GetStopped() {
 			return nil, r.report(diag.Diags{diag.At(n.Range, "run/stopped", n.Addr+" stopped without being asked", "This is a fault of plugin %s.", a.Plugin)})
 		}
-		result, err := resultJSON(n, done)
+		result, err := r.resultJSON(n, done)
 		if err != nil {
 			return nil, r.report(asDiags(n, fmt.Sprintf("Plugin %s answered with a result that is not what it declares", a.Plugin), err))
 		}
@@ -212,8 +213,17 @@ func (r *Runner) pluginEvent(ctx context.Context, addr, plugin string, log *step
 	}
 }
 
-// resultJSON turns the facts of a step into JSON of the declared type.
-func resultJSON(n *recipe.Node, done *pluginv1.Done) (json.RawMessage, error) {
+// clean takes what is sensitive out of a text.
+func (r *Runner) clean(s string) string {
+	if r.Redact == nil {
+		return s
+	}
+	return r.Redact(s)
+}
+
+// resultJSON turns the facts of a step into JSON of the declared type. They are shown and recorded, so that what a plugin
+// repeats of a sensitive argument is taken out.
+func (r *Runner) resultJSON(n *recipe.Node, done *pluginv1.Done) (json.RawMessage, error) {
 	b := done.GetResult().GetMsgpack()
 	declared := n.Schema.GetResultType()
 	if len(b) == 0 || len(declared) == 0 {
@@ -229,6 +239,15 @@ func resultJSON(n *recipe.Node, done *pluginv1.Done) (json.RawMessage, error) {
 	}
 	if !v.IsWhollyKnown() {
 		return nil, errors.New("the result holds unknown values")
+	}
+	v, err = cty.Transform(v, func(_ cty.Path, v cty.Value) (cty.Value, error) {
+		if v.IsNull() || v.Type() != cty.String {
+			return v, nil
+		}
+		return cty.StringVal(r.clean(v.AsString())), nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return ctyjson.Marshal(v, ty)
 }

@@ -30,6 +30,7 @@ type hub struct {
 	ctx      context.Context // of uploads
 	cancel   context.CancelFunc
 	done     chan struct{}
+	redact   func(string) string // nil: nothing is sensitive
 
 	mu      sync.Mutex
 	paths   [signals]string // "" for no file
@@ -82,6 +83,7 @@ func (h *hub) take(b batch) error {
 	if b.empty() {
 		return nil
 	}
+	clean(b.request, h.redact)
 	line, err := b.jsonLine()
 	if err != nil {
 		return err

@@ -34,6 +34,8 @@ type Options struct {
 	TraceFile string
 	// ServiceVersion is the host's service.version.
 	ServiceVersion string
+	// Redact takes what is sensitive out of a text; nil takes nothing out. It is called from several goroutines.
+	Redact func(string) string
 }
 
 // Provider traces one run. A nil Provider traces nothing and is safe to use.
@@ -74,6 +76,7 @@ func Start(ctx context.Context, o Options) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.redact = o.Redact
 	exp, err := otlptrace.New(ctx, h)
 	if err != nil {
 		_ = h.close(ctx)
