@@ -38,12 +38,13 @@ var looks = [][]string{
 	{"apply", "recipe.hcl", "--reuse-benchmarks", "--json"},
 	{"inspect", "digits.onnx"},
 	{"runs"},
-	{"show", "recipe.hcl"},
+	{"show", "latest"},
 	{"graph", "recipe.hcl"},
 	{"console", "recipe.hcl"},
 	{"cache", "ls"},
-	{"cache", "explain", "recipe.hcl"},
+	{"cache", "explain", "int8", "recipe.hcl"},
 	{"cache", "verify"},
+	{"cache", "dir"},
 	{"cache", "gc", "--keep", "1h"},
 }
 
