@@ -72,6 +72,9 @@ type Spec struct {
 	// Fresh takes nothing from the cache.
 	Fresh    bool
 	Platform string
+	// AskedBy is the plugin whose step asked; empty for an evaluate block. It names the files itself and may change them
+	// meanwhile, so that its figures are kept apart from those that a user is shown.
+	AskedBy string
 }
 
 // Measurement is what is known of one subject.

@@ -93,6 +93,9 @@ func (g *grader) key(i int, kind string, config map[string]any) cache.Key {
 		inspector = s.Inspector.Name() + " " + s.Inspector.Digest()
 	}
 	fp["inspector"] = inspector
+	if g.spec.AskedBy != "" {
+		config["asked_by"] = g.spec.AskedBy
+	}
 	c, err := json.Marshal(config)
 	if err != nil { // a map of numbers and strings
 		panic(err)

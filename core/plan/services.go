@@ -30,8 +30,8 @@ type services struct {
 	plugin  string // of the step
 }
 
-// Evaluate grades a candidate. Figures are cached by content like those of an evaluate block, so that a search that was
-// interrupted goes on where it was.
+// Evaluate grades a candidate. Figures are cached by content, for steps of the same plugin, so that a search that was
+// interrupted goes on where it was. Those of an evaluate block are others: a plugin has no hand in its own grade.
 func (v *services) Evaluate(ctx context.Context, r *pluginv1.EvaluateRequest) (*pluginv1.EvaluateResponse, error) {
 	spec, err := v.spec(ctx, r.GetRuntime(), r.GetDataset())
 	if err != nil {
@@ -100,7 +100,8 @@ func (v *services) ReadCoverage(ctx context.Context, r *pluginv1.ReadCoverageReq
 }
 
 func (v *services) bare() *evaluate.Spec {
-	return &evaluate.Spec{Name: v.addr, RecordName: cache.Name(v.session.Recipe.Dir, v.addr), Threads: v.session.Threads, Platform: v.session.Platform}
+	return &evaluate.Spec{Name: v.addr, RecordName: cache.Name(v.session.Recipe.Dir, v.addr), Threads: v.session.Threads, Platform: v.session.Platform,
+		AskedBy: v.plugin}
 }
 
 func (v *services) spec(ctx context.Context, runtime string, data *pluginv1.Artifact) (*evaluate.Spec, error) {
