@@ -200,7 +200,7 @@ func (r *Recipe) add(blocks hcl.Blocks) (ds diag.Diags) {
 		for i, l := range b.Labels {
 			if !validName(l) {
 				ds = ds.Append(diag.At(b.LabelRanges[i], "recipe/name", fmt.Sprintf("%q is not a name", l),
-					"A name starts with a letter or an underscore, then letters, digits, underscores and dashes, so that it can stand in a reference."))
+					"A name starts with a letter (a to z, A to Z) or an underscore, then such letters, digits, underscores and dashes, so that it can stand in a reference."))
 			}
 		}
 		if n.kind != "locals" {

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"os"
@@ -32,14 +33,25 @@ type stepLog struct {
 	shown string
 }
 
-// LogName is the name of a step's log file: its address, with what may not stand in a name as an underscore.
+// maxLogName bounds the name of a log file; file systems take 255 bytes.
+const maxLogName = 120
+
+// LogName is the name of a step's log file: its address, with what may not stand in a name as an underscore. Two keys
+// may differ just in that, so such a name, or a long one, ends with the beginning of the address's SHA-256.
 func LogName(addr string) string {
-	return strings.Map(func(r rune) rune {
+	lost := false
+	name := strings.Map(func(r rune) rune {
 		if r == '.' || r == '_' || r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
 			return r
 		}
+		lost = lost || r != '[' && r != ']' && r != '"'
 		return '_'
-	}, addr) + ".log"
+	}, addr)
+	if lost || len(name) > maxLogName {
+		sum := sha256.Sum256([]byte(addr))
+		name = fmt.Sprintf("%s-%x", name[:min(len(name), maxLogName)], sum[:4])
+	}
+	return name + ".log"
 }
 
 func (l *logs) open(addr string) *stepLog {
@@ -75,7 +87,7 @@ func (s *stepLog) line(format string, args ...any) {
 		if s.err = os.MkdirAll(filepath.Dir(s.path), 0o755); s.err != nil {
 			return
 		}
-		// Two keys may differ in characters that may not stand in a name: both write here.
+		// A step named s__a__ would share the file of step.s["a"]: both write here.
 		if s.file, s.err = os.OpenFile(s.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644); s.err != nil {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -281,8 +282,17 @@ func TestRunLogs(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
-	if got := LogName(`step.q["a/b ü"]`); got != "step.q__a_b____.log" {
-		t.Error(got)
+	for _, c := range []struct{ addr, want string }{
+		{`step.q["a-b"]`, `^step\.q__a-b__\.log$`},
+		{`step.q["a/b ü"]`, `^step\.q__a_b____-[0-9a-f]{8}\.log$`},
+		{`step.q["` + strings.Repeat("k", 300) + `"]`, `^step\.q__k{112}-[0-9a-f]{8}\.log$`},
+	} {
+		if got := LogName(c.addr); !regexp.MustCompile(c.want).MatchString(got) {
+			t.Errorf("%s logs to %s", c.addr, got)
+		}
+	}
+	if a, b := LogName(`step.q["a b"]`), LogName(`step.q["a/b"]`); a == b {
+		t.Errorf("two steps log to %s", a)
 	}
 	if strings.Contains(string(text), "hunter22") {
 		t.Error("a secret is in the log")

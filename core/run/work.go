@@ -108,15 +108,16 @@ func datasetRange(n *recipe.Node, path []string) *hcl.Range {
 func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *report.Action) error {
 	return r.produce(ctx, n, a, act, func(txn *cache.Txn) (*cache.Record, error) {
 		s := r.Session
+		// The start is no work of this step: other steps wait for the same one, and it has bounds of its own.
+		p, err := s.Registry.Plugin(ctx, a.Plugin)
+		if err != nil {
+			return nil, r.fault(ctx, asDiags(n, fmt.Sprintf("Plugin %s does not start", a.Plugin), err))
+		}
 		working := ctx // ends with the timeout; what is done in time is stored all the same
 		if n.Timeout > 0 {
 			var cancel context.CancelFunc
 			working, cancel = context.WithTimeout(ctx, n.Timeout)
 			defer cancel()
-		}
-		p, err := s.Registry.Plugin(working, a.Plugin)
-		if err != nil {
-			return nil, r.fault(ctx, asDiags(n, fmt.Sprintf("Plugin %s does not start", a.Plugin), err))
 		}
 		req := proto.CloneOf(a.Request)
 		req.RunId, req.OutDir, req.ScratchDir = r.ID+"/"+n.Addr, txn.OutDir, txn.ScratchDir
