@@ -210,7 +210,7 @@ func copyVerified(ctx context.Context, from, to, digest string) error {
 		return err
 	}
 	if got != digest {
-		return fmt.Errorf("%s is damaged in the cache (it hashes to %s): delete that file and run the recipe again", from, short(got))
+		return fmt.Errorf("%s is damaged in the cache (it hashes to %s): run `optimize cache verify --repair`, then the recipe again", from, short(got))
 	}
 	return nil
 }
