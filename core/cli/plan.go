@@ -13,6 +13,7 @@ import (
 
 	"github.com/optimize-hcl/optimize/core/diag"
 	"github.com/optimize-hcl/optimize/core/plan"
+	"github.com/optimize-hcl/optimize/core/recipe"
 	"github.com/optimize-hcl/optimize/core/report"
 )
 
@@ -133,6 +134,8 @@ func planNote(x *plan.Action) string {
 	add := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	earlier := func() {
 		switch {
+		case x.Kind == recipe.KindEvaluate && x.LastDuration > 0: // a benchmark says how long it takes, also the first time
+			add("takes about %s", round(x.LastDuration))
 		case x.LastDuration > 0 && x.Size > 0:
 			add("last time %s in %s", report.Bytes(x.Size), round(x.LastDuration))
 		case x.LastDuration > 0:
@@ -200,9 +203,9 @@ func estimate(t plan.Summary) string {
 	case t.Unknown == works:
 		parts = append(parts, "No earlier run tells how long it takes.")
 	case t.Unknown > 0:
-		parts = append(parts, fmt.Sprintf("Work: about %s by earlier runs, and %d that never ran.", round(t.Estimate), t.Unknown))
+		parts = append(parts, fmt.Sprintf("Work: about %s, and %d that never ran.", round(t.Estimate), t.Unknown))
 	default:
-		parts = append(parts, fmt.Sprintf("Work: about %s by earlier runs.", round(t.Estimate)))
+		parts = append(parts, fmt.Sprintf("Work: about %s.", round(t.Estimate)))
 	}
 	var bytes []string
 	if t.Store > 0 {
