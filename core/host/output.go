@@ -19,6 +19,9 @@ const (
 	longestLine = 64 << 10
 )
 
+// longestLog bounds a plugin's log file: one that prints in a loop must not fill the disk that results go to.
+var longestLog int64 = 64 << 20
+
 // output takes what a plugin prints, line by line: into its log file, and the ends of it into memory for a crash
 // report.
 type output struct {
@@ -28,6 +31,7 @@ type output struct {
 	mu     sync.Mutex
 	file   *os.File
 	opened bool
+	size   int64
 	last   []string
 	panics []string
 	inside bool // a panic's lines follow
@@ -57,9 +61,13 @@ func (o *output) line(s string) {
 			o.file, _ = os.OpenFile(o.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 		}
 	}
-	if o.file != nil {
-		_, _ = o.file.WriteString(s + "\n")
+	if o.file == nil || o.size >= longestLog {
+		return
 	}
+	if o.size += int64(len(s)) + 1; o.size >= longestLog {
+		s = "optimize: this plugin prints too much; the rest is left out"
+	}
+	_, _ = o.file.WriteString(s + "\n")
 }
 
 // fatal tells the first line of a death: Go's, and those of C++ and the C library.
