@@ -67,6 +67,7 @@ func Serve(p *Plugin) {
 				return
 			}
 			if srv.idle() || time.Now().After(end) {
+				killStrays()
 				killGroup()
 				os.Exit(1)
 			}

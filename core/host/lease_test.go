@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ func testHost() {
 	p := must(m.Plugin(ctx, fakeRef(asPlugin)))
 	d := must(m.Describe(ctx, fakeRef(asPlugin)))
 	ty := must(pluginv1.ImpliedType(d.GetSteps()[0].GetSchema()))
-	b := must(ctymsgpack.Marshal(cty.ObjectVal(map[string]cty.Value{"text": cty.StringVal("wait"), "secs": cty.NullVal(cty.Number),
+	b := must(ctymsgpack.Marshal(cty.ObjectVal(map[string]cty.Value{"text": cty.StringVal(os.Args[2]), "secs": cty.NullVal(cty.Number),
 		"deep": cty.NullVal(ty.AttributeType("deep"))}), ty))
 	dir := must(os.MkdirTemp("", "run"))
 	_, _, err := p.Apply(ctx, &pluginv1.ApplyRequest{StepType: "fake_grandchild", Config: &pluginv1.Value{Msgpack: b}, OutDir: dir, ScratchDir: dir}, nil, func(e *pluginv1.ApplyEvent) {
@@ -37,12 +38,26 @@ func testHost() {
 
 func TestPluginAndChildrenEndWithAKilledHost(t *testing.T) {
 	t.Parallel()
+	endsWithAKilledHost(t, "wait")
+}
+
+// A child in a session of its own is in no process group of the plugin's.
+func TestDaemonsEndWithAKilledHost(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells whose they are")
+	}
+	t.Parallel()
+	endsWithAKilledHost(t, "wait daemon")
+}
+
+func endsWithAKilledHost(t *testing.T, text string) {
+	t.Helper()
 	tmp, err := os.MkdirTemp("/tmp", "opt-lease-") // what a killed host leaves, nobody removes
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(tmp)
-	cmd := exec.Command(os.Args[0], asHost)
+	cmd := exec.Command(os.Args[0], asHost, text)
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

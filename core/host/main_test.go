@@ -221,7 +221,7 @@ func fake() *sdk.Plugin {
 	step("grandchild", func(_ context.Context, run *sdk.Run, c config) (*sdk.Result, error) {
 		cmd := exec.Command("sleep", grandchildSleep)
 		cmd.Stderr = os.Stderr // holds our pipe
-		if c.Text == "daemon" {
+		if strings.Contains(c.Text, "daemon") {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		}
 		if err := cmd.Start(); err != nil {
@@ -231,7 +231,7 @@ func fake() *sdk.Plugin {
 		if c.Text == "crash" {
 			os.Exit(3)
 		}
-		if c.Text == "wait" {
+		if strings.HasPrefix(c.Text, "wait") {
 			select {}
 		}
 		return write(run, c)
