@@ -137,6 +137,17 @@ func unknownCommand(c *cobra.Command, args []string) error {
 
 // flagError makes a usageError of what the parser of flags says, with a suggestion for a flag that does not exist.
 func flagError(c *cobra.Command, err error) error {
+	var wrong *pflag.InvalidValueError
+	if errors.As(err, &wrong) {
+		needed := "a value"
+		switch wrong.GetFlag().Value.Type() {
+		case "bool":
+			needed = "true or false"
+		case "int":
+			needed = "a whole number"
+		}
+		return usagef("--%s %q: %s is needed", wrong.GetFlag().Name, wrong.GetValue(), needed)
+	}
 	var none *pflag.NotExistError
 	if !errors.As(err, &none) || len(none.GetSpecifiedName()) < 2 {
 		return usageError{err}
