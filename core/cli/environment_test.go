@@ -162,6 +162,9 @@ func TestVariablesAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, path := range found {
+		if strings.HasPrefix(name, "PLUGIN_") {
+			continue // between host and plugin: docs/protocol.md
+		}
 		if !regexp.MustCompile("`[$%]?" + name + `\b`).Match(doc) {
 			t.Errorf("docs/environment.md does not tell of %s (%s)", name, path)
 		}

@@ -72,6 +72,9 @@ func (a *app) failedLine(w *work, rec *report.Run, dir, again string) {
 		if left > 0 {
 			what += fmt.Sprintf("; what was skipped or stopped for that: %d", left)
 		}
+		if len(rec.Outputs) > 0 {
+			what += "; no output was written"
+		}
 	}
 	where := "Record, trace and logs: " + dir
 	if len(logs) > 0 {

@@ -72,7 +72,7 @@ func (h *hub) open(s signal) (err error) {
 func (h *hub) forward() {
 	defer close(h.done)
 	for b := range h.queue {
-		ctx, cancel := context.WithTimeout(h.ctx, flushBound)
+		ctx, cancel := context.WithTimeout(h.ctx, max(uploadBound, patience(os.Getenv)))
 		h.failed(h.upstream[b.signal].upload(ctx, b))
 		cancel()
 	}
@@ -198,7 +198,7 @@ func (h *hub) close(ctx context.Context) error {
 	select {
 	case <-h.done:
 	case <-ctx.Done():
-		h.failed(fmt.Errorf("the collector did not take all spans within %s", flushBound))
+		h.failed(errors.New("the collector did not take all spans in time; OTEL_BSP_EXPORT_TIMEOUT gives it more"))
 	}
 	h.cancel()
 	for _, u := range h.upstream {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -25,8 +26,20 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// flushBound is how long the end of a run waits for a collector, and one batch for its answer.
-const flushBound = 2 * time.Second
+// uploadBound is how long one batch waits for the collector's answer.
+const uploadBound = 2 * time.Second
+
+// flushBound is how long the end of a run waits for a collector. Spans of a run of some length are there by then; what a
+// collector that is slow does not take in this time is in the run's files. OTEL_BSP_EXPORT_TIMEOUT, in milliseconds,
+// asks for more patience.
+const flushBound = 500 * time.Millisecond
+
+func patience(getenv func(string) string) time.Duration {
+	if ms, err := strconv.Atoi(getenv("OTEL_BSP_EXPORT_TIMEOUT")); err == nil && ms > 0 {
+		return min(time.Duration(ms)*time.Millisecond, time.Minute)
+	}
+	return flushBound
+}
 
 // Options say where a run's trace goes.
 type Options struct {
@@ -191,7 +204,7 @@ func (p *Provider) Shutdown(context.Context) error {
 
 // shutdown has its own time limit: the run's context is often cancelled by now.
 func (p *Provider) shutdown() error {
-	ctx, cancel := context.WithTimeout(context.Background(), flushBound)
+	ctx, cancel := context.WithTimeout(context.Background(), patience(os.Getenv))
 	defer cancel()
 	err := p.provider.Shutdown(ctx)
 	p.flushLogs()
