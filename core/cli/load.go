@@ -263,8 +263,8 @@ func (w *work) startManager(env []string) error {
 		return usagef("OPTIMIZE_HANG_TIMEOUT is %q; write a duration of at least a second: 30s, 5m", v)
 	}
 	w.manager = host.NewManager(host.Options{
-		HangTimeout: patience,
-		Version:     w.app.Version, RunDir: w.runDir, Env: env, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), Redact: w.app.redact, MemoDir: filepath.Join(w.store.Dir(), "plugins"),
+		HangTimeout: patience, CallTimeout: 4 * patience, // 0 is the default of each
+		Version: w.app.Version, RunDir: w.runDir, Env: env, Telemetry: w.tracing, Logger: slog.New(slog.DiscardHandler), Redact: w.app.redact, MemoDir: filepath.Join(w.store.Dir(), "plugins"),
 	})
 	w.registry = plan.NewRegistry(w.manager, refs)
 	return nil
