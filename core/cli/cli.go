@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/telemetry"
 	"github.com/optimize-hcl/optimize/core/term"
 	"github.com/optimize-hcl/optimize/core/view"
 )
@@ -60,6 +61,17 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // errStopped is the cause of a context that a signal ended.
 var errStopped = errors.New("stopped by a signal")
 
+// sendCommand is the argument with which this program sends what a slow collector did not take while a run lasted.
+const sendCommand = "send-telemetry"
+
+func sender() []string {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	return []string{exe, sendCommand}
+}
+
 // Main runs the command with args (without the program's name) and gives its exit code.
 func Main(args []string, p Program) int {
 	// A plugin process is started with every run: it takes the short way, past the command line's machinery.
@@ -68,6 +80,12 @@ func Main(args []string, p Program) int {
 			serve()
 			return ExitOK
 		}
+	}
+	if len(args) == 2 && args[0] == sendCommand {
+		if telemetry.Send(context.Background(), args[1]) != nil {
+			return ExitFailed // nobody listens
+		}
+		return ExitOK
 	}
 	a := &app{Program: p, stdout: output(os.Stdout), stderr: os.Stderr}
 	ctx, stop := a.signals(context.Background())

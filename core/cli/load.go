@@ -244,6 +244,7 @@ func (w *work) prepare(withRun bool) error {
 		}
 		if w.tracing, err = telemetry.Start(context.Background(), telemetry.Options{
 			TraceFile: filepath.Join(w.runDir, "trace.jsonl"), ServiceVersion: w.app.Version, Redact: w.app.redact,
+			Sender: sender(),
 		}); err != nil {
 			return err
 		}

@@ -7,9 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
@@ -222,4 +224,55 @@ step "demo_copy" "a" {
 			t.Errorf("%s: %v %v", file, b, err)
 		}
 	}
+}
+
+// slowReceiver takes its time for each request.
+type slowReceiver struct {
+	receiver
+	delay time.Duration
+}
+
+func (r *slowReceiver) Export(ctx context.Context, req ptraceotlp.ExportRequest) (ptraceotlp.ExportResponse, error) {
+	time.Sleep(r.delay)
+	return r.receiver.Export(ctx, req)
+}
+
+// TestSlowCollector has a collector that needs longer than the run: the run does not wait for it, and what it had not
+// taken by then arrives afterwards.
+func TestSlowCollector(t *testing.T) {
+	p := newPlace(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &slowReceiver{delay: 1500 * time.Millisecond}
+	g := grpc.NewServer()
+	ptraceotlp.RegisterGRPCServer(g, r)
+	go func() { _ = g.Serve(l) }()
+	defer g.Stop()
+	p.run(t, 0, "apply", "recipe.hcl")
+	p.env = append(p.env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+l.Addr().String(), "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+		"OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none")
+	out := p.run(t, 0, "apply", "--reuse-benchmarks", "recipe.hcl")
+	if strings.Contains(out, "Warning") {
+		t.Error(out)
+	}
+	r.mu.Lock()
+	n := len(r.traces)
+	r.mu.Unlock()
+	if n > 0 {
+		t.Error("the run waited for the collector")
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		r.mu.Lock()
+		spans := spansOf(r.traces)
+		r.mu.Unlock()
+		if slices.ContainsFunc(spans, func(s span) bool { return strings.HasPrefix(s.name, "RUN ") }) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the run's span never arrived; there are %d", len(spans))
+		}
+	}
+	p.noProcesses(t)
 }

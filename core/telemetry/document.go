@@ -17,8 +17,9 @@ timeouts and certificates. OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none 
 files. A run hangs under TRACEPARENT when that is set.
 
 A collector that is away or slow neither fails nor slows a run: batches wait in a queue of ` + fmt.Sprint(queued) + `, what does not fit is
-dropped from the export, the end of a run waits at most ` + flushBound.String() + ` (OTEL_BSP_EXPORT_TIMEOUT, in milliseconds, gives it more), and one
-warning says that something is missing.
+dropped from the export, the end of a run waits at most ` + flushBound.String() + ` (OTEL_BSP_EXPORT_TIMEOUT, in milliseconds, gives it more), and what is
+not sent by then is left to a process that outlives the run by half a minute at most. One warning says that something is
+missing.
 
 A plugin exports to the host, on a socket that OTEL_EXPORTER_OTLP_ENDPOINT names in the plugin's environment, so the stock
 exporters of any language work, in the children of a plugin too. The host writes and forwards; the user's collector and

@@ -32,7 +32,12 @@ type hub struct {
 	done     chan struct{}
 	redact   func(string) string // nil: nothing is sensitive
 
+	// sender is the command that is left what a slow collector did not take; empty for none.
+	sender []string
+
 	mu      sync.Mutex
+	current *batch          // being uploaded
+	handed  []batch         // left to the sender
 	paths   [signals]string // "" for no file
 	files   [signals]*os.File
 	local   bool // nothing goes upstream
@@ -72,9 +77,43 @@ func (h *hub) open(s signal) (err error) {
 func (h *hub) forward() {
 	defer close(h.done)
 	for b := range h.queue {
+		h.mu.Lock()
+		h.current = &b
+		h.mu.Unlock()
 		ctx, cancel := context.WithTimeout(h.ctx, max(uploadBound, patience(os.Getenv)))
-		h.failed(h.upstream[b.signal].upload(ctx, b))
+		err := h.upstream[b.signal].upload(ctx, b)
 		cancel()
+		h.mu.Lock()
+		h.current = nil
+		if h.handed == nil {
+			h.failedLocked(err)
+		}
+		h.mu.Unlock()
+	}
+}
+
+// leave takes what has not reached the collector out of the queue and hands it over.
+func (h *hub) leave() {
+	slow := errors.New("the collector did not take all spans in time; OTEL_BSP_EXPORT_TIMEOUT gives it more")
+	var left []batch
+	h.mu.Lock()
+	if h.current != nil {
+		left = append(left, *h.current)
+	}
+	h.mu.Unlock()
+	for b := range h.queue { // closed: what the forwarder does not take meanwhile
+		left = append(left, b)
+	}
+	if len(h.sender) == 0 || len(left) == 0 {
+		h.failed(slow)
+		return
+	}
+	err := handOver(h.sender, left)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.handed = left; err != nil {
+		h.handed = nil
+		h.failedLocked(slow)
 	}
 }
 
@@ -198,7 +237,7 @@ func (h *hub) close(ctx context.Context) error {
 	select {
 	case <-h.done:
 	case <-ctx.Done():
-		h.failed(errors.New("the collector did not take all spans in time; OTEL_BSP_EXPORT_TIMEOUT gives it more"))
+		h.leave()
 	}
 	h.cancel()
 	for _, u := range h.upstream {

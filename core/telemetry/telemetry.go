@@ -30,9 +30,9 @@ import (
 const uploadBound = 2 * time.Second
 
 // flushBound is how long the end of a run waits for a collector. Spans of a run of some length are there by then; what a
-// collector that is slow does not take in this time is in the run's files. OTEL_BSP_EXPORT_TIMEOUT, in milliseconds,
-// asks for more patience.
-const flushBound = 500 * time.Millisecond
+// collector that is slow does not take in this time is left to a process that outlives the run. OTEL_BSP_EXPORT_TIMEOUT,
+// in milliseconds, asks for more patience.
+const flushBound = 100 * time.Millisecond
 
 func patience(getenv func(string) string) time.Duration {
 	if ms, err := strconv.Atoi(getenv("OTEL_BSP_EXPORT_TIMEOUT")); err == nil && ms > 0 {
@@ -49,6 +49,9 @@ type Options struct {
 	ServiceVersion string
 	// Redact takes what is sensitive out of a text; nil takes nothing out. It is called from several goroutines.
 	Redact func(string) string
+	// Sender is a command that calls [Send] with its last argument: it is left what a slow collector has not taken when
+	// the run ends. Empty drops that from the export.
+	Sender []string
 }
 
 // Provider traces one run. A nil Provider traces nothing and is safe to use.
@@ -89,7 +92,7 @@ func Start(ctx context.Context, o Options) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.redact = o.Redact
+	h.redact, h.sender = o.Redact, o.Sender
 	exp, err := otlptrace.New(ctx, h)
 	if err != nil {
 		_ = h.close(ctx)
