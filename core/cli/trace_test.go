@@ -122,7 +122,9 @@ func TestOneTrace(t *testing.T) {
 // TestDeadCollector applies with a collector that is not there: the run holds, and one line says so.
 func TestDeadCollector(t *testing.T) {
 	p := newPlace(t)
-	p.env = append(p.env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc")
+	// Patience is a bound: a refused connection is told at once, on a machine however busy.
+	p.env = append(p.env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+		"OTEL_BSP_EXPORT_TIMEOUT=20000")
 	if out := p.run(t, 0, "apply", "recipe.hcl"); strings.Count(out, "Warning: ") != 1 || strings.Count(out, "127.0.0.1:1") > 1 {
 		t.Error(out)
 	}

@@ -73,11 +73,13 @@ func upstream(ctx context.Context, getenv func(string) string) (up [signals]uplo
 			continue
 		}
 		if s == traces {
+			// Without the exporters' retries: they begin with a pause longer than an upload may take, so all they do is
+			// to keep a refused connection from being told before the run ends.
 			var c otlptrace.Client
 			if w.grpc() {
-				c = otlptracegrpc.NewClient()
+				c = otlptracegrpc.NewClient(otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{}))
 			} else {
-				c = otlptracehttp.NewClient()
+				c = otlptracehttp.NewClient(otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}))
 			}
 			if c.Start(ctx) == nil {
 				up[s] = traceUploader{c}
