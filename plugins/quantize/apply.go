@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
@@ -54,9 +55,9 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	if err != nil {
 		return nil, err
 	}
-	p := place(m, shapes, t, c.KeepFloat)
+	p := place(m, shapes, t, placeOptions{Keep: c.KeepFloat})
 	warnUnused(j, p.unused)
-	if len(p.nodes) == 0 {
+	if len(p.nodes)+len(p.dynamic) == 0 {
 		return nil, nothingStatic(p)
 	}
 	data, err := c.Calibration.Open()
@@ -85,12 +86,12 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 		return nil, fmt.Errorf("the quantized model cannot be written: %w", err)
 	}
 	var macs int64
-	for _, k := range p.nodes {
+	for _, k := range slices.Concat(p.nodes, p.dynamic) {
 		macs += p.macs[k.node]
 	}
 	return result(StaticFacts{
 		Target: t.Name, ShareMACs: share(macs, p.macTotal), ShareWeightBytes: shareOf(quantized, each, total),
-		NodesQuantized: int64(len(p.nodes)), NodesFloat: describe(p.floats), Samples: data.Samples(),
+		NodesQuantized: int64(len(p.nodes) + len(p.dynamic)), NodesFloat: describe(p.floats), Samples: data.Samples(),
 	}), nil
 }
 
@@ -121,7 +122,7 @@ func quantizeDynamic(ctx context.Context, j job, c DynamicConfig) (*sdk.Result, 
 		return nil, err
 	}
 	each, total := weightBytes(m.Graph)
-	d, err := lowerDynamic(m, shapes, t, c.KeepFloat, c.PerChannel)
+	d, err := lowerDynamic(m, shapes, t, placeOptions{Keep: c.KeepFloat}, c.PerChannel)
 	if err != nil {
 		return nil, err
 	}

@@ -40,9 +40,10 @@ type classifier struct {
 	shapes *onnx.Shapes
 	opset  int64
 	target *Target
-	keep   globs
-	used   []bool // which patterns of keep matched
-	macs   map[*onnx.Node]int64
+	placeOptions
+	used  []bool // which patterns of Keep matched
+	convs int    // seen so far
+	macs  map[*onnx.Node]int64
 }
 
 // classify returns a candidate, or why the node is none.
@@ -54,10 +55,22 @@ func (c *classifier) classify(n *onnx.Node) (*candidate, *refusal) {
 	no := func(format string, args ...any) (*candidate, *refusal) {
 		return nil, &refusal{fmt.Sprintf(format, args...), worth}
 	}
-	if i := c.keep.match(nodeName(n)); i >= 0 {
+	if i := globs(c.Keep).match(nodeName(n)); i >= 0 {
 		c.used[i] = true
 		worth = true
-		return no("kept by keep_float %q", c.keep[i])
+		return no("kept by keep_float %q", c.Keep[i])
+	}
+	if reason, ok := c.Exclude[nodeName(n)]; ok {
+		worth = true
+		return no("%s", reason)
+	}
+	if standard && slices.Contains(c.FloatOps, n.OpType) {
+		return no("%s stays in float in this layout", n.OpType)
+	}
+	if n.Is("Conv") {
+		if c.convs++; c.convs <= c.FloatConvs {
+			return no("it is one of the first %d convolutions, which this layout leaves in float", c.FloatConvs)
+		}
 	}
 	if !standard || !known {
 		return no("%s has no 8-bit operator for it", c.target.Name)

@@ -29,14 +29,13 @@ type dynamicResult struct {
 // lowerDynamic turns every MatMul and Gemm with a constant weight into integers whose activation scale is measured at
 // run time: DynamicQuantizeLinear, MatMulInteger, Cast, Mul and, with a bias, Add, which ONNX Runtime fuses into one
 // or two kernels.
-func lowerDynamic(m *onnx.Model, shapes *onnx.Shapes, t *Target, keep []string, perChannel bool) (*dynamicResult, error) {
+func lowerDynamic(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions, perChannel bool) (*dynamicResult, error) {
 	d := &dynamicResult{weights: map[string]bool{}}
-	l := &dynamicLowering{graph: m.Graph, target: t, perChannel: perChannel,
-		activations: map[string][3]string{}, weights: map[weightKey]dynamicWeight{}}
+	l := newDynamicLowering(m.Graph, t, perChannel)
 	total, macs := countWork(m, shapes)
 	d.total = total
 	c := &classifier{graph: m.Graph, shapes: shapes, opset: m.Opset(onnx.DefaultDomain), target: t,
-		keep: keep, used: make([]bool, len(keep)), macs: macs}
+		placeOptions: o, used: make([]bool, len(o.Keep)), macs: macs}
 	convs := 0
 	for n := range m.Graph.Nodes() {
 		k, no := c.classify(n)
@@ -65,7 +64,7 @@ func lowerDynamic(m *onnx.Model, shapes *onnx.Shapes, t *Target, keep []string, 
 	}
 	for i, u := range c.used {
 		if !u {
-			d.unused = append(d.unused, keep[i])
+			d.unused = append(d.unused, o.Keep[i])
 		}
 	}
 	if len(d.nodes) == 0 {
@@ -101,6 +100,11 @@ type dynamicLowering struct {
 	perChannel  bool
 	activations map[string][3]string // value to its integers, scale and zero point
 	weights     map[weightKey]dynamicWeight
+}
+
+func newDynamicLowering(g *onnx.Graph, t *Target, perChannel bool) *dynamicLowering {
+	return &dynamicLowering{graph: g, target: t, perChannel: perChannel,
+		activations: map[string][3]string{}, weights: map[weightKey]dynamicWeight{}}
 }
 
 // lower replaces one node.

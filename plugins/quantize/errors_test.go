@@ -180,7 +180,7 @@ func TestWeightErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := place(b.m, shapes, target, nil)
+	p := place(b.m, shapes, target, placeOptions{})
 	r := ranges{}
 	for _, v := range p.values {
 		r[v] = Range{-1, 1}
@@ -257,7 +257,7 @@ func TestFixedBatch(t *testing.T) {
 		}
 		defer shards.Close()
 		var steps []int64
-		cal := &calibration{model: b.m, shapes: shapes, values: place(b.m, shapes, target, nil).values, data: shards, batch: batch, threads: 1,
+		cal := &calibration{model: b.m, shapes: shapes, values: place(b.m, shapes, target, placeOptions{}).values, data: shards, batch: batch, threads: 1,
 			progress: func(done, _ int64) { steps = append(steps, done) }}
 		r, err := cal.run(t.Context())
 		if err != nil {

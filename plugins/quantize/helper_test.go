@@ -160,6 +160,39 @@ func runModel(t testing.TB, m *onnx.Model, in map[string]tensor.Tensor) map[stri
 	return r
 }
 
+// measured returns the range of each value of a model on some input: calibration in its simplest form.
+func measured(t testing.TB, m *onnx.Model, values []string, in map[string]tensor.Tensor) ranges {
+	t.Helper()
+	b, err := m.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tapped, err := onnx.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := ranges{}
+	for _, v := range values {
+		switch x, ok := in[v]; {
+		case ok:
+			f, err := tensor.ToFloat32(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r[v] = Range{slices.Min(f), slices.Max(f)}
+		case !tapped.Graph.IsOutput(v):
+			tapped.Graph.AddOutput(onnx.NewValueInfo(v, onnx.Float, nil))
+		}
+	}
+	out := runModel(t, tapped, in)
+	for _, v := range values {
+		if _, ok := r[v]; !ok {
+			r[v] = Range{slices.Min(out[v]), slices.Max(out[v])}
+		}
+	}
+	return r
+}
+
 // npz reads one array of an .npz file: uncompressed or deflated, version 1 headers, little-endian.
 func npz(t testing.TB, path, field string) tensor.Tensor {
 	t.Helper()

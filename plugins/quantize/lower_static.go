@@ -17,6 +17,14 @@ func lowerStatic(m *onnx.Model, p *placement, t *Target, r ranges, perChannel bo
 	}
 	e.activations()
 	e.hideFloat()
+	d := newDynamicLowering(m.Graph, t, perChannel)
+	for _, k := range p.dynamic {
+		k.data = k.node.Inputs()[:1] // the placement may have put a pair in front
+		if err := d.lower(k); err != nil {
+			return nil, sdk.AttrError("model", "a weight cannot be quantized", err.Error())
+		}
+		quantized[k.weight.Name()] = true
+	}
 	return quantized, finish(m)
 }
 

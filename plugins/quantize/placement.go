@@ -6,11 +6,27 @@ import (
 	"github.com/optimize-hcl/optimize/onnx"
 )
 
+// placeOptions narrow what place may quantize. The zero value quantizes whatever the target can.
+type placeOptions struct {
+	// Keep are patterns of node names that stay in float: the argument keep_float.
+	Keep []string
+	// Exclude are nodes that stay in float, by nodeName, each with the reason that the report gives.
+	Exclude map[string]string
+	// FloatOps are operators that stay in float wherever they are.
+	FloatOps []string
+	// FloatConvs is how many convolutions stay in float, the first in graph order.
+	FloatConvs int
+	// Dynamic are products with a constant weight, by nodeName, whose activation gets a scale at run time: see
+	// lowerDynamic. They take no part in the placement.
+	Dynamic map[string]bool
+}
+
 // placement says what becomes integers: the nodes, and the values around them.
 type placement struct {
 	nodes    []*candidate // in graph order
 	byNode   map[*onnx.Node]*candidate
 	clamps   []*clampFold // in graph order
+	dynamic  []*candidate // in graph order: placeOptions.Dynamic
 	floats   []floatNode  // in graph order
 	unused   []string     // patterns of keep_float that match no node
 	values   []string     // that get a Q and DQ pair, or may, in order of appearance; these need a range
@@ -41,12 +57,12 @@ func (f floatNode) String() string {
 
 // place decides what is quantized. Convolutions and matrix products always are; a node that joins or passes on values
 // only on a path between two of them: elsewhere the conversions cost more than the integers save.
-func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, keep []string) *placement {
+func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *placement {
 	g := m.Graph
 	p := &placement{byNode: map[*onnx.Node]*candidate{}, needed: map[string]bool{}, groups: newGroups()}
 	p.macTotal, p.macs = countWork(m, shapes)
 	c := &classifier{graph: g, shapes: shapes, opset: m.Opset(onnx.DefaultDomain), target: t,
-		keep: keep, used: make([]bool, len(keep)), macs: p.macs}
+		placeOptions: o, used: make([]bool, len(o.Keep)), macs: p.macs}
 
 	var all []*candidate
 	refused := map[*onnx.Node]*refusal{}
@@ -56,11 +72,15 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, keep []string) *placem
 			refused[n] = no
 			continue
 		}
+		if k.weight != nil && k.rule.Role == RoleMatrix && o.Dynamic[nodeName(n)] {
+			p.dynamic = append(p.dynamic, k)
+			continue
+		}
 		all = append(all, k)
 	}
 	for i, u := range c.used {
 		if !u {
-			p.unused = append(p.unused, keep[i])
+			p.unused = append(p.unused, o.Keep[i])
 		}
 	}
 

@@ -469,3 +469,62 @@ func sqnr(want, got []float32) float64 {
 	}
 	return 10 * math.Log10(signal/noise)
 }
+
+// TestPlaceOptions: what the caller of place leaves out stays in float, with the reason, and the rest does not.
+func TestPlaceOptions(t *testing.T) {
+	needRuntime(t)
+	b := newBuilder(13)
+	x := b.input("x", 4, 8, 8)
+	c := b.relu("r2", b.conv("c2", b.relu("r1", b.conv("c1", x, 4, 4)), 4, 4))
+	p := b.node("MaxPool", "p", []string{b.conv("c3", c, 4, 4)}, onnx.IntsAttr("kernel_shape", 2, 2), onnx.IntsAttr("strides", 2, 2))
+	f := b.node("Flatten", "f", []string{b.conv("c4", p, 4, 4)})
+	h := b.node("MatMul", "h", []string{f, b.random("h.w", 0.3, 64, 16)})
+	b.output(b.node("MatMul", "out", []string{h, b.random("out.w", 0.3, 16, 4)}))
+	b.shapeOutputs(t)
+	in := map[string]tensor.Tensor{"x": b.noise(1, 8, 4, 8, 8)}
+	float := runModel(t, b.m, in)["out"]
+	target := row(t, "onnxruntime-x86-vnni")
+	for _, c := range []struct {
+		name   string
+		o      placeOptions
+		engine map[string]int
+		float  []string
+	}{
+		{"exclude", placeOptions{Exclude: map[string]string{"c2": "it costs 3 dB"}},
+			map[string]int{"Conv": 1, "QLinearConv": 3, "QLinearMatMul": 1, "MatMulIntegerToFloat": 1}, []string{"c2 (Conv): it costs 3 dB"}},
+		{"first convolutions", placeOptions{FloatConvs: 2},
+			map[string]int{"Conv": 2, "QLinearConv": 2, "QLinearMatMul": 1, "MatMulIntegerToFloat": 1},
+			[]string{"c1 (Conv): it is one of the first 2", "c2 (Conv): it is one of the first 2"}},
+		{"operators", placeOptions{FloatOps: []string{"MaxPool", "MatMul"}},
+			map[string]int{"QLinearConv": 4, "MatMul": 2}, []string{"h (MatMul): MatMul stays", "out (MatMul): MatMul stays"}},
+		{"dynamic", placeOptions{Dynamic: map[string]bool{"h": true, "out": true}},
+			map[string]int{"QLinearConv": 4, "DynamicQuantizeMatMul": 2}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, err := onnx.ReadFile(writeModel(t, b.m).Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shapes, err := prepare(m, target.MinOpset)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := place(m, shapes, target, c.o)
+			if _, err := lowerStatic(m, p, target, measured(t, m, p.values, in), true); err != nil {
+				t.Fatal(err)
+			}
+			got := counts(engineGraph(t, m))
+			for op, n := range c.engine {
+				if got[op] != n && !(op == "Conv" && got["FusedConv"]+got["Conv"] == n) {
+					t.Errorf("the engine runs %d %s, want %d: %s", got[op], op, n, show(got))
+				}
+			}
+			if got := describe(p.floats); !slices.EqualFunc(got, c.float, strings.HasPrefix) {
+				t.Errorf("left in float: %q", got)
+			}
+			if db := sqnr(float, runModel(t, m, in)["out"]); !(db >= 25) {
+				t.Errorf("%.1f dB", db)
+			}
+		})
+	}
+}
