@@ -36,7 +36,7 @@ type valueError struct {
 	why   string
 }
 
-func (e *valueError) Error() string { return e.value + " " + e.why }
+func (e *valueError) Error() string { return e.value + ", which " + e.why }
 
 // affine is what is subtracted and divided by after scaling.
 type affine struct{ mean, std float64 }

@@ -109,7 +109,7 @@ func TestBlockMistakes(t *testing.T) {
 		"dtype":           {Spec{Inputs: in(Input{Name: "c", DType: "float"})}, []string{"input", "c", "dtype"}, []string{"float32", `"float"`}},
 		"fraction":        {Spec{Inputs: in(Input{Name: "half", DType: "int8"})}, []string{"input", "half"}, []string{"sample 0", "0.125", "whole number"}},
 		"range":           {Spec{Inputs: in(Input{Name: "c", DType: "uint8", Scale: ptr(100)})}, []string{"input", "c"}, []string{"sample 0", "300", "uint8"}},
-		"range in order":  {Spec{Inputs: in(Input{Name: "fortran", DType: "bool"})}, []string{"input", "fortran"}, []string{"sample 0", "2 does not fit into bool"}},
+		"range in order":  {Spec{Inputs: in(Input{Name: "fortran", DType: "bool"})}, []string{"input", "fortran"}, []string{"sample 0", "2, which does not fit into bool"}},
 		"overflow":        {Spec{Inputs: in(Input{Name: "c", DType: "float16", Scale: ptr(10000)})}, []string{"input", "c"}, []string{"sample 1", "70000", "float16"}},
 		"everything":      {Spec{}, []string{"source"}, []string{"none", "input blocks"}},
 		"long field name": {Spec{Inputs: in(Input{Name: "c", Field: strings.Repeat("x", 999)})}, []string{"input", "c", "field"}, []string{"..."}},

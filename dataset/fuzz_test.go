@@ -3,6 +3,7 @@ package dataset
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,6 +34,9 @@ func FuzzTable(f *testing.F) {
 				continue
 			}
 			info, err := Materialise(context.Background(), Spec{Source: path, Inputs: []Input{{Name: "x", Field: field.name}}}, t.TempDir(), nil)
+			if bad := (*valueError)(nil); errors.As(err, &bad) { // a number larger than the dtype holds is seen when it is read
+				continue
+			}
 			if err != nil || info.Samples != src.table.count {
 				t.Errorf("field %q, %s, was learnt from %d samples, but: %+v, %v", field.name, kindNames[field.kind], src.table.count, info, err)
 			}
