@@ -57,7 +57,7 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	}
 	p := place(m, shapes, t, placeOptions{Keep: c.KeepFloat})
 	warnUnused(j, p.unused)
-	if len(p.nodes)+len(p.dynamic) == 0 {
+	if !p.multiplies() {
 		return nil, nothingStatic(p)
 	}
 	data, err := c.Calibration.Open()

@@ -12,10 +12,15 @@ import (
 type candidate struct {
 	node *onnx.Node
 	rule OpRule
-	data []string // the activations it reads
+	data []string // the operands that are no weight, bias or attribute: the node's first inputs
+	// float are operands of data that are read in float.
+	float map[int]bool
+	// consts are operands of data that are constants of a RoleJoin.
+	consts map[int]*onnx.Tensor
 
-	// Of RoleConv and RoleMatrix.
+	// Of RoleConv and RoleMatrix. A product of two activations has none.
 	weight  *onnx.Tensor
+	scheme  *Scheme      // of the weight
 	axis    int          // of the weight's channels
 	bias    *onnx.Tensor // nil when there is none
 	biasLen int          // channels of the output
@@ -43,6 +48,8 @@ type classifier struct {
 	placeOptions
 	used  []bool // which patterns of Keep matched
 	convs int    // seen so far
+	// first holds the values that come from no product: the layers that read them are the first.
+	first map[string]bool
 	macs  map[*onnx.Node]int64
 }
 
@@ -78,7 +85,7 @@ func (c *classifier) classify(n *onnx.Node) (*candidate, *refusal) {
 	if c.opset < rule.MinOpset {
 		return no("its 8-bit form needs opset %d, the model has %d", rule.MinOpset, c.opset)
 	}
-	k := &candidate{node: n, rule: rule, alpha: 1, beta: 1}
+	k := &candidate{node: n, rule: rule, alpha: 1, beta: 1, scheme: &c.target.Weight}
 	var err error
 	switch rule.Role {
 	case RoleConv:
@@ -88,16 +95,16 @@ func (c *classifier) classify(n *onnx.Node) (*candidate, *refusal) {
 	case RoleClamp:
 		err = c.clamp(k)
 	case RoleJoin:
-		k.data = slices.Clone(n.Inputs())
+		err = c.join(k)
 	case RolePass:
 		err = c.pass(k)
 	}
 	if err != nil {
 		return no("%s", err)
 	}
-	activations := 0
-	for _, v := range k.data {
-		if v == "" || c.graph.Initializer(v) != nil {
+	activations := len(k.consts)
+	for i, v := range k.data {
+		if v == "" || k.consts[i] != nil || c.graph.Initializer(v) != nil {
 			continue
 		}
 		activations++
@@ -109,8 +116,11 @@ func (c *classifier) classify(n *onnx.Node) (*candidate, *refusal) {
 			return no("the type of %q is not known", v)
 		}
 	}
-	if activations != len(k.data) || activations == 0 {
+	if activations != len(k.data) || activations == len(k.consts) {
 		return no("an operand is a constant")
+	}
+	if k.weight != nil && c.target.FirstWeight != nil && c.first[k.data[0]] {
+		k.scheme = c.target.FirstWeight
 	}
 	return k, nil
 }
@@ -120,16 +130,55 @@ func (c *classifier) conv(k *candidate) (err error) {
 	if k.weight, err = constant(c.graph, n.Input(1)); err != nil {
 		return fmt.Errorf("its weight %w", err)
 	}
-	if len(k.weight.Dims) < 3 {
-		return fmt.Errorf("its weight has the shape %v", k.weight.Dims)
+	dims := k.weight.Dims
+	if len(dims) < 3 {
+		return fmt.Errorf("its weight has the shape %v", dims)
 	}
-	k.data, k.axis = []string{n.Input(0)}, int(c.target.ConvChannelAxis)
-	k.biasLen = int(k.weight.Dims[0])
+	group := n.IntAttr("group", 1)
+	k.data, k.axis, k.biasLen = []string{n.Input(0)}, 0, int(dims[0])
+	if n.OpType == "ConvTranspose" {
+		// Its weight is [in, out of a group, ...]: with groups, one channel of axis 1 serves several outputs.
+		k.axis, k.biasLen = 1, int(dims[1]*group)
+		if group != 1 {
+			k.axis = perTensor
+		}
+	}
+	if c.target.MinChannels > 0 {
+		if err := c.narrow(n, dims, group); err != nil {
+			return err
+		}
+	}
 	return c.setBias(k, 2)
+}
+
+// narrow refuses convolutions of so few channels that integers do not pay. The first one has few by nature, and
+// depthwise ones too: they count when their outputs fill the engine's vectors.
+func (c *classifier) narrow(n *onnx.Node, dims []int64, group int64) error {
+	in, out := dims[1]*group, dims[0]
+	if n.OpType == "ConvTranspose" {
+		in, out = dims[0], dims[1]*group
+	}
+	square := dims[2] > 1
+	for _, d := range dims[2:] {
+		square = square && d == dims[2]
+	}
+	switch {
+	case group > 1 && (out%8 != 0 || slices.Max(dims[2:]) < 3):
+		return fmt.Errorf("a grouped convolution with %d channels and a kernel of %v is faster in float there", out, dims[2:])
+	case group > 1, c.first[n.Input(0)] && square && out%8 == 0:
+		return nil
+	case min(in, out) < c.target.MinChannels:
+		return fmt.Errorf("it has %d and %d channels: below %d a convolution is faster in float there", in, out, c.target.MinChannels)
+	}
+	return nil
 }
 
 func (c *classifier) matrix(k *candidate) (err error) {
 	n := k.node
+	if n.OpType == "MatMul" && c.Attention && c.graph.Initializer(n.Input(1)) == nil {
+		k.data = n.Inputs()[:2]
+		return nil
+	}
 	if k.weight, err = constant(c.graph, n.Input(1)); err != nil {
 		return fmt.Errorf("its second operand %w", err)
 	}
@@ -150,8 +199,55 @@ func (c *classifier) matrix(k *candidate) (err error) {
 		}
 	}
 	k.biasLen = int(k.weight.Dims[k.axis])
+	if c.target.SkipVectors {
+		if k.biasLen == 1 {
+			return fmt.Errorf("its weight is a vector, for which %s has no fast integer kernel", c.target.Name)
+		}
+		if _, dims, ok := c.shapes.Of(n.Input(0)); ok && len(dims) >= 2 {
+			rows := dims[len(dims)-2]
+			for _, d := range dims[:len(dims)-2] {
+				if !d.Fixed() || d.Value != 1 {
+					rows = onnx.Dim{Value: -1}
+				}
+			}
+			if rows.Fixed() && rows.Value == 1 {
+				return fmt.Errorf("its first operand is a vector, for which %s has no fast integer kernel", c.target.Name)
+			}
+		}
+	}
 	if n.OpType == "Gemm" {
 		return c.setBias(k, 2)
+	}
+	return nil
+}
+
+// join takes operands that are activations; where integers are everywhere, one may be a constant.
+func (c *classifier) join(k *candidate) error {
+	k.data = slices.Clone(k.node.Inputs())
+	if !c.target.Everywhere || len(k.data) < 2 {
+		return nil
+	}
+	for i, v := range k.data {
+		t := c.graph.Initializer(v)
+		if t == nil {
+			continue
+		}
+		if _, err := constant(c.graph, v); err != nil {
+			return fmt.Errorf("its operand %q %w", v, err)
+		}
+		f, err := t.Float32s()
+		if err != nil {
+			return fmt.Errorf("its operand %q: %w", v, err)
+		}
+		for _, x := range f {
+			if !(abs(x) <= math.MaxFloat32) {
+				return fmt.Errorf("its operand %q holds %v", v, x)
+			}
+		}
+		if k.consts == nil {
+			k.consts = map[int]*onnx.Tensor{}
+		}
+		k.consts[i] = t
 	}
 	return nil
 }
@@ -208,14 +304,25 @@ func (c *classifier) pass(k *candidate) error {
 	n := k.node
 	k.data = []string{n.Input(0)}
 	switch n.OpType {
-	case "Concat":
+	case "Concat", "Max", "Min":
 		k.data = slices.Clone(n.Inputs())
+	case "Pad":
+		// What is padded with must be exact at any scale.
+		if v := n.Input(2); v != "" && n.StringAttr("mode", "constant") == "constant" {
+			t, err := constant(c.graph, v)
+			if err != nil {
+				return fmt.Errorf("its padding %w", err)
+			}
+			if f, err := t.Float32s(); err != nil || len(f) != 1 || f[0] != 0 {
+				return fmt.Errorf("it pads with another value than 0")
+			}
+		}
 	case "MaxPool":
 		if n.Output(1) != "" {
 			return fmt.Errorf("its indices are used")
 		}
 	case "Resize":
-		if m := n.StringAttr("mode", "nearest"); m != "nearest" {
+		if m := n.StringAttr("mode", "nearest"); m != "nearest" && !k.rule.AnyMode {
 			return fmt.Errorf("mode %q computes new values", m)
 		}
 	}
@@ -228,4 +335,26 @@ func nodeName(n *onnx.Node) string {
 		return n.Name
 	}
 	return n.Output(0)
+}
+
+// firstValues returns the values that no convolution or product has a part in: the model's inputs and what is made of
+// them otherwise.
+func firstValues(g *onnx.Graph) map[string]bool {
+	first := map[string]bool{}
+	for _, in := range g.Inputs() {
+		first[in.Name()] = true
+	}
+	for n := range g.Nodes() {
+		if n.Is("Conv") || n.Is("ConvTranspose") || n.Is("Gemm") || n.Is("MatMul") {
+			continue
+		}
+		ok := true
+		for _, v := range n.Inputs() {
+			ok = ok && (v == "" || first[v] || g.Initializer(v) != nil)
+		}
+		if ok {
+			mark(first, n.Outputs())
+		}
+	}
+	return first
 }

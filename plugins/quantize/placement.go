@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/optimize-hcl/optimize/onnx"
 )
@@ -19,21 +20,27 @@ type placeOptions struct {
 	// Dynamic are products with a constant weight, by nodeName, whose activation gets a scale at run time: see
 	// lowerDynamic. They take no part in the placement.
 	Dynamic map[string]bool
+	// Attention quantizes products of two activations too.
+	Attention bool
 }
 
 // placement says what becomes integers: the nodes, and the values around them.
 type placement struct {
+	target   *Target
 	nodes    []*candidate // in graph order
 	byNode   map[*onnx.Node]*candidate
-	clamps   []*clampFold // in graph order
-	dynamic  []*candidate // in graph order: placeOptions.Dynamic
-	floats   []floatNode  // in graph order
-	unused   []string     // patterns of keep_float that match no node
-	values   []string     // that get a Q and DQ pair, or may, in order of appearance; these need a range
+	clamps   []*clampFold        // in graph order
+	inside   map[*onnx.Node]bool // clamps that stay between a node and the pair behind it
+	norms    map[*onnx.Node]bool // nodes in float that read their first operand quantized
+	dynamic  []*candidate        // in graph order: placeOptions.Dynamic
+	floats   []floatNode         // in graph order
+	unused   []string            // patterns of keep_float that match no node
+	values   []string            // that get a Q and DQ pair, or may, in order of appearance; these need a range
 	needed   map[string]bool
 	groups   *groups
 	macs     map[*onnx.Node]int64
 	macTotal int64
+	at       map[*onnx.Node]int // see order
 }
 
 // clampFold is a Relu or Clip that vanishes when saturation does the same.
@@ -59,10 +66,11 @@ func (f floatNode) String() string {
 // only on a path between two of them: elsewhere the conversions cost more than the integers save.
 func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *placement {
 	g := m.Graph
-	p := &placement{byNode: map[*onnx.Node]*candidate{}, needed: map[string]bool{}, groups: newGroups()}
+	p := &placement{target: t, byNode: map[*onnx.Node]*candidate{}, needed: map[string]bool{}, groups: newGroups(),
+		inside: map[*onnx.Node]bool{}, norms: map[*onnx.Node]bool{}}
 	p.macTotal, p.macs = countWork(m, shapes)
 	c := &classifier{graph: g, shapes: shapes, opset: m.Opset(onnx.DefaultDomain), target: t,
-		placeOptions: o, used: make([]bool, len(o.Keep)), macs: p.macs}
+		placeOptions: o, used: make([]bool, len(o.Keep)), macs: p.macs, first: firstValues(g)}
 
 	var all []*candidate
 	refused := map[*onnx.Node]*refusal{}
@@ -85,13 +93,21 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 	}
 
 	after, before := reach(all)
+	byNode := map[*onnx.Node]*candidate{}
+	for _, k := range all {
+		byNode[k.node] = k
+	}
 	for _, k := range all {
 		switch k.rule.Role {
 		case RoleConv, RoleMatrix:
 		case RoleClamp:
 			continue
 		default:
-			if !anyOf(k.data, after) || !anyOf(k.node.Outputs(), before) {
+			if why := p.lone(g, k, byNode); why != "" {
+				refused[k.node] = &refusal{why, true}
+				continue
+			}
+			if !t.Everywhere && (!anyOf(k.data, after) || !anyOf(k.node.Outputs(), before)) {
 				// Worth a word where two activations meet: a residual connection is what users look for.
 				refused[k.node] = &refusal{"it does not lie between two quantized nodes", k.rule.Role == RoleJoin && len(k.data) > 1}
 				continue
@@ -101,7 +117,10 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 		p.byNode[k.node] = k
 	}
 	p.chooseValues(g)
-	p.chooseClamps(g, all)
+	p.chooseNorms(g)
+	if t.Placement == PlaceOutputs {
+		p.chooseClamps(g, all)
+	}
 	p.listValues(g)
 
 	for n := range g.Nodes() {
@@ -117,32 +136,113 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 func reach(all []*candidate) (after, before map[string]bool) {
 	after, before = map[string]bool{}, map[string]bool{}
 	for _, k := range all {
-		if k.weight != nil || anyOf(k.data, after) {
+		if k.product() || anyOf(k.data, after) {
 			mark(after, k.node.Outputs())
 		}
 	}
 	for i := len(all) - 1; i >= 0; i-- {
-		if k := all[i]; k.weight != nil || anyOf(k.node.Outputs(), before) {
+		if k := all[i]; k.product() || anyOf(k.node.Outputs(), before) {
 			mark(before, k.data)
 		}
 	}
 	return after, before
 }
 
+// product tells whether a node multiplies: what lies between two such nodes is worth quantizing.
+func (k *candidate) product() bool { return k.rule.Role == RoleConv || k.rule.Role == RoleMatrix }
+
+// multiplies tells whether any product runs in integers; without one there is nothing to gain.
+func (p *placement) multiplies() bool {
+	return len(p.dynamic) > 0 || slices.ContainsFunc(p.nodes, (*candidate).product)
+}
+
+// reads tells whether a node reads an operand as integers.
+func (p *placement) reads(n *onnx.Node, operand int) bool {
+	if p.norms[n] {
+		return operand == 0
+	}
+	k := p.byNode[n]
+	if k == nil || operand >= len(k.data) || k.float[operand] || k.consts[operand] != nil {
+		return false
+	}
+	return p.target.Placement == PlaceOutputs || k.rule.Role != RolePass
+}
+
 // chooseValues marks what must be quantized and which values share a scale.
 func (p *placement) chooseValues(g *onnx.Graph) {
 	for _, k := range p.nodes {
-		mark(p.needed, k.data)
+		for i, v := range k.data {
+			if v != "" && p.reads(k.node, i) {
+				p.needed[v] = true
+			}
+		}
+		outputs := p.target.Placement == PlaceOutputs
 		switch k.rule.Role {
 		case RoleConv, RoleJoin:
-			mark(p.needed, k.node.Outputs()[:1])
+			if outputs {
+				mark(p.needed, k.node.Outputs()[:1])
+			}
+		case RoleMatrix:
+			if outputs && p.target.Everywhere {
+				mark(p.needed, k.node.Outputs()[:1])
+			}
 		case RolePass:
-			mark(p.needed, k.node.Outputs())
+			if outputs {
+				mark(p.needed, k.node.Outputs())
+			}
 			for _, v := range append(append([]string(nil), k.data...), k.node.Outputs()...) {
 				if v != "" {
 					p.groups.union(k.data[0], v)
 				}
 			}
+		}
+	}
+}
+
+// lone chooses the operands of a residual addition that are read in float (ResidualSkip), or says why the node stays in
+// float: it fuses only behind a convolution that nothing else reads.
+func (p *placement) lone(g *onnx.Graph, k *candidate, byNode map[*onnx.Node]*candidate) string {
+	if p.target.Residual != ResidualSkip || k.node.OpType != "Add" {
+		return ""
+	}
+	fused := -1
+	for i, v := range k.data {
+		made := byNode[g.Producer(v)]
+		if made == nil || made.rule.Role != RoleConv || g.NumConsumers(v) != 1 || g.IsOutput(v) {
+			continue
+		}
+		// Where both operands come from one, the later one has the addition behind it.
+		if fused < 0 || p.order(g)[made.node] > p.order(g)[g.Producer(k.data[fused])] {
+			fused = i
+		}
+	}
+	if fused < 0 {
+		return "neither operand is a convolution's that nothing else reads, with which the addition would fuse"
+	}
+	k.float = map[int]bool{fused: true}
+	return ""
+}
+
+// order numbers the nodes of the graph.
+func (p *placement) order(g *onnx.Graph) map[*onnx.Node]int {
+	if p.at == nil {
+		p.at = map[*onnx.Node]int{}
+		for n := range g.Nodes() {
+			p.at[n] = len(p.at)
+		}
+	}
+	return p.at
+}
+
+// chooseNorms finds the nodes that stay in float and want the output of a convolution quantized.
+func (p *placement) chooseNorms(g *onnx.Graph) {
+	for n := range g.Nodes() {
+		if n.Domain != "" && n.Domain != "ai.onnx" || !slices.Contains(p.target.NormInputs, n.OpType) {
+			continue
+		}
+		if k := p.byNode[g.Producer(n.Input(0))]; k != nil && k.rule.Role == RoleConv {
+			p.norms[n] = true
+			p.needed[n.Input(0)] = true
 		}
 	}
 }
@@ -161,10 +261,15 @@ func (p *placement) chooseClamps(g *onnx.Graph, all []*candidate) {
 			continue
 		}
 		// The output must be quantized for its readers; a convolution's and a join's is in any case.
-		if !p.needed[out] && prod.rule.Role == RoleMatrix {
+		if !p.needed[out] && prod.rule.Role == RoleMatrix && !p.target.Everywhere {
 			continue
 		}
 		p.needed[out] = true
+		if p.target.Clamp == ClampInside {
+			p.inside[k.node] = true
+			delete(p.needed, in)
+			continue
+		}
 		f := &clampFold{candidate: k, in: in, out: out}
 		p.clamps = append(p.clamps, f)
 		byOut[out] = f
@@ -185,7 +290,7 @@ func (p *placement) chooseClamps(g *onnx.Graph, all []*candidate) {
 		}
 	}
 	for _, f := range p.clamps {
-		f.certain = f.lo == 0
+		f.certain = f.lo == 0 && !p.target.Activation.Symmetric
 		for _, v := range sources[p.groups.find(f.out)] {
 			o := byOut[v]
 			f.certain = f.certain && o != nil && o.lo == 0 && o.hi <= f.hi

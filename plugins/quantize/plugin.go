@@ -60,7 +60,7 @@ const dynamicExample = `step "quantize_dynamic" "int8" {
 type StaticConfig struct {
 	Model       sdk.Model   `opt:"model,required" accepts:"onnx" doc:"Float model to quantize."`
 	Calibration sdk.Dataset `opt:"calibration,required" doc:"Samples like those that the model will meet; 32 to 256 are enough. Labels are not used."`
-	Target      string      `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86" doc:"What the model will run on. \"auto\" looks at this machine."`
+	Target      string      `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64,tensorrt,openvino,coreml,tflite" doc:"What the model will run on. \"auto\" looks at this machine. Layouts for onnxruntime-arm64, tensorrt, coreml and tflite follow their engines' rules, but have not been run on them."`
 	Method      string      `opt:"method" default:"minmax" oneof:"minmax" doc:"How a range is chosen from what calibration saw: \"minmax\" takes the smallest and largest value."`
 	PerChannel  bool        `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
 	KeepFloat   []string    `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
@@ -70,7 +70,7 @@ type StaticConfig struct {
 // DynamicConfig is the configuration of quantize_dynamic.
 type DynamicConfig struct {
 	Model      sdk.Model `opt:"model,required" accepts:"onnx" doc:"Float model to quantize."`
-	Target     string    `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86" doc:"What the model will run on. \"auto\" looks at this machine."`
+	Target     string    `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64" doc:"What the model will run on. \"auto\" looks at this machine."`
 	PerChannel bool      `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
 	KeepFloat  []string  `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
 }

@@ -28,10 +28,49 @@ func newEmitter(g *onnx.Graph, p *placement, t *Target, r ranges) *emitter {
 			joint[root] = r[v]
 		}
 	}
+	fixed, schemes := p.demands(g)
 	for root, r := range joint {
-		e.params[root] = t.Activation.Params(r)
+		s, ok := schemes[root]
+		if !ok {
+			s = &t.Activation
+		}
+		e.params[root] = s.Params(r)
+		if f := fixed[root]; f != nil {
+			e.params[root] = *f
+		}
 	}
 	return e
+}
+
+// demands returns, of each group, the scale that the engine prescribes and the scheme that is not the usual one.
+func (p *placement) demands(g *onnx.Graph) (fixed map[string]*Params, schemes map[string]*Scheme) {
+	fixed, schemes = map[string]*Params{}, map[string]*Scheme{}
+	if t := p.target.Transformer; t != nil && hasAttention(g) {
+		for _, v := range p.values {
+			schemes[p.groups.find(v)] = t
+		}
+	}
+	for _, k := range p.nodes {
+		if k.rule.Output != nil {
+			fixed[p.groups.find(k.node.Output(0))] = k.rule.Output
+		}
+		if k.rule.Role == RoleMatrix && k.weight == nil && p.target.Attention != nil {
+			for _, v := range k.data {
+				schemes[p.groups.find(v)] = p.target.Attention
+			}
+		}
+	}
+	return fixed, schemes
+}
+
+// hasAttention tells whether two activations are multiplied around a Softmax.
+func hasAttention(g *onnx.Graph) bool {
+	softmax, product := false, false
+	for n := range g.Nodes() {
+		softmax = softmax || n.Is("Softmax")
+		product = product || n.Is("MatMul") && g.Initializer(n.Input(0)) == nil && g.Initializer(n.Input(1)) == nil
+	}
+	return softmax && product
 }
 
 func (e *emitter) paramsOf(value string) Params { return e.params[e.place.groups.find(value)] }
@@ -87,7 +126,7 @@ func (e *emitter) activations() {
 			continue
 		}
 		prod := e.graph.Producer(v)
-		if e.place.byNode[prod] != nil {
+		if e.target.Placement == PlaceOutputs && (e.place.byNode[prod] != nil || e.place.inside[prod]) {
 			inner := e.graph.UniqueName(v + "_float")
 			for i, o := range prod.Outputs() {
 				if o == v {
@@ -101,13 +140,9 @@ func (e *emitter) activations() {
 		readers := e.graph.Consumers(v)
 		e.pair(prod, v, v, dq)
 		for _, n := range readers {
-			k := e.place.byNode[n]
-			if k == nil {
-				continue
-			}
 			for i, in := range n.Inputs() {
 				// Of a matrix product only the first operand is an activation, of a Gather not the indices.
-				if in == v && i < len(k.data) {
+				if in == v && e.place.reads(n, i) {
 					n.SetInput(i, dq)
 				}
 			}
@@ -139,6 +174,17 @@ func (e *emitter) tensorDQ(before *onnx.Node, name string, q tensor.Tensor, scal
 	return out
 }
 
+// scalarDQ appends a DequantizeLinear of a constant with one scale and zero point in front of a node.
+func (e *emitter) scalarDQ(before *onnx.Node, name string, q tensor.Tensor, p Params) string {
+	qn, sn, zn := e.graph.UniqueName(name+"_quantized"), e.graph.UniqueName(name+"_scale"), e.graph.UniqueName(name+"_zero_point")
+	e.graph.AddInitializer(onnx.NewTensor(qn, q))
+	e.graph.AddInitializer(floats(sn, nil, []float32{p.Scale}))
+	e.graph.AddInitializer(onnx.NewTensor(zn, tensor.Tensor{DType: p.DType, Data: []byte{byte(p.Zero)}}))
+	out := e.graph.UniqueName(name + "_dequantized")
+	e.graph.InsertBefore(before, onnx.NewNode("DequantizeLinear", "", e.graph.UniqueName(name+"_DequantizeLinear"), []string{qn, sn, zn}, []string{out}))
+	return out
+}
+
 // floats is a float32 initializer; without axes it is a scalar.
 func floats(name string, shape []int64, v []float32) *onnx.Tensor {
 	return onnx.NewTensor(name, tensor.Of(append([]int64{}, shape...), v))
@@ -156,6 +202,7 @@ type weightKey struct {
 	axis   int
 	alpha  float32
 	widest string // scales that a bias changed belong to one node
+	scheme *Scheme
 }
 
 // perTensor is the axis of a single scale.
@@ -168,9 +215,13 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 	shared := map[weightKey]string{}
 	magnitudes := map[weightKey][]float32{}
 	for _, k := range e.place.nodes {
+		if err := e.operands(k); err != nil {
+			return nil, err
+		}
 		if k.weight == nil {
 			continue
 		}
+		weight := k.scheme
 		axis := k.axis
 		if !perChannel {
 			axis = perTensor
@@ -179,7 +230,7 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 		if err != nil {
 			return nil, fmt.Errorf("weight of node %q: %w", nodeName(k.node), err)
 		}
-		key := weightKey{name: k.weight.Name(), axis: axis}
+		key := weightKey{name: k.weight.Name(), axis: axis, scheme: weight}
 		l := channelLayout(k.weight.Dims, axis)
 		absmax, ok := magnitudes[key]
 		if !ok {
@@ -194,14 +245,14 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 		}
 		// The activation that the product reads has this scale; the bias is added on the scale of the product.
 		sx := e.paramsOf(k.data[0]).Scale
-		scales := e.target.Weight.weightScales(absmax)
+		scales := weight.weightScales(absmax)
 		key.alpha = k.alpha
-		if fitBias(scales, absmax, bias, sx*k.alpha) {
+		if !e.target.FloatBias && fitBias(scales, absmax, bias, sx*k.alpha) {
 			key.widest = nodeName(k.node)
 		}
 		dq, ok := shared[key]
 		if !ok {
-			q := e.target.Weight.quantizeWeights(w, l, scales)
+			q := weight.quantizeWeights(w, l, scales)
 			stored := scales
 			if k.alpha != 1 {
 				stored = make([]float32, len(scales))
@@ -214,7 +265,13 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 		}
 		k.node.SetInput(1, dq)
 		quantized[k.weight.Name()] = true
-		if bias != nil {
+		if bias != nil && e.target.FloatBias {
+			if k.node.OpType == "Gemm" && (k.beta != 1 || k.bias.Elements() != int64(k.biasLen)) {
+				name := e.graph.UniqueName(k.bias.Name() + "_scaled")
+				e.graph.AddInitializer(floats(name, []int64{int64(k.biasLen)}, bias))
+				k.node.SetInput(2, name)
+			}
+		} else if bias != nil {
 			sw := make([]float32, len(scales))
 			for i, s := range scales {
 				sw[i] = s * k.alpha
@@ -232,6 +289,35 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 		}
 	}
 	return quantized, nil
+}
+
+// operands lowers the constant operands of a join, each with a scale of its own.
+func (e *emitter) operands(k *candidate) error {
+	for i := range k.data {
+		t := k.consts[i]
+		if t == nil {
+			continue
+		}
+		v, err := t.Float32s()
+		if err != nil {
+			return fmt.Errorf("operand %q of node %q: %w", t.Name(), nodeName(k.node), err)
+		}
+		var r Range
+		for _, x := range v {
+			r = r.Union(Range{x, x})
+		}
+		p := e.target.Activation.Params(r)
+		x, err := t.Tensor()
+		if err != nil {
+			return fmt.Errorf("operand %q of node %q: %w", t.Name(), nodeName(k.node), err)
+		}
+		q := tensor.Tensor{DType: p.DType, Shape: x.Shape, Data: make([]byte, len(v))}
+		for j, f := range v {
+			q.Data[j] = byte(p.quantize(f))
+		}
+		k.node.SetInput(i, e.scalarDQ(k.node, t.Name(), q, p))
+	}
+	return nil
 }
 
 // biasValues returns one value a channel, beta included; nil without a bias.

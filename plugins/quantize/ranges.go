@@ -34,6 +34,9 @@ const smallestNormal = 0x1p-126
 // onnxruntime.quantization, in float64 and rounded once, so that min-max scales agree to the bit.
 func (s Scheme) Params(r Range) Params {
 	lo, hi := float64(min(r.Min, 0)), float64(max(r.Max, 0))
+	if s.HalfOpen && lo == 0 {
+		s.Symmetric = false
+	}
 	if s.Symmetric {
 		hi = max(-lo, hi)
 		lo = -hi
@@ -63,7 +66,21 @@ func (s Scheme) Params(r Range) Params {
 // clamp in front of the QuantizeLinear can go. Relu is lo 0 and hi +Inf.
 func (s Scheme) clampRedundant(p Params, lo, hi float64) bool {
 	// Every x below lo must land on qmin, and so must lo itself; likewise above.
-	low := math.IsInf(lo, -1) || math.RoundToEven(float64(float32(lo)/p.Scale))+float64(p.Zero) <= float64(s.QMin)
-	high := math.IsInf(hi, 1) || math.RoundToEven(float64(float32(hi)/p.Scale))+float64(p.Zero) >= float64(s.QMax)
+	// A QuantizeLinear saturates at the ends of the type, whatever range the scheme uses of it.
+	qmin, qmax := s.QMin, s.QMax
+	if s.DType == tensor.I8 {
+		qmin, qmax = math.MinInt8, math.MaxInt8
+	}
+	low := math.IsInf(lo, -1) || math.RoundToEven(float64(float32(lo)/p.Scale))+float64(p.Zero) <= float64(qmin)
+	high := math.IsInf(hi, 1) || math.RoundToEven(float64(float32(hi)/p.Scale))+float64(p.Zero) >= float64(qmax)
 	return low && high
+}
+
+// quantize maps one real number, half to even, saturating at the ends of the type.
+func (p Params) quantize(x float32) int32 {
+	lo, hi := 0.0, 255.0
+	if p.DType == tensor.I8 {
+		lo, hi = math.MinInt8, math.MaxInt8
+	}
+	return int32(min(max(math.RoundToEven(float64(x/p.Scale))+float64(p.Zero), lo), hi))
 }

@@ -12,15 +12,16 @@ import (
 )
 
 // A Q/DQ layout that is fast on one engine is slow or not fused at all on another, at equal accuracy. All that
-// depends on the engine is in the table below: to add a backend, add a row (and its name to the oneof of the
-// configurations in plugin.go; a test holds the two together).
+// depends on the engine is in the table of this file, with the rows in target_onnxruntime.go and target_others.go: to
+// add a backend, add a row (and its name to the oneof of the configurations in plugin.go; a test holds the two
+// together).
 
 // Role says how an operator takes part in a quantized graph.
 type Role uint8
 
 const (
-	// RoleConv has a kernel only when data, weights and output are all quantized, so its output always gets a
-	// QuantizeLinear that is the only consumer.
+	// RoleConv has a kernel only when data, weights and output are all quantized. Under PlaceOutputs its output
+	// always gets a QuantizeLinear that is the only consumer.
 	RoleConv Role = iota + 1
 	// RoleMatrix (Gemm and MatMul with a constant weight operand) may also answer in float, and does so
 	// unless a quantized node reads the answer.
@@ -31,9 +32,41 @@ const (
 	// RolePass moves elements without computing: input and output share one scale, and the pairs of Q and DQ
 	// around it vanish.
 	RolePass
-	// RoleClamp is Relu or Clip: it vanishes where the saturation of the following QuantizeLinear does the
-	// same, and stays in float otherwise.
+	// RoleClamp is Relu or Clip: Target.Clamp says what becomes of it.
 	RoleClamp
+)
+
+// Placement says where the pairs of Q and DQ stand.
+type Placement uint8
+
+const (
+	// PlaceOutputs puts a pair behind every node that computes in integers, beside those in front of operands.
+	PlaceOutputs Placement = iota
+	// PlaceInputs puts pairs in front of operands only: the engine looks there, and fuses what follows a
+	// convolution into it as long as no pair stands between.
+	PlaceInputs
+)
+
+// Clamping says what becomes of a Relu or Clip behind a quantized node. Under PlaceInputs it always stays.
+type Clamping uint8
+
+const (
+	// ClampFold drops it where the saturation of the following QuantizeLinear does the same, and else puts a pair
+	// on both of its sides.
+	ClampFold Clamping = iota
+	// ClampInside leaves it between the node and the pair behind: the engine fuses it into the node.
+	ClampInside
+)
+
+// Residual says which operands of an Add are quantized.
+type Residual uint8
+
+const (
+	// ResidualBoth quantizes both.
+	ResidualBoth Residual = iota
+	// ResidualSkip leaves the operand that a convolution makes in float, so that the two become one kernel, and
+	// quantizes the other. An Add without such an operand stays in float.
+	ResidualSkip
 )
 
 // OpRule is how one operator of the default domain is lowered.
@@ -41,6 +74,10 @@ type OpRule struct {
 	Role Role
 	// MinOpset is the first version of the default domain whose operator takes 8-bit tensors; 0 is any.
 	MinOpset int64
+	// AnyMode accepts a Resize that computes new values, as a pass: the engine computes them at one scale.
+	AnyMode bool
+	// Output is the scale and zero point that the engine demands of the output; nil lets calibration choose.
+	Output *Params
 }
 
 // Scheme is how one kind of tensor becomes integers.
@@ -48,13 +85,17 @@ type Scheme struct {
 	DType      tensor.DType
 	QMin, QMax int32
 	Symmetric  bool // zero point in the middle of the range: 0 for signed types
+	// HalfOpen gives a tensor without negative values the whole range, with zero point QMin.
+	HalfOpen bool
 }
 
 // Target is one row: an engine on a kind of machine.
 type Target struct {
 	Name string
 	Doc  string
-	Arch []string // values of GOARCH
+	// Engine is the runtime that runs the layout here: a plugin's name. Empty: it is checked against its rules only.
+	Engine string
+	Arch   []string // values of GOARCH for which "auto" may choose it
 
 	// Needs holds CPU features of which one must be there for "auto" to choose the row; empty accepts all.
 	// "auto" takes the first row of the table that fits.
@@ -62,8 +103,27 @@ type Target struct {
 
 	Activation Scheme
 	Weight     Scheme
-	// ChannelAxes says along which axis per-channel scales run; a MatMul's and a Gemm's depend on transB.
-	ConvChannelAxis int64
+	// FirstWeight, if any, is that of the layers that read the model's inputs.
+	FirstWeight *Scheme
+	// Transformer, if any, is the scheme of activations in a model with attention.
+	Transformer *Scheme
+	// Attention, if any, is the scheme of the operands of a product of two activations.
+	Attention *Scheme
+	FloatBias bool // else a bias is int32, at the scale of the product
+
+	Placement Placement
+	Clamp     Clamping
+	Residual  Residual
+	// Everywhere quantizes joins and passes wherever they stand, not only between two products: the engine has
+	// nothing but integers.
+	Everywhere bool
+	// NormInputs are operators that want their first operand quantized where a convolution makes it.
+	NormInputs []string
+	// MinChannels, if any, is the number of channels below which a convolution is not worth quantizing.
+	MinChannels int64
+	// SkipVectors leaves products in float one of whose operands is a vector.
+	SkipVectors bool
+
 	// MinOpset is the version of the default domain that the lowered model has at least.
 	MinOpset int64
 
@@ -71,73 +131,12 @@ type Target struct {
 	// Requantizes are operators that the engine itself quantizes, weights per tensor, where it finds them in float
 	// between a DequantizeLinear and a QuantizeLinear. What is to stay in float must be hidden from that.
 	Requantizes []string
+	// Dynamic are operators beside MatMul and Gemm that quantize_dynamic can lower, in com.microsoft.
+	Dynamic []string
 }
 
-var x86 = []string{"amd64", "386"}
-
-// u8 is asymmetric, so that its zero point is 0 after a Relu and the whole range serves positive values.
-var u8 = Scheme{DType: tensor.U8, QMin: 0, QMax: 255}
-
-// ortCPUOps are the operators that ONNX Runtime's CPU provider fuses from Q and DQ. ConvTranspose has no 8-bit
-// kernel there; LSTM and attention take part in dynamic quantization only.
-var ortCPUOps = map[string]OpRule{
-	"Conv":   {Role: RoleConv},
-	"Gemm":   {Role: RoleMatrix},
-	"MatMul": {Role: RoleMatrix},
-
-	"Add":               {Role: RoleJoin},
-	"Mul":               {Role: RoleJoin},
-	"AveragePool":       {Role: RoleJoin},
-	"GlobalAveragePool": {Role: RoleJoin},
-	"LeakyRelu":         {Role: RoleJoin},
-	"Sigmoid":           {Role: RoleJoin},
-
-	"MaxPool":   {Role: RolePass, MinOpset: 12},
-	"Reshape":   {Role: RolePass},
-	"Flatten":   {Role: RolePass},
-	"Transpose": {Role: RolePass},
-	"Squeeze":   {Role: RolePass},
-	"Unsqueeze": {Role: RolePass},
-	"Slice":     {Role: RolePass},
-	"Split":     {Role: RolePass},
-	"Concat":    {Role: RolePass},
-	"Gather":    {Role: RolePass},
-	"Resize":    {Role: RolePass},
-
-	"Relu": {Role: RoleClamp},
-	"Clip": {Role: RoleClamp},
-}
-
-// ortCPURequantizes is what ONNX Runtime's WeightBiasQuantization takes (1.23 and newer).
-var ortCPURequantizes = []string{"Conv", "ConvTranspose", "Gemm"}
-
-// Targets is the table, best first.
-var Targets = []Target{
-	{
-		Name:            "onnxruntime-x86-vnni",
-		Doc:             "ONNX Runtime's CPU provider on x86 with AVX512-VNNI or AVX-VNNI: U8 activations, S8 weights.",
-		Arch:            x86,
-		Needs:           []string{"AVX512VNNI", "AVXVNNI"},
-		Activation:      u8,
-		Weight:          Scheme{DType: tensor.I8, QMin: -127, QMax: 127, Symmetric: true},
-		ConvChannelAxis: 0,
-		MinOpset:        13,
-		Ops:             ortCPUOps,
-		Requantizes:     ortCPURequantizes,
-	},
-	{
-		Name: "onnxruntime-x86",
-		Doc:  "ONNX Runtime's CPU provider on any x86: U8 activations, weights of 7 bits.",
-		Arch: x86,
-		// Without VNNI the kernel adds two products of U8 and S8 in 16 bits: 2*255*127 saturates, 2*255*64 fits.
-		Activation:      u8,
-		Weight:          Scheme{DType: tensor.I8, QMin: -64, QMax: 64, Symmetric: true},
-		ConvChannelAxis: 0,
-		MinOpset:        13,
-		Ops:             ortCPUOps,
-		Requantizes:     ortCPURequantizes,
-	},
-}
+// Targets is the table. "auto" takes the first row that fits.
+var Targets = slices.Concat(onnxruntimeTargets, otherTargets)
 
 // TargetNames lists the names of the table in its order.
 func TargetNames() []string {
