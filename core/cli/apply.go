@@ -32,7 +32,7 @@ does not hold, nothing is written and the exit code is 3.
 A plan that ` + "`optimize plan --out`" + ` saved is carried out exactly, or refused with what has
 changed since. A step that fails skips what depends on it; the others finish.`,
 		Example: "  optimize apply recipe.hcl\n  optimize apply recipe.hcl --var max_drop=0.01\n  optimize apply recipe.hcl --json --reuse-benchmarks\n  optimize apply recipe.hcl --target step.int8 --refresh step.int8\n  optimize apply plan.json",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := recipePath(args)
 			if err != nil {

@@ -89,7 +89,7 @@ func (a *app) cacheLsCommand() *cobra.Command {
 it was made and used last, and how its key begins. With a RECIPE only what served its
 steps.`,
 		Example: "  optimize cache ls\n  optimize cache ls recipe.hcl\n  optimize cache ls --json",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			place := ""
 			if len(args) == 1 {
@@ -236,7 +236,7 @@ func (a *app) cacheDirCommand() *cobra.Command {
 		Short:   "Print the folder of the cache",
 		Long:    `Print the folder of the cache, whether or not it is there.`,
 		Example: "  optimize cache dir\n  du -sh \"$(optimize cache dir)\"",
-		Args:    cobra.NoArgs,
+		Args:    between(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			dir, err := cache.DefaultDir(os.Getenv)
 			if err != nil {
@@ -282,7 +282,7 @@ not used for 30 days. A file stays as long as a record that is kept needs it.
 Nothing that a running apply works with is removed: gc waits for it to end, as long as
 --wait says. It may be interrupted at any time.`,
 		Example: "  optimize cache gc --max-size 20GiB\n  optimize cache gc --keep 14d --dry-run\n  optimize cache gc --max-size 0",
-		Args:    cobra.NoArgs,
+		Args:    between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l := cache.Limits{MaxSize: -1, Keep: -1, DryRun: dry}
 			var err error

@@ -55,7 +55,7 @@ func (a *app) cacheExplainCommand() *cobra.Command {
 where; what its key is made of; and for one that runs, which fields of the key differ
 from its last run. Nothing is run.`,
 		Example: "  optimize cache explain int8\n  optimize cache explain step.int8 recipe.hcl --var max_drop=0.01\n  optimize cache explain dataset.train --json",
-		Args:    cobra.RangeArgs(1, 2),
+		Args:    between(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := recipePath(args[1:])
 			if err != nil {

@@ -40,7 +40,7 @@ func (a *app) cacheVerifyCommand() *cobra.Command {
 is listed with the steps that need it, and the exit code is 1. With --repair it is
 removed, so that those steps run again in the next apply, and the exit code is 0.`,
 		Example: "  optimize cache verify\n  optimize cache verify --repair",
-		Args:    cobra.NoArgs,
+		Args:    between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.cacheVerify(cmd.Context(), repair)
 		},

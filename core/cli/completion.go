@@ -25,7 +25,7 @@ Then start a new shell. For the running one only: source <(optimize completion b
 		DisableFlagsInUseLine: true,
 		Annotations:           map[string]string{noJSON: ""},
 		ValidArgs:             []string{"bash", "zsh", "fish"},
-		Args:                  cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args:                  cobra.MatchAll(between(1, 1), cobra.OnlyValidArgs),
 		RunE: func(c *cobra.Command, args []string) error {
 			switch root := c.Root(); args[0] {
 			case "bash":

@@ -39,7 +39,7 @@ bracket goes on in the next line. Ctrl-C drops the line, Ctrl-D or exit leaves.
 Otherwise expressions are read from standard input, one a line; the exit code is 1
 when one of them is wrong.`,
 		Example:           "  optimize console recipe.hcl\n  optimize console recipe.hcl --eval 'var.max_drop * 2'\n  echo 'upper(\"a\")' | optimize console --json",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              between(0, 1),
 		ValidArgsFunction: completeRecipe,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()

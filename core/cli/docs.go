@@ -52,7 +52,7 @@ With --out the pages that are made from the program itself are written into a fo
 as Markdown: one for each step type of the bundled plugins, the commands, the
 functions.`,
 		Example:           "  optimize docs\n  optimize docs exit-codes\n  optimize docs step quantize_static\n  optimize docs --out docs",
-		Args:              cobra.MaximumNArgs(2),
+		Args:              between(0, 2),
 		ValidArgsFunction: a.completeTopic,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "text" && format != "md" {

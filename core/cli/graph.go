@@ -35,7 +35,7 @@ as Mermaid for Markdown, or as JSON. Nothing is run.
 
 With --plan each node says what apply would do with it.`,
 		Example: "  optimize graph recipe.hcl\n  optimize graph recipe.hcl --target evaluate.digits --plan\n  optimize graph recipe.hcl --format dot | dot -Tsvg > graph.svg\n  optimize graph recipe.hcl --format mermaid",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case !slices.Contains(graphFormats, format):

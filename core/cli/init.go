@@ -55,7 +55,7 @@ brought.
 The versions and hashes of plugins and libraries go into optimize.lock.hcl beside the
 recipe. From then on plan and apply refuse others, until init --upgrade accepts them.`,
 		Example:           "  optimize init recipe.hcl\n  optimize init --from /media/wheels recipe.hcl\n  optimize init --upgrade recipe.hcl",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              between(0, 1),
 		ValidArgsFunction: completeRecipe,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.looks = true // at the recipe; what it brings does not go into the store

@@ -32,7 +32,7 @@ outputs and operators. With --for it tells what a target would make of it: the
 operators that the engine really runs, after its own rewriting, and in which
 precision.`,
 		Example: "  optimize inspect model.onnx\n  optimize inspect model.onnx --json\n  optimize inspect model.onnx --for onnxruntime",
-		Args:    cobra.ExactArgs(1),
+		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.looks = true
 			ctx := cmd.Context()

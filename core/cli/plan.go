@@ -30,7 +30,7 @@ Times and sizes are those of earlier runs.
 With --out the plan is saved: apply carries a saved plan out exactly, or says what
 has changed since.`,
 		Example: "  optimize plan recipe.hcl\n  optimize plan recipe.hcl --var max_drop=0.01 --json\n  optimize plan recipe.hcl --target step.int8\n  optimize plan recipe.hcl --out plan.json && optimize apply plan.json",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := recipePath(args)
 			if err != nil {

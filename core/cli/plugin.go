@@ -41,7 +41,7 @@ func (a *app) pluginServeCommand() *cobra.Command {
 as a process of its own for each plugin that a recipe needs; by hand it only says
 that it is a plugin.`,
 		Example:           "  optimize plugin serve quantize",
-		Args:              cobra.ExactArgs(1),
+		Args:              between(1, 1),
 		Annotations:       map[string]string{noJSON: ""},
 		ValidArgsFunction: a.completeBundled,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -89,7 +89,7 @@ func (a *app) pluginListCommand() *cobra.Command {
 formats. With a RECIPE also what it needs each for, and what is missing; the exit
 code is 1 then.`,
 		Example:           "  optimize plugin list\n  optimize plugin list recipe.hcl\n  optimize plugin list --json",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              between(0, 1),
 		ValidArgsFunction: completeRecipe,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
@@ -253,7 +253,7 @@ func (a *app) pluginDocsCommand() *cobra.Command {
 type, default and choices, nested blocks, outputs, facts of the result, and
 examples. A plugin that is not bundled is started to ask it.`,
 		Example:           "  optimize plugin docs quantize\n  optimize plugin docs quantize quantize_static\n  optimize plugin docs quantize --format md > quantize.md",
-		Args:              cobra.RangeArgs(1, 2),
+		Args:              between(1, 2),
 		ValidArgsFunction: a.completePluginDocs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "text" && format != "md" {

@@ -38,7 +38,7 @@ the name of a bundled plugin.
 The suite has an ONNX classifier and a dataset that fits it. Name files of other
 formats by --artifact. It is the same suite as the Go package sdk/plugintest.`,
 		Example: "  optimize plugin check ./optimize-plugin-acme\n  optimize plugin check ./optimize-plugin-acme --only describe --only apply/deterministic\n  optimize plugin check ./optimize-plugin-acme --artifact openvino-ir=model.xml --json",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if list {
 				return a.listRules()

@@ -43,7 +43,7 @@ func (a *app) pluginNewCommand() *cobra.Command {
 contract, and a recipe that uses it. NAME is of lower-case letters and digits. Files
 that are there are never written over.`,
 		Example: "  optimize plugin new acme\n  optimize plugin new acme --dir plugins/acme --module example.com/optimize-plugin-acme",
-		Args:    cobra.ExactArgs(1),
+		Args:    between(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := args[0]
 			if !newPluginName.MatchString(name) {

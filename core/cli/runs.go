@@ -28,7 +28,7 @@ many steps ran, were cached and failed, and how many ensures held. Without a REC
 those of the recipes in this folder. A run that was killed has no record, and is shown
 as such.`,
 		Example: "  optimize runs\n  optimize runs recipes/digits --json\n  optimize runs prune --keep 20",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path := "."
 			if len(args) == 1 {
@@ -94,7 +94,7 @@ func (a *app) runsPruneCommand() *cobra.Command {
 		Long: `Remove the records, traces and logs of old runs and keep the newest. One that goes on is
 never removed. Results are in the cache and stay there: see optimize cache gc.`,
 		Example: "  optimize runs prune --keep 20\n  optimize runs prune recipes/digits --keep 0 --dry-run",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if keep < 0 {
 				return usagef("--keep is 0 or more")

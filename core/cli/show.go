@@ -31,7 +31,7 @@ its beginning, or "latest", which is what is shown when nothing is named. A file
 record (run.json) or a saved plan, a folder one of a run. With --json it is printed as
 it is.`,
 		Example: "  optimize show\n  optimize show 20260301T1000 --recipe recipes/digits\n  optimize show plan.json\n  optimize show latest --report report.html",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			what := "latest"
 			if len(args) == 1 {

@@ -18,7 +18,7 @@ func (a *app) validateCommand() *cobra.Command {
 reference and every variable. All mistakes are shown in one run. Plugins are asked
 about the arguments that are known. Nothing is read but the recipe, and nothing is run.`,
 		Example: "  optimize validate recipe.hcl\n  optimize validate recipe.hcl --json",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := recipePath(args)
 			if err != nil {

@@ -56,7 +56,7 @@ func (a *app) versionCommand() *cobra.Command {
 plugin protocol, the plugins and the native libraries that are found here. No plugin
 is started.`,
 		Example: "  optimize version\n  optimize version --json",
-		Args:    cobra.NoArgs,
+		Args:    between(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			if a.json {
 				return writeJSON(a.stdout, a.versionInfo())

@@ -40,10 +40,10 @@ func (a *app) show() (*view.View, func()) {
 	}
 }
 
-// live tells whether stdout is a terminal on which lines may be drawn again.
+// live tells whether stdout is a terminal on which lines may be drawn again. A job in the background shares it with the shell.
 func (a *app) live() bool {
 	ci := os.Getenv("CI")
-	return a.color(a.stdout) && term.Is(a.stdout) && (ci == "" || ci == "false" || ci == "0") && term.Prepare(a.stdout)
+	return a.color(a.stdout) && term.Is(a.stdout) && term.Foreground(a.stdout) && (ci == "" || ci == "false" || ci == "0") && term.Prepare(a.stdout)
 }
 
 // printEvent writes diagnostics as an event, since with --json an apply writes nothing else.

@@ -67,6 +67,9 @@ func advise(x *hcl.Diagnostic, d *diag.Diagnostic) {
 		if i := strings.Index(d.Detail, "panic in function"); i >= 0 {
 			d.Detail = "It cannot be worked out for these values."
 		}
+		if sensitiveCall(x) {
+			d.Detail = "Its reason is not shown, since an argument is sensitive."
+		}
 		if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](x); ok {
 			if i := slices.IndexFunc(functionTable(), func(e functionEntry) bool { return e.Name == call.CalledFunctionName() }); i >= 0 {
 				d.Detail += fmt.Sprintf(" It is called as %s.", functionTable()[i].Signature)
@@ -114,6 +117,20 @@ func advise(x *hcl.Diagnostic, d *diag.Diagnostic) {
 			d.Detail += " Elements are counted from 0; length(...) tells how many there are."
 		}
 	}
+}
+
+// sensitiveCall tells whether an argument of the call that failed must not be shown: functions repeat what they were given.
+func sensitiveCall(x *hcl.Diagnostic) bool {
+	call, ok := hcl.UnwrapExpression(x.Expression).(*hclsyntax.FunctionCallExpr)
+	if !ok || x.EvalContext == nil {
+		return false
+	}
+	for _, arg := range call.Args {
+		if v, _ := arg.Value(x.EvalContext); v != cty.NilVal && v.ContainsMarked() {
+			return true
+		}
+	}
+	return false
 }
 
 // membersOf suggests what could stand in place of a member that a value does not have.

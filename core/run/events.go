@@ -17,7 +17,7 @@ const EventSchema = "optimize.event/v1"
 // Event is something that happens in a run: one line in a log, one line of `apply --json`. docs/events.md lists them.
 type Event struct {
 	Schema string `json:"schema"`
-	// Type is "run", "start", "progress", "log", "diagnostic", "end", "evaluation", "output" or "result".
+	// Type is "run", "wait", "start", "progress", "log", "diagnostic", "end", "evaluation", "output" or "result".
 	Type string    `json:"type"`
 	Time time.Time `json:"time"`
 	Addr string    `json:"addr,omitempty"`

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -25,6 +27,9 @@ import (
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 )
 
+// waitTold is after how long a user is told that another run is at the same work.
+const waitTold = 500 * time.Millisecond
+
 // produce gives the record of an action: from the store, also when another run finishes the same work meanwhile, else
 // by work.
 func (r *Runner) produce(ctx context.Context, n *recipe.Node, a *plan.Action, act *report.Action, work func(txn *cache.Txn) (*cache.Record, error)) error {
@@ -33,7 +38,9 @@ func (r *Runner) produce(ctx context.Context, n *recipe.Node, a *plan.Action, ac
 		return nil
 	}
 	store := r.Session.Store
+	waiting := time.AfterFunc(waitTold, func() { r.emit(Event{Type: "wait", Addr: n.Addr, StepType: a.Type}) })
 	unlock, err := store.Lock(ctx, a.Sum)
+	waiting.Stop()
 	if err != nil {
 		return r.fault(ctx, asDiags(n, "The cache cannot be written", r.roomy(err, a.Size)))
 	}
@@ -155,6 +162,9 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		if err != nil {
 			return nil, r.report(asDiags(n, fmt.Sprintf("Plugin %s did not write what it declares", a.Plugin), err))
 		}
+		if err := notEmpty(txn.OutDir, outputs); err != nil {
+			return nil, r.report(asDiags(n, fmt.Sprintf("Plugin %s did not write what it declares", a.Plugin), err))
+		}
 		rec, err := txn.Commit(ctx, a.Key, r.Session.RecordName(n), outputs, result, cache.Meta{Started: started, Duration: time.Since(started), PluginVersion: a.PluginVersion, Nondeterministic: a.Nondeterministic})
 		if err != nil {
 			return nil, r.fault(ctx, asDiags(n, "The result of "+n.Addr+" cannot be stored", r.roomy(err, a.Size)))
@@ -270,6 +280,21 @@ func stepOutputs(n *recipe.Node, done *pluginv1.Done) (map[string]cache.Output, 
 		out[o.GetName()] = cache.Output{Kind: kind, Format: format, Path: a.GetPath(), Labels: a.GetLabels()}
 	}
 	return out, nil
+}
+
+// notEmpty refuses an output file without a byte: no format is that short, and a writer that failed unnoticed leaves one.
+// What is not there at all is found when the outputs are stored.
+func notEmpty(dir string, outputs map[string]cache.Output) error {
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		path := outputs[name].Path
+		if !filepath.IsLocal(path) {
+			continue
+		}
+		if st, err := os.Lstat(filepath.Join(dir, path)); err == nil && st.Mode().IsRegular() && st.Size() == 0 {
+			return fmt.Errorf("output %q, the file %s, is empty", name, path)
+		}
+	}
+	return nil
 }
 
 // evaluate measures the candidates and checks the budgets.

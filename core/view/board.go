@@ -40,13 +40,19 @@ const (
 	maxMarks = 40
 )
 
+// waitPhase is what an action does while another run is at the same work: whoever is first writes it for both.
+const waitPhase = "waits for another run with the same work"
+
 func newBoard(now time.Time) *board { return &board{began: now, ended: map[string]int{}} }
 
 // take notes an event and tells whether it changed the phase of an action.
 func (b *board) take(e *run.Event) (a *action, newPhase bool) {
 	switch e.Type {
-	case "start":
+	case "wait", "start":
 		a := &action{addr: e.Addr, stepType: e.StepType, began: e.Time}
+		if e.Type == "wait" {
+			a.phase = waitPhase
+		}
 		b.status = ""
 		b.remove(e.Addr)
 		b.running = append(b.running, a)

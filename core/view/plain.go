@@ -60,6 +60,8 @@ func newPlain(s report.Style, now time.Time) *plain {
 func (p *plain) event(b *bytes.Buffer, e *run.Event) {
 	a, newPhase := p.board.take(e)
 	switch e.Type {
+	case "wait":
+		fmt.Fprintf(b, "  %s %s %s\n", p.style.Faint("wait  "), term.Clean(e.Addr), p.style.Faint(waitPhase))
 	case "start":
 		kind := ""
 		if e.StepType != "" {
