@@ -82,39 +82,55 @@ func Apply(m *onnx.Model, opts Options) (Stats, error) {
 		return st, nil // nothing of this package is written for operators that old
 	}
 	for range maxRounds {
-		shapes, err := onnx.InferOwnShapes(m)
-		if err != nil {
-			return st, err
-		}
-		r := &rewriter{model: m, shapes: shapes}
 		done := 0
 		for _, k := range Kinds {
 			if slices.Contains(opts.Skip, k.Name) || k.Contrib && !opts.Contrib {
 				continue
 			}
-			n := k.apply(r)
-			if r.err != nil {
-				return st, fmt.Errorf("rewrite %s: %w", k.Name, r.err)
+			n, err := applyOne(m, k)
+			if err != nil {
+				return st, fmt.Errorf("rewrite %s: %w", k.Name, err)
+			}
+			if n == 0 {
+				continue
 			}
 			st.Matches[k.Name] += n
 			done += n
+			// What the next one sees must be simple again: constants worked out, views joined.
+			s, err := onnx.Simplify(m, opts.Simplify)
+			if err != nil {
+				return st, err
+			}
+			st.add(s)
 		}
 		if done == 0 {
 			break
 		}
-		m.Graph.Prune()
-		s, err := onnx.Simplify(m, opts.Simplify)
-		if err != nil {
-			return st, err
-		}
-		st.Simplify.Folded += s.Folded
-		st.Simplify.Shapes += s.Shapes
-		st.Simplify.Removed += s.Removed
-		st.Simplify.Fused += s.Fused
-		st.Simplify.Shared += s.Shared
-		st.Simplify.NodesAfter, st.Simplify.InitializersAfter = s.NodesAfter, s.InitializersAfter
 	}
 	return st, nil
+}
+
+func applyOne(m *onnx.Model, k Kind) (int, error) {
+	shapes, err := onnx.InferOwnShapes(m)
+	if err != nil {
+		return 0, err
+	}
+	r := &rewriter{model: m, shapes: shapes}
+	n := k.apply(r)
+	if r.err != nil {
+		return 0, r.err
+	}
+	m.Graph.Prune()
+	return n, nil
+}
+
+func (st *Stats) add(s onnx.SimplifyStats) {
+	st.Simplify.Folded += s.Folded
+	st.Simplify.Shapes += s.Shapes
+	st.Simplify.Removed += s.Removed
+	st.Simplify.Fused += s.Fused
+	st.Simplify.Shared += s.Shared
+	st.Simplify.NodesAfter, st.Simplify.InitializersAfter = s.NodesAfter, s.InitializersAfter
 }
 
 // minOpset is the first version of the default domain that Apply works on.

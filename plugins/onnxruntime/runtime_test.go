@@ -22,7 +22,7 @@ func TestPluginIsWellFormed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(d.GetFormats()) != 1 || !d.GetFormats()[0].GetNative() || !d.GetFormats()[0].GetInspects() || len(d.GetSteps()) != 1 || d.GetSteps()[0].GetName() != "onnxruntime_simplify" {
+	if len(d.GetFormats()) != 1 || !d.GetFormats()[0].GetNative() || !d.GetFormats()[0].GetInspects() || len(d.GetSteps()) != 2 || d.GetSteps()[0].GetName() != "onnxruntime_simplify" || d.GetSteps()[1].GetName() != "onnxruntime_rewrite" {
 		t.Fatal(d)
 	}
 }
