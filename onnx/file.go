@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/optimize-hcl/optimize/tensor"
 )
@@ -137,15 +139,26 @@ func (g *Graph) walkTensors(yield func(*Tensor) bool) bool {
 	return true
 }
 
-// WriteFile writes the model under a temporary name beside path, syncs it and
-// renames it, so that path never holds a part of it. Weights are written from
-// where they are, without a copy in memory.
-func (m *Model) WriteFile(path string) error {
+// WriteFile writes the model under a temporary name beside path and renames it, so
+// that path never holds a part of it, whatever happens to the process. Weights are
+// written from where they are, without a copy in memory. A model over 2 GiB is a
+// *TooLargeError; WriteFileExternal writes it.
+//
+// It does not wait for the disk, as Python's onnx.save does not: what a step hands
+// over is synced by the store that takes it, once. WriteFileSync is for a file that
+// has to be there after a power failure too.
+func (m *Model) WriteFile(path string) error { return m.writeFile(path, false) }
+
+// WriteFileSync is WriteFile for a file that nobody else makes durable: it returns
+// when the bytes and the name are on the disk, which takes as long as the disk needs.
+func (m *Model) WriteFileSync(path string) error { return m.writeFile(path, true) }
+
+func (m *Model) writeFile(path string, durable bool) error {
 	chunks, _, err := m.encode()
 	if err != nil {
 		return fmt.Errorf("write model %s: %w", path, err)
 	}
-	if err := writeChunks(path, chunks); err != nil {
+	if err := writeChunks(path, chunks, durable); err != nil {
 		return fmt.Errorf("write model: %w", err)
 	}
 	return nil
@@ -157,7 +170,8 @@ const externalAlign = 4096
 
 // WriteFileExternal writes the model with the raw data of every initializer of at
 // least minBytes in a second file beside it, path with ".data" appended. It is for
-// models over 2 GiB; the model in memory keeps its data.
+// models over 2 GiB; the model in memory keeps its data. Each of the two files is
+// written as WriteFile writes one, the data first.
 func (m *Model) WriteFileExternal(path string, minBytes int) error {
 	dataPath := path + ".data"
 	m.completeInputs()
@@ -191,16 +205,17 @@ func (m *Model) WriteFileExternal(path string, minBytes int) error {
 		return fmt.Errorf("write model %s: %w", path, err)
 	}
 	// The data first: a model is never there without them.
-	if err := writeChunks(dataPath, data); err != nil {
+	if err := writeChunks(dataPath, data, false); err != nil {
 		return fmt.Errorf("write model: %w", err)
 	}
-	if err := writeChunks(path, chunks); err != nil {
+	if err := writeChunks(path, chunks, false); err != nil {
 		return fmt.Errorf("write model: %w", err)
 	}
 	return nil
 }
 
-func writeChunks(path string, chunks [][]byte) (err error) {
+// writeChunks makes a file of the pieces; durable: it is on the disk afterwards.
+func writeChunks(path string, chunks [][]byte, durable bool) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
@@ -212,6 +227,7 @@ func writeChunks(path string, chunks [][]byte) (err error) {
 		}
 	}()
 	for _, c := range chunks {
+		populate(c)
 		if _, err = f.Write(c); err != nil {
 			return err
 		}
@@ -220,11 +236,30 @@ func writeChunks(path string, chunks [][]byte) (err error) {
 	if err = f.Chmod(0o644); err != nil {
 		return err
 	}
-	if err = f.Sync(); err != nil {
-		return err
+	if durable {
+		if err = f.Sync(); err != nil {
+			return err
+		}
 	}
 	if err = f.Close(); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if err = os.Rename(f.Name(), path); err != nil || !durable {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes a rename last. Where folders cannot be synced (Windows, some
+// network file systems), the file system does that itself or there is no way.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
 }

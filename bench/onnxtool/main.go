@@ -3,6 +3,7 @@
 //
 //	onnxtool simplify IN OUT   writes a simplified model
 //	onnxtool copy IN OUT       reads a model and writes it again, with another producer
+//	onnxtool sync IN OUT       is copy that waits until OUT is on the disk
 //	onnxtool infer IN OUT      writes the model with the types of its values
 package main
 
@@ -23,7 +24,7 @@ func main() {
 
 func run(args []string) (err error) {
 	if len(args) != 3 {
-		return errors.New("usage: onnxtool simplify|copy|infer IN OUT")
+		return errors.New("usage: onnxtool simplify|copy|sync|infer IN OUT")
 	}
 	m, unmap, err := onnx.MapFile(args[1])
 	if err != nil {
@@ -43,8 +44,11 @@ func run(args []string) (err error) {
 			return err
 		}
 		s.WriteTo(m.Graph)
-	case "copy":
+	case "copy", "sync":
 		m.ProducerName = "onnxtool" // else the very bytes that were read would be written
+		if args[0] == "sync" {
+			return m.WriteFileSync(args[2])
+		}
 	default:
 		return fmt.Errorf("there is no command %q", args[0])
 	}

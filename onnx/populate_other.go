@@ -1,0 +1,6 @@
+//go:build !linux
+
+package onnx
+
+// populate is a hint that only Linux takes.
+func populate([]byte) {}
