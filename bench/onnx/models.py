@@ -33,3 +33,4 @@ def long(path, count=20000):
 if __name__ == "__main__":
     large(sys.argv[1] + "/large.onnx")
     long(sys.argv[1] + "/long.onnx")
+    long(sys.argv[1] + "/quarter.onnx", 5000)

@@ -4,6 +4,7 @@
 //	onnxtool simplify IN OUT   writes a simplified model
 //	onnxtool copy IN OUT       reads a model and writes it again, with another producer
 //	onnxtool sync IN OUT       is copy that waits until OUT is on the disk
+//	onnxtool growth PART FULL  compares passes on two graphs, one four times as long
 //	onnxtool infer IN OUT      writes the model with the types of its values
 package main
 
@@ -24,7 +25,10 @@ func main() {
 
 func run(args []string) (err error) {
 	if len(args) != 3 {
-		return errors.New("usage: onnxtool simplify|copy|sync|infer IN OUT")
+		return errors.New("usage: onnxtool simplify|copy|sync|infer IN OUT, or growth PART FULL")
+	}
+	if args[0] == "growth" {
+		return growth(args[1], args[2])
 	}
 	m, unmap, err := onnx.MapFile(args[1])
 	if err != nil {
