@@ -148,18 +148,27 @@ func (v *valueInfo) dimension(w *walker, num int, _ uint64) error {
 	if num != 1 {
 		return nil
 	}
-	d := int64(-1)
-	err := w.fields(func(_ *walker, num int, n uint64) error {
-		if num == 1 {
+	d, name := int64(-1), ""
+	err := w.fields(func(w *walker, num int, n uint64) (err error) {
+		switch num {
+		case 1:
 			d = int64(n)
+		case 2:
+			name, err = w.string()
 		}
-		return nil
+		return err
 	})
 	if d <= 0 {
 		// Exporters write 0 and -1 alike for "any".
 		d = -1
 	}
 	v.Shape = append(v.Shape, d)
+	if name != "" && d < 0 && v.Axes == nil {
+		v.Axes = make([]string, len(v.Shape)-1, 8)
+	}
+	if v.Axes != nil {
+		v.Axes = append(v.Axes, name)
+	}
 	return err
 }
 
@@ -176,7 +185,7 @@ type walker struct {
 // stands at its content with end set to the content's end, and f may read it or not;
 // for others v is the value.
 func (w *walker) fields(f func(w *walker, num int, v uint64) error) error {
-	if w.depth > 16 {
+	if w.depth > 64 {
 		return fmt.Errorf("byte %d: messages are nested too deeply", w.pos)
 	}
 	end := w.end

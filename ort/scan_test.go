@@ -21,7 +21,7 @@ func TestScanDigits(t *testing.T) {
 	if len(s.inputs) != 1 || len(s.outputs) != 1 || s.opset < 7 || len(s.initialized) < 9 {
 		t.Fatalf("%+v", s)
 	}
-	if got := s.outputs[0].Info; !reflect.DeepEqual(got, Info{"logits", tensor.F32, []int64{-1, 10}}) {
+	if got := s.outputs[0].Info; !reflect.DeepEqual(got, Info{"logits", tensor.F32, []int64{-1, 10}, []string{"N", ""}}) {
 		t.Fatalf("%+v", got)
 	}
 	for n := range b {

@@ -28,13 +28,26 @@ type Options struct {
 	Spin               bool     // let idle threads wait busily: lower latency, a core burnt per thread
 	Arena              bool     // keep memory for the next run: faster for repeated runs, more memory held
 	Prepack            bool     // keep a second copy of weights in the layout the kernels like: faster, more memory
+
+	// Providers run what they can of the model, the first in the list before the next;
+	// the CPU runs the rest. Empty: the CPU runs all. What runs where, [ProfileFile] tells.
+	Providers []Provider
+	// NoFallback makes a node that none of Providers takes an error, instead of running it on the CPU.
+	NoFallback bool
+	// ProfilePath is where what the engine measures is written when the session is closed,
+	// for [ReadProfile]; empty: nothing is measured. Measuring costs time. Runs of a [Bound]
+	// are measured only for a model that needs no conversions.
+	ProfilePath string
+
+	profilePrefix string // what the engine is told
 }
 
 // Info describes an input or output of a model.
 type Info struct {
 	Name  string
 	DType tensor.DType
-	Shape []int64 // -1 where dynamic; nil when the model does not state its rank
+	Shape []int64  // -1 where dynamic; nil when the model does not state its rank
+	Axes  []string // names of dynamic axes, "" for others; nil when none has one
 }
 
 // Session is a model, loaded. It may be used by several goroutines at once.
@@ -46,6 +59,7 @@ type Session struct {
 	outputs []Info
 	fetches []fetch
 	altered bool // an epilogue was appended
+	profile *profileFile
 }
 
 // NewSession loads a model from its bytes, which the engine copies. Weights in
@@ -82,7 +96,7 @@ func NewSessionFile(path string, o Options) (_ *Session, err error) {
 
 // open reads the model's signature and loads it: from path when there is one and the
 // model needs no epilogue, so that its bytes are not held twice, else from bytes.
-func open(r io.ReaderAt, size int64, o Options, read func() ([]byte, error), path string) (*Session, error) {
+func open(r io.ReaderAt, size int64, o Options, read func() ([]byte, error), path string) (_ *Session, err error) {
 	if _, ok := Loaded(); !ok {
 		return nil, errNotLoaded
 	}
@@ -135,8 +149,16 @@ func open(r io.ReaderAt, size int64, o Options, read func() ([]byte, error), pat
 		}
 		return load(nil, plain)
 	}
-	if s.run, err = s.reload(s.altered); err != nil {
-		return nil, err
+	if o.ProfilePath != "" {
+		if s.profile, err = newProfileFile(o.ProfilePath); err != nil {
+			return nil, err
+		}
+		o.profilePrefix = s.profile.prefix()
+	}
+	s.run, err = s.reload(s.altered)
+	o.profilePrefix = "" // a second session of Bind would write into the same folder
+	if err != nil {
+		return nil, errors.Join(err, s.profile.drop())
 	}
 	if !s.altered {
 		s.reload = nil // lets go of the model's bytes
@@ -149,15 +171,25 @@ const externalFrom = 1 << 20
 
 func supported(what string, v valueInfo) error {
 	if v.kind != "" {
-		return fmt.Errorf("%s %q of the model is a %s; only tensors can be used", what, v.Name, v.kind)
+		return fmt.Errorf("%s %q of the model is a %s; only tensors can be used%s", what, v.Name, v.kind, wayAround(what))
 	}
 	if v.DType == tensor.Invalid {
 		if v.element == 8 {
-			return fmt.Errorf("%s %q of the model holds strings; only numbers can be used", what, v.Name)
+			return fmt.Errorf("%s %q of the model holds strings; only numbers can be used%s", what, v.Name, wayAround(what))
 		}
-		return fmt.Errorf("%s %q of the model has element type %d of ONNX, which is not supported", what, v.Name, v.element)
+		return fmt.Errorf("%s %q of the model has element type %d of ONNX, which is not supported%s", what, v.Name, v.element, wayAround(what))
 	}
 	return nil
+}
+
+func wayAround(what string) string {
+	switch what {
+	case "output":
+		return ". Ask for the other outputs, or convert it at the end of the model"
+	case "input":
+		return ". Convert it outside the model"
+	}
+	return ""
 }
 
 func choose(all []valueInfo, names []string) ([]valueInfo, error) {
@@ -202,7 +234,7 @@ func quoted(names []string) string {
 
 // ask lets the engine infer what the model does not state, at the price of loading it once more.
 func ask(o Options, path string, read func() ([]byte, error), inputs, outputs []valueInfo) (err error) {
-	o.Optimize, o.OptimizedModelPath = false, ""
+	o.Optimize, o.OptimizedModelPath, o.Providers, o.NoFallback = false, "", nil, false
 	opts, err := sessionOptions(o, path == "")
 	if err != nil {
 		return err
@@ -283,11 +315,22 @@ func sessionOptions(o Options, fromBytes bool) (*engine.SessionOptions, error) {
 			opts.AddSessionConfigEntry("session.optimized_model_external_initializers_min_size_in_bytes", strconv.Itoa(externalFrom)),
 		)
 	}
+	if err == nil && o.profilePrefix != "" {
+		err = opts.EnableProfiling(o.profilePrefix)
+	}
+	if err == nil && o.NoFallback {
+		err = flag("session.disable_cpu_ep_fallback", true)
+	}
 	if err == nil && fromBytes && o.ExternalDataDir != "" {
 		err = opts.AddSessionConfigEntry("session.model_external_initializers_file_folder_path", o.ExternalDataDir)
 	}
 	if err != nil {
 		return nil, errors.Join(newError("prepare a session", err), opts.Destroy())
+	}
+	for _, p := range o.Providers {
+		if err := appendProvider(opts, p); err != nil {
+			return nil, errors.Join(err, opts.Destroy())
+		}
 	}
 	return opts, nil
 }
@@ -335,6 +378,11 @@ func (s *Session) Close() error {
 		return nil
 	}
 	err := s.run.Destroy()
-	s.run, s.reload = nil, nil
+	if err == nil {
+		err = s.profile.finish()
+	} else {
+		err = errors.Join(err, s.profile.drop())
+	}
+	s.run, s.reload, s.profile = nil, nil, nil
 	return err
 }
