@@ -27,6 +27,7 @@ const (
 	maxExponent = 1100      // binary exponent of a number: about what a float64 holds
 	maxText     = 1 << 20   // bytes that a function reads or pads to
 	maxElements = 1 << 16   // elements that a function makes
+	maxLocal    = 16 << 20  // bytes of one local value: a value that doubles its predecessor grows beyond any memory
 )
 
 // readBounded reads a regular file of at most limit bytes.
@@ -168,6 +169,24 @@ func sane(v cty.Value) bool {
 	e := f.MantExp(nil)
 	return !f.IsInf() && -maxExponent < e && e < maxExponent
 }
+
+// weight is about how many bytes a value takes: its texts, and a word for each element. It stops once that is beyond
+// maxLocal.
+func weight(v cty.Value) (n int) {
+	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
+		n += 8
+		if v, _ := v.Unmark(); v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
+			n += len(v.AsString())
+		}
+		if n > maxLocal {
+			return false, errHeavy
+		}
+		return true, nil
+	})
+	return n
+}
+
+var errHeavy = errors.New("too large")
 
 // guarded is f with a check of its arguments, which may be unknown.
 func guarded(f function.Function, check func(args []cty.Value) error) function.Function {

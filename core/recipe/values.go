@@ -331,6 +331,11 @@ func (p *Program) locals() diag.Diags {
 		p.values["local"] = cty.ObjectVal(others)
 		v, hd := a.Expr.Value(p.static())
 		ds = ds.Append(coded(hd)...)
+		if !hd.HasErrors() && weight(v) > maxLocal {
+			ds = ds.Append(diag.At(a.Expr.Range(), "recipe/size", fmt.Sprintf("local.%s is too large", name),
+				"Its texts and elements are worth more than %d MiB. Large data belongs into a file that a model or dataset block names.", maxLocal>>20))
+			return
+		}
 		if !hd.HasErrors() {
 			vals[name] = v
 		}

@@ -77,6 +77,7 @@ type config struct {
 	Warning string             `opt:"warning" doc:"What the plan warns of."`
 	Missing string             `opt:"missing" doc:"What the machine is said to lack."`
 	Tamper  bool               `opt:"tamper" doc:"Write into the input, as nobody should."`
+	Hollow  bool               `opt:"hollow" doc:"Write an output without a byte, as nobody should."`
 	Child   bool               `opt:"child" doc:"Have a process of its own do some of the work."`
 	Memory  int64              `opt:"memory" doc:"How many bytes it says that it needs."`
 	Cores   int                `opt:"cores" doc:"How many cores it says that it needs."`
@@ -137,6 +138,9 @@ func apply(ctx context.Context, run *sdk.Run, c config) (*sdk.Result, error) {
 	}
 	if err := chaosOutput(run, b); err != nil {
 		return nil, err
+	}
+	if c.Hollow {
+		b = nil
 	}
 	if err := os.WriteFile(run.Path("model.onnx"), b, 0o644); err != nil {
 		return nil, err
