@@ -41,6 +41,7 @@ func Plugin(version string) *sdk.Plugin {
 				Outputs:       output,
 				ResultExample: Facts{},
 			}, applyDynamic),
+			float16Step(),
 		},
 	}
 }

@@ -41,13 +41,14 @@ type WeightLoss struct {
 
 // Report is what Convert did.
 type Report struct {
-	Half         int    // nodes that compute in half precision
-	Kept         []Kept // in graph order, those for a reason of their own only
-	Followed     int    // nodes in float because that takes fewer Casts
-	Casts        int    // that were added
-	Weights      int64  // how many tensors became half precision
-	WeightBytes  int64  // their size as float32
-	AllBytes     int64  // of all float32 constants before
+	Half         int          // nodes that compute in half precision
+	Nodes        []*onnx.Node // which
+	Kept         []Kept       // in graph order, those for a reason of their own only
+	Followed     int          // nodes in float because that takes fewer Casts
+	Casts        int          // that were added
+	Weights      int64        // how many tensors became half precision
+	WeightBytes  int64        // their size as float32
+	AllBytes     int64        // of all float32 constants before
 	Losses       []WeightLoss
 	Overflowed   int64
 	Vanished     int64
@@ -185,6 +186,7 @@ func (c *converter) compute() error {
 	for _, n := range c.nodes {
 		if c.half[n] {
 			c.report.Half++
+			c.report.Nodes = append(c.report.Nodes, n)
 		} else if r := c.reason[n]; r != "" {
 			c.report.Kept = append(c.report.Kept, Kept{n, r})
 		} else {

@@ -91,6 +91,12 @@ func infoOf(n *onnx.Node) (o opInfo, ok bool) {
 	return o, ok
 }
 
+// Knows tells whether an operator of the standard domain can be in half precision.
+func Knows(op string) bool {
+	_, ok := ops[op]
+	return ok
+}
+
 // since is the first opset in which the operator takes the element type, 0 for none.
 func (o opInfo) since(d onnx.DataType) int64 {
 	if d == onnx.BFloat16 {
