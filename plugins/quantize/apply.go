@@ -6,19 +6,22 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
 )
 
 // job is what the steps need of an sdk.Run.
 type job struct {
 	outDir   string
+	scratch  string
 	threads  int
+	seed     uint64
 	progress func(phase string, done, total int64, unit string)
 	warn     func(sdk.Diagnostic)
 }
 
-func jobOf(run *sdk.Run) job { return job{run.OutDir, run.Threads, run.Progress, run.Warn} }
+func jobOf(run *sdk.Run) job {
+	return job{run.OutDir, run.ScratchDir, run.Threads, run.Seed, run.Progress, run.Warn}
+}
 
 func applyStatic(ctx context.Context, run *sdk.Run, c StaticConfig) (*sdk.Result, error) {
 	return quantizeStatic(ctx, jobOf(run), c)
@@ -40,13 +43,6 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	if err != nil {
 		return nil, err
 	}
-	lib, err := ort.Find()
-	if err != nil {
-		return nil, sdk.CodeError("quantize/no-runtime", "calibration needs ONNX Runtime", err.Error())
-	}
-	if err := ort.Load(lib); err != nil {
-		return nil, sdk.CodeError("quantize/no-runtime", "ONNX Runtime cannot be loaded", err.Error())
-	}
 	m, err := readModel(c.Model.Path)
 	if err != nil {
 		return nil, err
@@ -60,20 +56,11 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	if !p.multiplies() {
 		return nil, nothingStatic(p)
 	}
-	data, err := c.Calibration.Open()
-	if err != nil {
-		return nil, sdk.AttrError("calibration", "the dataset cannot be read", err.Error())
-	}
-	defer data.Close()
-	cal := &calibration{model: m, shapes: shapes, values: p.values, data: data, threads: j.threads,
-		progress: func(done, total int64) { j.progress("calibrate", done, total, "samples") }}
-	if c.Batch != nil {
-		cal.batch = *c.Batch
-	}
-	r, err := cal.run(ctx)
+	learnt, err := c.learn().learnRanges(ctx, j, m, p.values)
 	if err != nil {
 		return nil, err
 	}
+	r := rangesOf(learnt)
 	each, total := weightBytes(m.Graph)
 	quantized, err := lowerStatic(m, p, t, r, c.PerChannel)
 	if err != nil {
@@ -91,7 +78,8 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	}
 	return result(StaticFacts{
 		Target: t.Name, ShareMACs: share(macs, p.macTotal), ShareWeightBytes: shareOf(quantized, each, total),
-		NodesQuantized: int64(len(p.nodes) + len(p.dynamic)), NodesFloat: describe(p.floats), Samples: data.Samples(),
+		NodesQuantized: int64(len(p.nodes) + len(p.dynamic)), NodesFloat: describe(p.floats), Samples: learnt.Samples,
+		Method: string(learnt.Options.Method), RandomCalibration: learnt.Random,
 	}), nil
 }
 

@@ -49,7 +49,7 @@ func TestDigits(t *testing.T) {
 	}{{"onnxruntime-x86-vnni", true}, {"onnxruntime-x86-vnni", false}, {"onnxruntime-x86", true}} {
 		t.Run(fmt.Sprintf("%s per channel %v", c.target, c.perChannel), func(t *testing.T) {
 			start := time.Now()
-			m, facts := static(t, StaticConfig{Model: digitsModel(), Calibration: data, Target: c.target, PerChannel: c.perChannel})
+			m, facts := static(t, StaticConfig{Model: digitsModel(), Calibration: &data, Target: c.target, PerChannel: c.perChannel})
 			t.Logf("quantized in %v: %+v", time.Since(start).Round(time.Millisecond), facts)
 			if got := top1(m); got < base-0.003 {
 				t.Errorf("top-1 is %v, of the float model %v", got, base)
@@ -98,7 +98,7 @@ func TestDeterministic(t *testing.T) {
 		model.Path = path
 		j, _ := testJob(t)
 		c := StaticConfig{Model: model, Target: "onnxruntime-x86-vnni", PerChannel: true,
-			Calibration: writeDataset(t, map[string]tensor.Tensor{"input": images})}
+			Calibration: ptr(writeDataset(t, map[string]tensor.Tensor{"input": images}))}
 		if _, err := quantizeStatic(t.Context(), j, c); err != nil {
 			t.Fatal(err)
 		}
@@ -119,6 +119,6 @@ func BenchmarkDigits(b *testing.B) {
 	needRuntime(b)
 	data := writeDataset(b, map[string]tensor.Tensor{"input": digitImages(b, "mnist-train.npz", 64)})
 	for b.Loop() {
-		static(b, StaticConfig{Model: digitsModel(), Calibration: data, Target: "onnxruntime-x86-vnni", PerChannel: true})
+		static(b, StaticConfig{Model: digitsModel(), Calibration: &data, Target: "onnxruntime-x86-vnni", PerChannel: true})
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
+	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
 	"github.com/optimize-hcl/optimize/sdk"
 	"github.com/optimize-hcl/optimize/tensor"
 )
@@ -73,7 +74,7 @@ func TestStaticErrors(t *testing.T) {
 			c.Model = fileOf(t, m[:len(m)/2])
 		}, "model", nil},
 		{"already quantized", func(t *testing.T, b *builder, data map[string]tensor.Tensor, c *StaticConfig) {
-			m, _ := static(t, StaticConfig{Model: writeModel(t, b.m), Calibration: writeDataset(t, data), Target: "onnxruntime-x86", PerChannel: true})
+			m, _ := static(t, StaticConfig{Model: writeModel(t, b.m), Calibration: ptr(writeDataset(t, data)), Target: "onnxruntime-x86", PerChannel: true})
 			c.Model = writeModel(t, m)
 		}, "model", []string{"quantized already", `"x_QuantizeLinear"`, "QuantizeLinear"}},
 		{"nothing to quantize", func(t *testing.T, _ *builder, data map[string]tensor.Tensor, c *StaticConfig) {
@@ -112,7 +113,7 @@ func TestStaticErrors(t *testing.T) {
 		{"NaN in the data", func(_ *testing.T, _ *builder, data map[string]tensor.Tensor, _ *StaticConfig) {
 			v, _ := tensor.View[float32](data["x"])
 			v[5*32+3] = nan
-		}, "calibration", []string{`Model input "x" holds NaN`, "samples 0 to 7"}},
+		}, "calibration", []string{`Model input "x" holds NaN`, "sample 5"}},
 		{"infinity in the data", func(_ *testing.T, _ *builder, data map[string]tensor.Tensor, _ *StaticConfig) {
 			v, _ := tensor.View[float32](data["x"])
 			v[7] = float32(math.Inf(-1))
@@ -140,10 +141,11 @@ func TestStaticErrors(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b, data := small()
 			cfg := StaticConfig{Model: writeModel(t, b.m), Target: "onnxruntime-x86-vnni", PerChannel: true}
-			cfg.Calibration.Path = "unset"
+			unset := sdk.Dataset{Artifact: sdk.Artifact{Path: "unset"}}
+			cfg.Calibration = &unset
 			c.damage(t, b, data, &cfg)
 			if cfg.Calibration.Path == "unset" {
-				cfg.Calibration = writeDataset(t, data)
+				cfg.Calibration = ptr(writeDataset(t, data))
 			}
 			j, _ := testJob(t)
 			_, err := quantizeStatic(t.Context(), j, cfg)
@@ -203,7 +205,7 @@ func TestStop(t *testing.T) {
 			t.Errorf("sample %d was run after the stop", done)
 		}
 	}
-	c := StaticConfig{Model: writeModel(t, b.m), Calibration: writeDataset(t, data), Target: "onnxruntime-x86", PerChannel: true, Batch: &batch}
+	c := StaticConfig{Model: writeModel(t, b.m), Calibration: ptr(writeDataset(t, data)), Target: "onnxruntime-x86", PerChannel: true, Batch: &batch}
 	if _, err := quantizeStatic(ctx, j, c); !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
 	}
@@ -215,7 +217,7 @@ func TestUnwritableOutput(t *testing.T) {
 	b, data := small()
 	j, _ := testJob(t)
 	j.outDir = filepath.Join(j.outDir, "not", "there")
-	c := StaticConfig{Model: writeModel(t, b.m), Calibration: writeDataset(t, data), Target: "onnxruntime-x86", PerChannel: true}
+	c := StaticConfig{Model: writeModel(t, b.m), Calibration: ptr(writeDataset(t, data)), Target: "onnxruntime-x86", PerChannel: true}
 	if _, err := quantizeStatic(t.Context(), j, c); err == nil || !strings.Contains(err.Error(), "cannot be written") {
 		t.Errorf("error is %v", err)
 	}
@@ -225,7 +227,7 @@ func TestUnusedPatternWarns(t *testing.T) {
 	needRuntime(t)
 	b, data := small()
 	j, warned := testJob(t)
-	c := StaticConfig{Model: writeModel(t, b.m), Calibration: writeDataset(t, data), Target: "onnxruntime-x86", PerChannel: true, KeepFloat: []string{"c1", "stem*"}}
+	c := StaticConfig{Model: writeModel(t, b.m), Calibration: ptr(writeDataset(t, data)), Target: "onnxruntime-x86", PerChannel: true, KeepFloat: []string{"c1", "stem*"}}
 	if _, err := quantizeStatic(t.Context(), j, c); err != nil {
 		t.Fatal(err)
 	}
@@ -257,9 +259,8 @@ func TestFixedBatch(t *testing.T) {
 		}
 		defer shards.Close()
 		var steps []int64
-		cal := &calibration{model: b.m, shapes: shapes, values: place(b.m, shapes, target, placeOptions{}).values, data: shards, batch: batch, threads: 1,
-			progress: func(done, _ int64) { steps = append(steps, done) }}
-		r, err := cal.run(t.Context())
+		got, err := calibrate.Collect(t.Context(), calibrate.Job{Model: b.m, Tensors: place(b.m, shapes, target, placeOptions{}).values, Data: shards, Batch: batch, Threads: 1,
+			Progress: func(done, _ int64) { steps = append(steps, done) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +274,7 @@ func TestFixedBatch(t *testing.T) {
 		if string(before) != string(after) {
 			t.Error("calibration changed the model")
 		}
-		return r
+		return rangesOf(got)
 	}
 	want := measure(0, 10)
 	if len(want) != 3 {
@@ -332,7 +333,7 @@ func TestPlanTarget(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	zero := int64(0)
-	ds := StaticConfig{KeepFloat: []string{"a", ""}, Batch: &zero}.Validate(t.Context())
+	ds := StaticConfig{Calibration: &sdk.Dataset{}, KeepFloat: []string{"a", ""}, Batch: &zero}.Validate(t.Context())
 	if len(ds) != 2 || ds[0].Path[0] != "keep_float" || ds[1].Path[0] != "batch" {
 		t.Errorf("diagnostics are %v", ds)
 	}

@@ -65,6 +65,8 @@ func writeDataset(t testing.TB, fields map[string]tensor.Tensor) sdk.Dataset {
 	return sdk.Dataset{Artifact: sdk.Artifact{Kind: "dataset", Path: dir}}
 }
 
+func ptr[T any](v T) *T { return &v }
+
 // writeModel puts a model into a file of its own.
 func writeModel(t testing.TB, m *onnx.Model) sdk.Model {
 	t.Helper()

@@ -4,12 +4,9 @@ package quantize
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
-	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
 )
 
@@ -25,13 +22,14 @@ func Plugin(version string) *sdk.Plugin {
 		Steps: []sdk.StepType{
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_static",
-				Revision: 1,
+				Revision: 2,
 				Doc: "Quantizes weights and activations to 8 bits, with ranges measured on a calibration dataset, in the layout that the " +
 					"target's kernels want. For convolutional networks.",
 				Examples:      []string{staticExample},
 				Outputs:       output,
 				ResultExample: StaticFacts{},
 			}, applyStatic),
+			calibrateStep(),
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_dynamic",
 				Revision: 1,
@@ -59,13 +57,19 @@ const dynamicExample = `step "quantize_dynamic" "int8" {
 
 // StaticConfig is the configuration of quantize_static.
 type StaticConfig struct {
-	Model       sdk.Model   `opt:"model,required" accepts:"onnx" doc:"Float model to quantize."`
-	Calibration sdk.Dataset `opt:"calibration,required" doc:"Samples like those that the model will meet; 32 to 256 are enough. Labels are not used."`
-	Target      string      `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64,tensorrt,openvino,coreml,tflite" doc:"What the model will run on. \"auto\" looks at this machine. Layouts for onnxruntime-arm64, tensorrt, coreml and tflite follow their engines' rules, but have not been run on them."`
-	Method      string      `opt:"method" default:"minmax" oneof:"minmax" doc:"How a range is chosen from what calibration saw: \"minmax\" takes the smallest and largest value."`
-	PerChannel  bool        `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
-	KeepFloat   []string    `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
-	Batch       *int64      `opt:"batch" doc:"Samples that calibration runs at a time. Without it at most 8, and fewer when their activations are large."`
+	Model       sdk.Model         `opt:"model,required" accepts:"onnx" doc:"Float model to quantize."`
+	Calibration *sdk.Dataset      `opt:"calibration" doc:"Samples like those that the model will meet; 32 to 256 are enough. Labels are not used. Give this, ranges or calibration_random."`
+	Ranges      *sdk.Artifact     `opt:"ranges" kind:"ranges" accepts:"optimize-ranges" doc:"What quantize_calibrate learnt about this model: no data is run then."`
+	Target      string            `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64,tensorrt,openvino,coreml,tflite" doc:"What the model will run on. \"auto\" looks at this machine. Layouts for onnxruntime-arm64, tensorrt, coreml and tflite follow their engines' rules, but have not been run on them."`
+	PerChannel  bool              `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
+	KeepFloat   []string          `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
+	Random      *int64            `opt:"calibration_random" doc:"Instead of data: this many made-up samples, from the step's seed. They say nothing about real data; for timing and trials."`
+	Method      *string           `opt:"method" oneof:"minmax,moving_average,entropy,percentile,mse" doc:"How a range is chosen from what was seen. \"minmax\", the default: the smallest and largest value. \"moving_average\": the mean over the samples of each. \"entropy\": the range whose 8-bit histogram diverges least from the whole. \"percentile\": the same share cut off on both sides. \"mse\": the least squared error. With ranges, the default is what they were made with."`
+	Percentile  *float64          `opt:"percentile" doc:"For \"percentile\": the share of values kept, in percent; 99.999 without it."`
+	Bins        *int64            `opt:"bins" doc:"For \"entropy\" and \"percentile\": bins of the histogram that they look at, from 128 on; 2048 without it."`
+	Batch       *int64            `opt:"batch" doc:"Samples that calibration runs at a time; 1 without it."`
+	MemoryMB    *int64            `opt:"calibration_memory" doc:"Megabytes that the tensors of one run may take; 1024 without it. When they take more, the data is run several times."`
+	States      map[string]string `opt:"states" doc:"Inputs that the data does not have, such as the state of a recurrent model: each with the output that is its value for the next sample. They begin as zeros."`
 }
 
 // DynamicConfig is the configuration of quantize_dynamic.
@@ -77,12 +81,15 @@ type DynamicConfig struct {
 }
 
 // Validate checks what the schema cannot.
-func (c StaticConfig) Validate(context.Context) sdk.Diagnostics {
+func (c StaticConfig) Validate(ctx context.Context) sdk.Diagnostics {
 	ds := validateKeepFloat(c.KeepFloat)
-	if c.Batch != nil && *c.Batch < 1 {
-		ds = append(ds, sdk.Diagnostic{Path: []any{"batch"}, Summary: fmt.Sprintf("batch is %d", *c.Batch), Detail: "Calibration runs at least one sample at a time."})
-	}
-	return ds
+	return append(ds, c.learn().validate(ctx)...)
+}
+
+// learn are the arguments that say where ranges come from.
+func (c StaticConfig) learn() learnConfig {
+	return learnConfig{calibration: c.Calibration, ranges: c.Ranges, orRanges: true, random: c.Random, method: c.Method, percentile: c.Percentile,
+		bins: c.Bins, batch: c.Batch, memoryMB: c.MemoryMB, states: c.States}
 }
 
 // Validate checks what the schema cannot.
@@ -101,26 +108,20 @@ func validateKeepFloat(patterns []string) sdk.Diagnostics {
 }
 
 // Plan tells what the bytes will depend on: the target that "auto" stands for here, and the engine that calibrates.
-func (c StaticConfig) Plan(_ context.Context, run *sdk.PlanRun) (*sdk.PlanResult, error) {
-	cpu := ThisCPU()
-	r, err := planTarget(c.Target, cpu)
+func (c StaticConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResult, error) {
+	r, err := planTarget(c.Target, ThisCPU())
 	if err != nil {
 		return nil, err
 	}
-	lib, err := ort.Find()
-	var missing *ort.NotFoundError
-	switch {
-	case errors.As(err, &missing):
-		r.Missing = append(r.Missing, sdk.Missing{What: "ONNX Runtime " + ort.MinVersion + " or newer", Command: missing.Command()})
-	case err != nil:
-		return nil, err
+	// A value that is not known yet may be one of made-up samples.
+	if sdk.Known(ctx, "calibration_random") {
+		r.Diagnostics = append(r.Diagnostics, c.learn().source()...)
 	}
-	r.Needs = staticNeeds(c.Model.Size, run.Threads)
-	r.Fingerprint["cpu"] = cpu.String()
-	r.Fingerprint["threads"] = strconv.Itoa(run.Threads)
-	r.Fingerprint["onnxruntime"] = lib.Version
-	r.Fingerprint["onnxruntime_digest"] = lib.Digest
-	return r, nil
+	if c.Ranges != nil {
+		r.Needs = dynamicNeeds(c.Model.Size) // nothing is run
+		return r, nil
+	}
+	return r, planEngine(r, run.Threads, c.Model.Size)
 }
 
 // Plan tells what the bytes will depend on: the target that "auto" stands for here.

@@ -3,20 +3,27 @@ package quantize
 import (
 	"math"
 
+	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
-// Range is the smallest and largest value that a tensor took during calibration.
+// Range is the smallest and largest value that a tensor took during calibration, or is taken to take.
 type Range struct{ Min, Max float32 }
+
+// ranges are the tensors' by their names.
+type ranges map[string]Range
+
+// rangesOf are the chosen ones.
+func rangesOf(r *calibrate.Ranges) ranges {
+	out := make(ranges, len(r.Tensors))
+	for name, t := range r.Tensors {
+		out[name] = Range(t.Chosen)
+	}
+	return out
+}
 
 // Union returns the smallest range that holds both.
 func (r Range) Union(o Range) Range { return Range{min(r.Min, o.Min), max(r.Max, o.Max)} }
-
-// Finite tells whether both bounds are numbers.
-func (r Range) Finite() bool {
-	return !math.IsNaN(float64(r.Min)) && !math.IsInf(float64(r.Min), 0) &&
-		!math.IsNaN(float64(r.Max)) && !math.IsInf(float64(r.Max), 0)
-}
 
 // Params map reals to integers: q = saturate(round(x/Scale) + Zero).
 type Params struct {

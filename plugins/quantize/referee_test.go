@@ -53,7 +53,7 @@ func TestReferee(t *testing.T) {
 	}
 	data := writeDataset(t, map[string]tensor.Tensor{"input": digitImages(t, "mnist-train.npz", 64)})
 	for _, target := range []string{"onnxruntime-x86-vnni", "onnxruntime-x86"} {
-		m, _ := static(t, StaticConfig{Model: digitsModel(), Calibration: data, Target: target, PerChannel: true})
+		m, _ := static(t, StaticConfig{Model: digitsModel(), Calibration: &data, Target: target, PerChannel: true})
 		path := filepath.Join(dir, target+".onnx")
 		if err := m.WriteFile(path); err != nil {
 			t.Fatal(err)
@@ -75,7 +75,7 @@ func TestReferee(t *testing.T) {
 		}
 		for _, perChannel := range []bool{true, false} {
 			m, _ := static(t, StaticConfig{Model: writeModel(t, b.m), Target: "onnxruntime-x86-vnni", PerChannel: perChannel, KeepFloat: r.keep,
-				Calibration: writeDataset(t, map[string]tensor.Tensor{"x": b.noise(1, shape...)})})
+				Calibration: ptr(writeDataset(t, map[string]tensor.Tensor{"x": b.noise(1, shape...)}))})
 			path := filepath.Join(dir, string(rune('a'+i))+map[bool]string{true: "c", false: "t"}[perChannel]+".onnx")
 			if err := m.WriteFile(path); err != nil {
 				t.Fatal(err)

@@ -352,7 +352,7 @@ func TestRules(t *testing.T) {
 			x := b.noise(1, shape...)
 			float := runModel(t, b.m, map[string]tensor.Tensor{"x": x})
 			m, facts := static(t, StaticConfig{Model: writeModel(t, b.m), Target: "onnxruntime-x86-vnni", PerChannel: true,
-				KeepFloat: r.keep, Calibration: writeDataset(t, map[string]tensor.Tensor{"x": x})})
+				KeepFloat: r.keep, Calibration: ptr(writeDataset(t, map[string]tensor.Tensor{"x": x}))})
 			got := counts(engineGraph(t, m), movement...)
 			if !maps.Equal(got, r.engine) {
 				t.Errorf("the engine runs %s,\n                  want %s", show(got), show(r.engine))

@@ -156,7 +156,7 @@ func TestTargetForms(t *testing.T) {
 	float := runModel(t, b.m, in)["out"]
 	for _, c := range targetForms {
 		t.Run(c.target, func(t *testing.T) {
-			m, facts := static(t, StaticConfig{Model: writeModel(t, b.m), Target: c.target, PerChannel: true, Calibration: writeDataset(t, in)})
+			m, facts := static(t, StaticConfig{Model: writeModel(t, b.m), Target: c.target, PerChannel: true, Calibration: ptr(writeDataset(t, in))})
 			for i, got := range form(t, m) {
 				if i >= len(c.nodes) || got != c.nodes[i] {
 					t.Errorf("node %d is %s, want %s", i, got, c.nodes[min(i, len(c.nodes)-1)])
