@@ -109,7 +109,7 @@ func (c learnConfig) source() sdk.Diagnostics {
 // learnRanges returns the ranges of the named tensors of a prepared model, or of more: read, or learnt from the data.
 func (c learnConfig) learnRanges(ctx context.Context, j job, m *onnx.Model, names []string) (*calibrate.Ranges, error) {
 	if ds := c.source(); len(ds) > 0 {
-		return nil, ds
+		return nil, ds[0]
 	}
 	if c.ranges != nil {
 		return c.readRanges(j, names)
