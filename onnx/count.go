@@ -50,7 +50,7 @@ func macDims(n *Node, s *Shapes) []Dim {
 			inner = in[k : k+1]
 		}
 		return joinDims(out, inner, 0)
-	case n.OpType == "MatMulNBits":
+	case n.OpType == "MatMulNBits", n.OpType == "MatMulBnb4":
 		return joinDims(out, []Dim{{Value: max(n.IntAttr("K", -1), -1)}}, 0)
 	case strings.HasPrefix(n.OpType, "MatMul"), n.OpType == "QLinearMatMul", n.OpType == "FusedMatMul", n.OpType == "DynamicQuantizeMatMul":
 		if len(in) == 0 {
@@ -87,13 +87,17 @@ func CountParameters(m *Model) int64 {
 				continue
 			}
 			counted[t] = true
-			if n.OpType == "MatMulNBits" { // several weights to a byte
+			if n.OpType == "MatMulNBits" || n.OpType == "MatMulBnb4" { // several weights to a byte
 				if p, ok := mul(max(n.IntAttr("N", 0), 0), max(n.IntAttr("K", 0), 0)); ok {
 					total += p
 				}
 				continue
 			}
-			total += max(t.Elements(), 0)
+			per := int64(1)
+			if n.OpType == "GatherBlockQuantized" && t.DataType == Uint8 {
+				per = 8 / min(max(n.IntAttr("bits", 4), 1), 8)
+			}
+			total += max(t.Elements(), 0) * per
 		}
 	}
 	return total
@@ -104,7 +108,7 @@ var weightInputs = map[string][]int{
 	"QuantizeLinear": {0}, "DequantizeLinear": {0},
 	"QLinearConv": {0, 3, 8}, "QLinearMatMul": {0, 3}, "ConvInteger": {0, 1}, "MatMulInteger": {0, 1},
 	"QLinearAdd": {0, 3}, "QLinearMul": {0, 3}, "QGemm": {0, 3, 6},
-	"DynamicQuantizeMatMul": {0, 1, 4}, "MatMulIntegerToFloat": {0, 1, 6}, "MatMulNBits": {1, 5},
+	"DynamicQuantizeMatMul": {0, 1, 4}, "MatMulIntegerToFloat": {0, 1, 6}, "MatMulNBits": {1, 5}, "MatMulBnb4": {1}, "GatherBlockQuantized": {0},
 	"QLinearAveragePool": {0}, "QLinearGlobalAveragePool": {0}, "QLinearSigmoid": {0}, "QLinearLeakyRelu": {0},
 	"QLinearSoftmax": {0},
 	"Reshape":        {0}, "Expand": {0}, "Tile": {0}, "Slice": {0}, "Squeeze": {0}, "Unsqueeze": {0}, "Split": {0},

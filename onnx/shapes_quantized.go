@@ -27,6 +27,8 @@ var inferMicrosoft = map[string]func(*inferContext){
 	"FusedGemm":                        inferGemm,
 	"FusedMatMul":                      inferFusedMatMul,
 	"MatMulNBits":                      inferMatMulNBits,
+	"MatMulBnb4":                       inferMatMulNBits,
+	"GatherBlockQuantized":             inferGatherBlocks,
 	"DynamicQuantizeMatMul":            func(c *inferContext) { inferMatMul(c, 0, 1, c.in(0).elem) },
 	"MatMulIntegerToFloat":             func(c *inferContext) { inferMatMul(c, 0, 1, c.in(2).elem) },
 	"Gelu":                             inferFirst,
@@ -130,6 +132,26 @@ func inferMatMulNBits(c *inferContext) {
 	dims := slices.Clone(a.dims)
 	dims[len(dims)-1] = Dim{Value: max(c.n.IntAttr("N", -1), -1)}
 	c.tensor(0, a.elem, dims...)
+}
+
+// inferGatherBlocks: a lookup along axis 0 of a table in blocks, whose data may be packed, so that the last axis is
+// known for elements of their own type only.
+func inferGatherBlocks(c *inferContext) {
+	data, index, elem := c.in(0), c.in(1), c.in(2).elem
+	if !data.ranked || !index.ranked || len(data.dims) != 2 || c.n.IntAttr("gather_axis", 0) != 0 {
+		c.elemOnly(0, elem)
+		return
+	}
+	last := data.dims[1]
+	if data.elem == Uint8 && last.Fixed() {
+		bits := c.n.IntAttr("bits", 4)
+		if bits < 1 || bits > 8 || last.Value > 1<<40 {
+			last = anyDim
+		} else {
+			last = Dim{Value: last.Value * (8 / bits)}
+		}
+	}
+	c.tensor(0, elem, append(slices.Clone(index.dims), last)...)
 }
 
 // inferAttention: Y has the shape of Q, except for the size of a head, which is V's.

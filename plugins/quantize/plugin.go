@@ -40,6 +40,15 @@ func Plugin(version string) *sdk.Plugin {
 				ResultExample: Facts{},
 			}, applyDynamic),
 			float16Step(),
+			sdk.Step(sdk.StepSpec{
+				Name:     "quantize_weights",
+				Revision: 1,
+				Doc: "Makes the weights of MatMul, Gemm and Gather smaller, to 4 or 8 bits a weight, and leaves activations in float. " +
+					"For transformers, whose weights are most of what is read for each token.",
+				Examples:      []string{weightsExample},
+				Outputs:       output,
+				ResultExample: WeightsFacts{},
+			}, applyWeights),
 		},
 	}
 }
