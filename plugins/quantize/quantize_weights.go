@@ -13,6 +13,7 @@ import (
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
+	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
 	"github.com/optimize-hcl/optimize/plugins/quantize/gram"
 	"github.com/optimize-hcl/optimize/plugins/quantize/weightonly"
 	"github.com/optimize-hcl/optimize/sdk"
@@ -219,7 +220,7 @@ func (c WeightsConfig) calibrate(j job, scratch string, m *onnx.Model, o *weight
 	if err != nil {
 		return nil, 0, sdk.AttrError("calibration", "the dataset cannot be read", err.Error())
 	}
-	_, fixed, err := matchInputs(m.Graph.Feeds(), data)
+	_, fixed, err := (&calibrate.Job{Model: m, Data: data}).MatchInputs()
 	if err != nil {
 		return nil, 0, errors.Join(err, data.Close())
 	}

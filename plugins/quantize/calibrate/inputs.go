@@ -10,9 +10,9 @@ import (
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
-// matchInputs checks that the dataset has what the model takes, field by field, and returns the names of the inputs
+// MatchInputs checks that the dataset has what the model takes, field by field, and returns the names of the inputs
 // that it feeds and the number of samples that the model takes at a time, 0 when any.
-func (j *Job) matchInputs() (names []string, fixed int64, err error) {
+func (j *Job) MatchInputs() (names []string, fixed int64, err error) {
 	feeds, data := j.Model.Graph.Feeds(), j.Data
 	fields := map[string]tensor.Field{}
 	for _, f := range data.Fields() {

@@ -26,7 +26,7 @@ type pass struct {
 
 // passes runs the model over the data, as often as the memory for its tensors asks for.
 func (j *Job) passes(ctx context.Context, begin func([]*tap) pass) error {
-	inputs, fixed, err := j.matchInputs()
+	inputs, fixed, err := j.MatchInputs()
 	if err != nil {
 		return err
 	}
