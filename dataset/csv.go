@@ -195,6 +195,7 @@ type learner struct {
 }
 
 func (l *learner) see(f *tableField, s string, r row) {
+	f.longest = max(f.longest, int64(len(s)))
 	if !l.notInt {
 		if _, err := wholeCell(s); err != nil {
 			l.notInt = true

@@ -22,11 +22,14 @@ import (
 
 // Spec says what to read and how to prepare it, as the recipe's dataset block does.
 type Spec struct {
-	Source  string  // absolute path
-	Inputs  []Input // empty: every field except Label goes to the input of its own name
-	Label   string  // the field with the class of each sample; "" for none
-	Limit   int64   // at most so many samples; 0 for all
-	Shuffle bool    // take the samples in an order drawn from Seed, before Limit
+	Source string  // absolute path
+	Inputs []Input // empty: every field except Label goes to the input of its own name
+	Label  string  // the field with the class of each sample; "" for none
+	// Targets are what a model's outputs are held against: fields that no model takes, prepared as inputs are. A field of
+	// texts without a Tokenizer, or of anything with the DType "text", is kept as texts.
+	Targets []Input
+	Limit   int64 // at most so many samples; 0 for all
+	Shuffle bool  // take the samples in an order drawn from Seed, before Limit
 	Seed    uint64
 	// Split takes only a part, "train" or "test", before Limit: a share of TestFraction
 	// of the samples, drawn from Seed, is the test part, and the rest is the other.
@@ -77,6 +80,7 @@ type Info struct {
 	Samples  int64
 	Fields   []Field // in the order of the inputs
 	HasLabel bool
+	Targets  []Field  // in the order of the Spec
 	Classes  []string // names of the classes, by label, where the source has names
 }
 

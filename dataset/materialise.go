@@ -87,7 +87,7 @@ func finish(dir string, index tensor.Index, out *shards, progress func(done, tot
 		return Info{}, err
 	}
 	progress(index.Samples, index.Samples)
-	return Info{Samples: index.Samples, Fields: index.Fields, HasLabel: index.Label, Classes: index.Classes}, nil
+	return Info{Samples: index.Samples, Fields: index.Fields, HasLabel: index.Label, Targets: index.Targets, Classes: index.Classes}, nil
 }
 
 // plan matches the block with the source.
@@ -98,7 +98,7 @@ func plan(s Spec, src *source) ([]*column, error) {
 	inputs := s.Inputs
 	if len(inputs) == 0 {
 		for _, a := range src.arrays {
-			if a.name != s.Label {
+			if a.name != s.Label && !s.isTarget(a.name) {
 				inputs = append(inputs, Input{Name: a.name})
 			}
 		}
@@ -127,6 +127,12 @@ func plan(s Spec, src *source) ([]*column, error) {
 			return nil, err
 		}
 		cols = append(cols, c)
+	}
+	for i, in := range s.Targets {
+		c, err := planInput(in, src, false)
+		if cols, err = s.target(cols, i, c, err); err != nil {
+			return nil, err
+		}
 	}
 	return cols, sameSamples(cols, src)
 }

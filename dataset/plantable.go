@@ -22,7 +22,7 @@ func planTable(ctx context.Context, s Spec, src *source) ([]*column, []string, e
 	implied := len(inputs) == 0
 	if implied {
 		for _, f := range t.fields {
-			if f.name != s.Label {
+			if f.name != s.Label && !s.isTarget(f.name) {
 				inputs = append(inputs, Input{Name: f.name})
 			}
 		}
@@ -45,11 +45,29 @@ func planTable(ctx context.Context, s Spec, src *source) ([]*column, []string, e
 		}
 		cols = append(cols, c)
 	}
-	if s.Label == "" {
-		return cols, nil, nil
+	var classes []string
+	if s.Label != "" {
+		c, names, err := p.label(s.Label)
+		if err != nil {
+			return nil, nil, err
+		}
+		cols, classes = append(cols, c), names
 	}
-	c, classes, err := p.label(s.Label)
-	return append(cols, c), classes, err
+	p.targets = true
+	for i, in := range s.Targets {
+		var err error
+		if in.Name == "" || strings.HasPrefix(in.Name, "__") {
+			err = badName(in.Name)
+		}
+		var c *column
+		if err == nil {
+			c, err = p.input(in, false)
+		}
+		if cols, err = s.target(cols, i, c, err); err != nil {
+			return nil, nil, err
+		}
+	}
+	return cols, classes, nil
 }
 
 type tablePlan struct {
@@ -58,6 +76,7 @@ type tablePlan struct {
 	t   *table
 
 	tokenizers map[string]*tokenizer.Tokenizer // by path
+	targets    bool                            // the inputs are targets
 }
 
 func (p *tablePlan) missing(path []string, name string) error {
@@ -86,6 +105,9 @@ func (p *tablePlan) input(in Input, implied bool) (*column, error) {
 		return nil, p.missing(path, name)
 	}
 	f := p.t.fields[which[0]]
+	if p.isText(in, f) {
+		return p.words(in, path, which[0])
+	}
 	if err := argumentsFit(in, f.kind); err != nil {
 		return nil, err
 	}

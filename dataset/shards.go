@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/optimize-hcl/optimize/tensor"
 )
@@ -30,10 +31,14 @@ func createShards(dir string, cols []*column, samples int64) (tensor.Index, *sha
 	var perSample int64
 	for _, c := range cols {
 		perSample += c.outSample
+		f := Field{Name: c.name, DType: c.conv.to, Shape: c.shape}
 		if c.name == tensor.LabelName {
 			index.Label = true
+		} else if name, ok := strings.CutPrefix(c.name, tensor.TargetPrefix); ok {
+			f.Name = name
+			index.Targets = append(index.Targets, f)
 		} else {
-			index.Fields = append(index.Fields, Field{Name: c.name, DType: c.conv.to, Shape: c.shape})
+			index.Fields = append(index.Fields, f)
 		}
 	}
 	// Wide types first: then every tensor begins where its type is aligned.

@@ -59,6 +59,8 @@ type tableField struct {
 	note   string  // why the field is no better than text
 	names  map[string]int64
 	excess bool // there are too many different texts to be classes
+	// longest is the length in bytes of the longest cell.
+	longest int64
 }
 
 func (f *tableField) String() string {

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -28,6 +29,8 @@ type Confusion struct {
 	cells []int32
 	count []float64 // of each cell; nil: 1
 	end   []int     // nil: one cell a sample
+	// square is Add's memory: the counts of one map, all 0 between samples.
+	square []float64
 }
 
 // maxClasses bounds the square of counts that each core keeps.
@@ -54,46 +57,66 @@ func NewConfusion(predictions, labels []int64, classes int) (*Confusion, error) 
 // type and hold a class for each element (pixel); an element whose label is ignore
 // does not count (-1, or 255 as is usual). A sample is one map.
 func NewSegmentation(predictions, labels tensor.Tensor, classes int, ignore int64) (*Confusion, error) {
-	if !sameShape(predictions.Shape, labels.Shape) {
-		return nil, fmt.Errorf("predictions and labels differ in shape: %v and %v", predictions.Shape, labels.Shape)
-	}
-	p, err := integers(predictions)
+	c, err := NewConfusionMatrix(classes)
 	if err != nil {
-		return nil, fmt.Errorf("predictions: %w", err)
-	}
-	l, err := integers(labels)
-	if err != nil {
-		return nil, fmt.Errorf("labels: %w", err)
-	}
-	if err := checkClasses(len(p), len(l), classes); err != nil {
 		return nil, err
 	}
-	c := &Confusion{classes: classes}
+	return c, c.Add(predictions, labels, ignore)
+}
+
+// NewConfusionMatrix is a confusion of from 2 to 4096 classes without samples, for [Confusion.Add].
+func NewConfusionMatrix(classes int) (*Confusion, error) {
+	if err := checkClasses(1, 1, classes); err != nil {
+		return nil, err
+	}
+	return &Confusion{classes: classes, end: []int{}}, nil
+}
+
+// Add adds samples as [NewSegmentation] takes them, so that maps need not be in memory
+// all at once. After an error the confusion is of no use.
+func (c *Confusion) Add(predictions, labels tensor.Tensor, ignore int64) error {
+	if c.end == nil {
+		return errors.New("samples are added to a confusion of maps only")
+	}
+	if !sameShape(predictions.Shape, labels.Shape) {
+		return fmt.Errorf("predictions and labels differ in shape: %v and %v", predictions.Shape, labels.Shape)
+	}
+	p, err := Integers(predictions)
+	if err != nil {
+		return fmt.Errorf("predictions: %w", err)
+	}
+	l, err := Integers(labels)
+	if err != nil {
+		return fmt.Errorf("labels: %w", err)
+	}
 	samples := int(labels.Shape[0])
 	each := len(l) / samples
-	square := make([]float64, classes*classes)
+	if c.square == nil {
+		c.square = make([]float64, c.classes*c.classes)
+	}
+	var used []int32
 	for s := range samples {
-		var used []int32
+		used = used[:0]
 		for i := s * each; i < (s+1)*each; i++ {
 			if l[i] == ignore {
 				continue
 			}
-			cell, err := c.cell(l[i], p[i], s)
+			cell, err := c.cell(l[i], p[i], len(c.end))
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if square[cell] == 0 {
+			if c.square[cell] == 0 {
 				used = append(used, cell)
 			}
-			square[cell]++
+			c.square[cell]++
 		}
 		for _, cell := range used {
-			c.cells, c.count = append(c.cells, cell), append(c.count, square[cell])
-			square[cell] = 0
+			c.cells, c.count = append(c.cells, cell), append(c.count, c.square[cell])
+			c.square[cell] = 0
 		}
 		c.end = append(c.end, len(c.cells))
 	}
-	return c, nil
+	return nil
 }
 
 func checkClasses(predictions, labels, classes int) error {

@@ -28,7 +28,7 @@ func Perplexity(logits, labels tensor.Tensor, ignore int64) (Measure, error) {
 	if labels.Elements() == 0 || logits.Elements() == 0 {
 		return Measure{}, errNoSamples
 	}
-	l, err := integers(labels)
+	l, err := Integers(labels)
 	if err != nil {
 		return Measure{}, fmt.Errorf("labels: %w", err)
 	}

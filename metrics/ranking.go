@@ -192,8 +192,9 @@ func (c *curve) area(w []int32) (area, positives float64) {
 	return float64(twice) / 2 / float64(all) / float64(below), float64(all)
 }
 
-// integers widens a tensor [N, ...] of an integer type, with at least one element.
-func integers(t tensor.Tensor) ([]int64, error) {
+// Integers widens a tensor [N, ...] of an integer type, or of truth values, with at
+// least one element; of an I64 tensor the result is a view.
+func Integers(t tensor.Tensor) ([]int64, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
@@ -264,4 +265,56 @@ func Classes(logits tensor.Tensor) (tensor.Tensor, error) {
 		}
 	}
 	return tensor.Of(append([]int64{int64(n)}, logits.Shape[2:]...), out), nil
+}
+
+// Probabilities turns rows of scores, [N, C] or [N], into F64 [N, C]. Rows that are no
+// distribution already (each from 0 to 1, together 1 within 0.001) go through softmax;
+// a single score a sample stays as it is, since only its order counts.
+func Probabilities(t tensor.Tensor) (tensor.Tensor, error) {
+	if len(t.Shape) == 1 {
+		t.Shape = []int64{t.Shape[0], 1}
+	}
+	v, n, err := scores(t)
+	if err != nil {
+		return tensor.Tensor{}, err
+	}
+	c := len(v) / n
+	shape := []int64{int64(n), int64(c)}
+	done := c == 1
+	for i := 0; i < n && !done; i++ {
+		var sum float64
+		for _, x := range v[i*c : (i+1)*c] {
+			if x < 0 || x > 1 || x != x {
+				sum = math.NaN()
+				break
+			}
+			sum += x
+		}
+		if !(math.Abs(sum-1) <= 1e-3) {
+			break
+		}
+		done = i+1 == n
+	}
+	if done {
+		return tensor.Of(shape, v), nil
+	}
+	out := make([]float64, len(v))
+	for i := range n {
+		row, top := v[i*c:(i+1)*c], math.Inf(-1)
+		for k, x := range row {
+			if x != x {
+				return tensor.Tensor{}, fmt.Errorf("the score of sample %d for class %d is NaN", i, k)
+			}
+			top = max(top, x)
+		}
+		var sum float64
+		for k, x := range row {
+			out[i*c+k] = math.Exp(x - top)
+			sum += out[i*c+k]
+		}
+		for k := range row {
+			out[i*c+k] /= sum
+		}
+	}
+	return tensor.Of(shape, out), nil
 }

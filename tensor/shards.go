@@ -13,6 +13,9 @@ import (
 // LabelName is the tensor that holds a dataset's labels in each shard: I64, one per sample.
 const LabelName = "__label__"
 
+// TargetPrefix begins the names of the tensors that hold a dataset's targets in each shard.
+const TargetPrefix = "__target__"
+
 // IndexFile is the file that makes a folder a dataset.
 const IndexFile = "dataset.json"
 
@@ -38,6 +41,9 @@ type Index struct {
 	Samples int64   `json:"samples"`
 	Fields  []Field `json:"fields"`
 	Label   bool    `json:"label"`
+	// Targets are what outputs are held against and no model takes: masks, texts, tokens. In the shards their names
+	// begin with TargetPrefix. A text is U8, its UTF-8 with zeros behind it.
+	Targets []Field `json:"targets,omitempty"`
 	// Classes are the names of the classes by their number, where the source has names.
 	Classes []string `json:"classes,omitempty"`
 	Shards  []Shard  `json:"shards"`
@@ -48,9 +54,12 @@ type Index struct {
 func WriteIndex(dir string, x Index) error {
 	x.Version = ShardsVersion
 	x.Fields = slices.Clone(x.Fields)
-	for i := range x.Fields {
-		if x.Fields[i].Shape == nil {
-			x.Fields[i].Shape = []int64{}
+	x.Targets = slices.Clone(x.Targets)
+	for _, fields := range [][]Field{x.Fields, x.Targets} {
+		for i := range fields {
+			if fields[i].Shape == nil {
+				fields[i].Shape = []int64{}
+			}
 		}
 	}
 	b, err := json.MarshalIndent(x, "", "  ")
@@ -107,6 +116,9 @@ func (s *Shards) open() error {
 	want := slices.Clone(s.index.Fields)
 	if s.index.Label {
 		want = append(want, Field{LabelName, I64, nil})
+	}
+	for _, t := range s.index.Targets {
+		want = append(want, Field{TargetPrefix + t.Name, t.DType, t.Shape})
 	}
 	var total int64
 	for _, sh := range s.index.Shards {
@@ -196,6 +208,48 @@ func (s *Shards) Labels() (Tensor, bool) {
 	}
 	t, err := s.rows(Field{LabelName, I64, nil}, 0, s.index.Samples)
 	return t, err == nil
+}
+
+// Targets returns what outputs are held against, in the order of the dataset block.
+func (s *Shards) Targets() []Field { return slices.Clone(s.index.Targets) }
+
+// Target returns all samples of one target; it copies when there are several shards.
+func (s *Shards) Target(name string) (Tensor, error) {
+	return s.TargetRows(name, 0, s.index.Samples)
+}
+
+// TargetRows returns n samples of one target from start on; it copies when they lie in several shards.
+func (s *Shards) TargetRows(name string, start, n int64) (Tensor, error) {
+	if start < 0 || n < 0 || start > s.index.Samples || n > s.index.Samples-start {
+		return Tensor{}, fmt.Errorf("%s: there are no %d samples from %d; the dataset has %d samples", s.dir, n, start, s.index.Samples)
+	}
+	var names []string
+	for _, f := range s.index.Targets {
+		if f.Name == name {
+			return s.rows(Field{TargetPrefix + f.Name, f.DType, f.Shape}, start, n)
+		}
+		names = append(names, f.Name)
+	}
+	return Tensor{}, fmt.Errorf("%s: there is no target %q; the dataset has %s", s.dir, clip(name), list(names))
+}
+
+// Texts reads a target of texts, U8 [N, L]: each ends where the zeros begin.
+func Texts(t Tensor) ([]string, error) {
+	if err := t.Validate(); err != nil {
+		return nil, err
+	}
+	if t.DType != U8 || len(t.Shape) != 2 {
+		return nil, fmt.Errorf("texts are U8 [N, L], but this is %s %v", t.DType, t.Shape)
+	}
+	out := make([]string, t.Shape[0])
+	for i := range out {
+		row := t.Data[int64(i)*t.Shape[1] : int64(i+1)*t.Shape[1]]
+		if k := bytes.IndexByte(row, 0); k >= 0 {
+			row = row[:k]
+		}
+		out[i] = string(row)
+	}
+	return out, nil
 }
 
 // rows gathers n samples of a field; the range was checked by the caller.

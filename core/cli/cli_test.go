@@ -69,6 +69,10 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	models, err := filepath.Abs("testdata/models")
+	if err != nil {
+		t.Fatal(err)
+	}
 	// One folder an area: go test -run TestScripts/cache
 	areas, err := os.ReadDir("testdata/script")
 	if err != nil {
@@ -115,6 +119,14 @@ func TestScripts(t *testing.T) {
 						for _, kv := range strings.Split(strings.TrimSpace(ts.ReadFile(args[0])), "\n") {
 							k, v, _ := strings.Cut(kv, "=")
 							ts.Setenv(k, v)
+						}
+					},
+					// model NAME... puts models of testdata/models into the script's folder.
+					"model": func(ts *testscript.TestScript, _ bool, args []string) {
+						for _, name := range args {
+							b, err := os.ReadFile(filepath.Join(models, name))
+							ts.Check(err)
+							ts.Check(os.WriteFile(ts.MkAbs(name), b, 0o644))
 						}
 					},
 					// fixture DIR puts the digit recipe's files there.

@@ -165,10 +165,10 @@ func TestArgumentsAreDocumented(t *testing.T) {
 		return regexp.MustCompile(`(?s)\b` + name + `\b[^"]*?[({]\s*((?:"[a-z0-9_]+!?",?\s*)+)[)}]`)
 	}
 	sections["input"] = sections["dataset"]
-	sections["benchmark"], sections["ensure"] = sections["evaluate"], sections["evaluate"]
-	schemas := map[string]string{"modelSchema": "model", "datasetSchema": "dataset", "inputArguments": "input", "outputSchema": "output", "evaluateSchema": "evaluate", "benchmarkSchema": "benchmark", "ensureSchema": "ensure"}
+	sections["benchmark"], sections["ensure"], sections["metric"] = sections["evaluate"], sections["evaluate"], sections["evaluate"]
+	schemas := map[string]string{"modelSchema": "model", "datasetSchema": "dataset", "inputArguments": "input", "outputSchema": "output", "evaluateSchema": "evaluate", "benchmarkSchema": "benchmark", "ensureSchema": "ensure", "metricSchema": "metric"}
 	var code strings.Builder
-	for _, src := range []string{"input.go", "sources.go", "evaluate.go"} {
+	for _, src := range []string{"input.go", "sources.go", "evaluate.go", "metric.go"} {
 		b, err := os.ReadFile("../recipe/" + src)
 		if err != nil {
 			t.Fatal(err)

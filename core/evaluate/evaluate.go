@@ -64,7 +64,7 @@ type Spec struct {
 	RecordName string
 	Dataset    Dataset
 	Subjects   []Subject
-	Metrics    []string // empty: the defaults of the task
+	Metrics    []Metric // empty: the defaults of the task
 	Threads    int64    // for quality, not for latency
 	Benchmark  *Benchmark
 	// ReuseBenchmarks takes latencies from the cache when they are there.
@@ -93,8 +93,10 @@ type Measurement struct {
 
 // Result is an evaluation: the baseline first, then the candidates in the order of the Spec.
 type Result struct {
-	Name         string        `json:"name"`
-	Samples      int64         `json:"samples"`
+	Name    string `json:"name"`
+	Samples int64  `json:"samples"`
+	// Quality describes the metrics that were asked for, in their order; empty when they are the defaults.
+	Quality      []Described   `json:"quality,omitempty"`
 	Measurements []Measurement `json:"measurements"`
 }
 
@@ -139,6 +141,9 @@ func Run(ctx context.Context, store *cache.Store, s Spec, progress func(phase st
 		return nil, err
 	}
 	r := &Result{Name: s.Name}
+	for _, m := range s.Metrics {
+		r.Quality = append(r.Quality, m.Describe())
+	}
 	for i := range s.Subjects {
 		m, err := g.quality(ctx, i)
 		if err != nil {

@@ -2,22 +2,12 @@ package evaluate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/optimize-hcl/optimize/metrics"
 	"github.com/optimize-hcl/optimize/tensor"
 )
-
-// Quality lists the quality metrics that can be asked for by name.
-//
-//	top1       share of samples whose highest score is their label
-//	top1_drop  the baseline's top1 minus the candidate's, paired by sample
-//	agreement  share of samples for which baseline and candidate rate the same class highest
-//	sqnr       signal to quantization noise ratio against the baseline's outputs, dB, mean over samples
-//	cosine     cosine similarity to the baseline's outputs, mean over samples
-var Quality = []string{"top1", "top1_drop", "agreement", "sqnr", "cosine"}
 
 // Always lists the metrics that every evaluation gives: size in bytes, parameters, and multiply-accumulate
 // operations for one sample.
@@ -29,22 +19,30 @@ var Latency = []string{"latency_p50", "latency_p90", "latency_p99", "speedup"}
 
 // chosen are the quality metrics of this evaluation: those asked for, else the defaults of the task, which is
 // classification when there are labels and one output [N, C].
-func (g *grader) chosen(outputs *tensor.File, labelled bool) []string {
+func (g *grader) chosen(outputs *tensor.File, labelled bool) []Metric {
 	if len(g.spec.Metrics) > 0 {
 		return g.spec.Metrics
 	}
-	if names := outputs.Names(); labelled && len(names) == 1 {
-		if info, ok := outputs.Info(names[0]); ok && len(info.Shape) == 2 {
-			return []string{"top1", "top1_drop", "agreement"}
+	names := Defaults[3:]
+	if all := outputs.Names(); labelled && len(all) == 1 {
+		if info, ok := outputs.Info(all[0]); ok && len(info.Shape) == 2 {
+			names = Defaults[:3]
 		}
 	}
-	return []string{"sqnr", "cosine"}
+	out := make([]Metric, len(names))
+	for i, n := range names {
+		out[i], _ = Plain(n)
+	}
+	return out
 }
 
 // grade adds the quality metrics of subject i. The baseline gets what means something without a comparison.
 func (g *grader) grade(ctx context.Context, i int, m *Measurement) error {
 	data, err := g.dataset()
 	if err != nil {
+		return err
+	}
+	if err := g.checkMetrics(ctx, data); err != nil {
 		return err
 	}
 	base, err := g.predict(ctx, 0)
@@ -55,97 +53,164 @@ func (g *grader) grade(ctx context.Context, i int, m *Measurement) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range g.chosen(base, data.HasLabels()) {
-		if i == 0 && name != "top1" {
+	for _, q := range g.chosen(base, data.HasLabels()) {
+		if i == 0 && q.Compares() {
 			continue
 		}
-		if m.Metrics[name], err = g.metric(name, i, data, base, out); err != nil {
+		if m.Metrics[q.Name], err = g.metric(q, i, data, base, out); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (g *grader) metric(name string, i int, data *tensor.Shards, base, out *tensor.File) (metrics.Estimate, error) {
-	switch name {
-	case "top1":
-		h, err := g.top1(i, data, out)
-		if err != nil {
-			return metrics.Estimate{}, err
-		}
-		return metrics.Proportion(h)
-	case "top1_drop":
-		b, err := g.top1(0, data, base)
-		if err != nil {
-			return metrics.Estimate{}, err
-		}
-		c, err := g.top1(i, data, out)
-		if err != nil {
-			return metrics.Estimate{}, err
-		}
-		return metrics.PairedDrop(b, c)
+// checkMetrics finds what cannot be measured before any model is run.
+func (g *grader) checkMetrics(ctx context.Context, data *tensor.Shards) error {
+	if g.checked || len(g.spec.Metrics) == 0 {
+		return nil
 	}
-	compare := map[string]func(ref, x tensor.Tensor) (metrics.Estimate, error){
-		"agreement": metrics.Agreement, "sqnr": metrics.SQNR, "cosine": metrics.Cosine,
-	}[name]
-	if compare == nil {
-		return metrics.Estimate{}, problemf("", "Metrics are "+strings.Join(Quality, ", ")+".", "there is no metric %q", name)
+	s, err := g.open(ctx, 0, g.spec.Threads)
+	if err != nil {
+		return err
 	}
-	ref, x, err := g.pair(i, base, out)
+	for _, m := range g.spec.Metrics {
+		if err := m.Check(s.outputs); err != nil {
+			return problemf(g.spec.Subjects[0].Name, "The metrics and their options are those of the evaluate block.", "%s cannot be measured: %v", m.Name, err)
+		}
+		if err := m.checkData(data); err != nil {
+			return err
+		}
+	}
+	g.checked = true
+	return nil
+}
+
+// checkData tells whether a dataset has what a metric is held against.
+func (m Metric) checkData(data *tensor.Shards) error {
+	switch t := m.Against(); t {
+	case "baseline":
+	case "label":
+		if !data.HasLabels() {
+			return problemf("", NoLabels(m), "the dataset has no labels, which %s needs", m.Name)
+		}
+	default:
+		var names []string
+		for _, f := range data.Targets() {
+			if f.Name == t {
+				return nil
+			}
+			names = append(names, f.Name)
+		}
+		return problemf("", NoTarget(t), "the dataset has no target %q, which %s needs; it has %s", t, m.Name, some(names))
+	}
+	return nil
+}
+
+// NoLabels and NoTarget say what to do when a dataset lacks what a metric needs.
+func NoLabels(m Metric) string {
+	s := "Name the field that holds the labels: label = \"label\"."
+	if kinds[m.Kind].reads == readsClasses {
+		s += " Or hold the outputs against a target of the dataset, or against the baseline: target = \"baseline\"."
+	}
+	return s
+}
+
+// NoTarget is NoLabels for a target.
+func NoTarget(name string) string {
+	return fmt.Sprintf("Give the dataset one: target %q { field = \"...\" }.", name)
+}
+
+// figure is a metric of one subject before it becomes an estimate: hits, or a measure.
+type figure struct {
+	hits    []bool
+	measure metrics.Measure
+	// done is the estimate of a metric that knows no measure.
+	done *metrics.Estimate
+}
+
+func (f figure) estimate() (metrics.Estimate, error) {
+	switch {
+	case f.done != nil:
+		return *f.done, nil
+	case f.hits != nil:
+		return metrics.Proportion(f.hits)
+	}
+	return f.measure.Estimate()
+}
+
+func (g *grader) metric(m Metric, i int, data *tensor.Shards, base, out *tensor.File) (metrics.Estimate, error) {
+	e, err := g.estimate(m, i, data, base, out)
+	if _, ok := err.(*Problem); err != nil && !ok { //nolint:errorlint // problems are never wrapped here
+		err = problemf(g.spec.Subjects[i].Name, "", "%s cannot be measured: %v", m.Name, err)
+	}
+	return e, err
+}
+
+func (g *grader) estimate(m Metric, i int, data *tensor.Shards, base, out *tensor.File) (metrics.Estimate, error) {
+	c, err := g.figure(m, i, data, base, out)
+	if err != nil || !m.Change {
+		if err != nil {
+			return metrics.Estimate{}, err
+		}
+		return c.estimate()
+	}
+	b, err := g.figure(m, 0, data, base, base)
 	if err != nil {
 		return metrics.Estimate{}, err
 	}
-	e, err := compare(ref, x)
-	if err != nil {
-		return e, problemf(g.spec.Subjects[i].Name, "", "%s cannot be computed: %v", name, err)
+	switch {
+	case b.hits != nil:
+		return metrics.PairedDrop(b.hits, c.hits)
+	case kinds[m.Kind].lower:
+		return metrics.Drop(c.measure, b.measure)
 	}
-	return e, nil
+	return metrics.Drop(b.measure, c.measure)
 }
 
-// pair gives the first output of the baseline and the output of the same name of subject i.
-func (g *grader) pair(i int, base, out *tensor.File) (ref, x tensor.Tensor, err error) {
-	name := base.Names()[0]
-	if ref, err = base.Tensor(name); err != nil {
-		return ref, x, err
+// figure gives a metric of subject i, which its change needs too.
+func (g *grader) figure(m Metric, i int, data *tensor.Shards, base, out *tensor.File) (figure, error) {
+	m.Name, m.Change = m.plainName(), false
+	b, err := json.Marshal(m)
+	if err != nil {
+		return figure{}, err
 	}
-	if !slices.Contains(out.Names(), name) {
-		return ref, x, problemf(g.spec.Subjects[i].Name, "A candidate keeps the names of the baseline's outputs.",
-			"the baseline has an output %q; the candidate has %s", name, strings.Join(out.Names(), ", "))
+	key := fmt.Sprintf("%d %s %s", i, b, m.Tokenizer)
+	if f, ok := g.figures[key]; ok {
+		return f, nil
+	}
+	x, ref, err := g.pair(m, i, base, out)
+	if err != nil {
+		return figure{}, err
+	}
+	r := &subjectReader{m: m, g: g, data: data, out: x, base: ref, samples: data.Samples()}
+	f, err := r.figure()
+	if err != nil {
+		return figure{}, err
+	}
+	if g.figures == nil {
+		g.figures = map[string]figure{}
+	}
+	g.figures[key] = f
+	return f, nil
+}
+
+// pair gives the output of subject i that a metric reads, and the baseline's of the same name.
+func (g *grader) pair(m Metric, i int, base, out *tensor.File) (x, ref tensor.Tensor, err error) {
+	var outputs []Output
+	for _, name := range base.Names() {
+		outputs = append(outputs, Output{Name: name})
+	}
+	name, err := m.outputOf(outputs)
+	if err != nil {
+		return x, ref, err
+	}
+	if ref, err = base.Tensor(name); err != nil {
+		return x, ref, err
+	}
+	if _, ok := out.Info(name); !ok {
+		return x, ref, problemf(g.spec.Subjects[i].Name, "A candidate keeps the names of the baseline's outputs.",
+			"the baseline has an output %q; the candidate has %s", name, some(out.Names()))
 	}
 	x, err = out.Tensor(name)
-	return ref, x, err
-}
-
-// top1 tells for each sample whether subject i was right.
-func (g *grader) top1(i int, data *tensor.Shards, out *tensor.File) ([]bool, error) {
-	if h, ok := g.hits[i]; ok {
-		return h, nil
-	}
-	name := g.spec.Subjects[i].Name
-	lt, ok := data.Labels()
-	if !ok {
-		return nil, problemf("", "Name the field that holds the labels: label = \"label\".", "the dataset has no labels, which top1 needs")
-	}
-	labels, err := tensor.View[int64](lt)
-	if err != nil {
-		return nil, err
-	}
-	names := out.Names()
-	if len(names) != 1 {
-		return nil, problemf(name, "Ask for other metrics: metrics = [\"sqnr\", \"cosine\"].",
-			"top1 needs a model with one output; this one has %s", strings.Join(names, ", "))
-	}
-	logits, err := out.Tensor(names[0])
-	if err != nil {
-		return nil, err
-	}
-	h, err := metrics.Top1(logits, labels)
-	if err != nil {
-		return nil, problemf(name, fmt.Sprintf("It was computed from output %q and the labels of the dataset.", names[0]), "top1 cannot be computed: %v", err)
-	}
-	if g.hits == nil {
-		g.hits = map[int][]bool{}
-	}
-	g.hits[i] = h
-	return h, nil
+	return x, ref, err
 }

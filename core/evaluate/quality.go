@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/optimize-hcl/optimize/core/cache"
+	"github.com/optimize-hcl/optimize/dataset/tokenizer"
 	"github.com/optimize-hcl/optimize/metrics"
 	"github.com/optimize-hcl/optimize/sdk/pluginv1"
 	"github.com/optimize-hcl/optimize/tensor"
@@ -30,7 +31,10 @@ type grader struct {
 	txn      *cache.Txn           // scratch folder for predictions, made when first needed
 	outputs  map[int]*tensor.File // predictions by subject
 	opened   *tensor.Shards       // the dataset
-	hits     map[int][]bool       // top-1 hits by subject
+	figures  map[string]figure    // by subject and metric
+	checked  bool                 // whether the metrics fit the baseline and the dataset
+
+	tokenizers map[string]*tokenizer.Tokenizer // by path
 }
 
 type sessionKey struct {
@@ -39,9 +43,10 @@ type sessionKey struct {
 }
 
 type session struct {
-	client pluginv1.RuntimeClient
-	id     string
-	facts  map[string]string
+	client  pluginv1.RuntimeClient
+	id      string
+	facts   map[string]string
+	outputs []Output
 }
 
 // recorded is what the cache keeps of one subject's quality.
@@ -221,6 +226,9 @@ func (g *grader) open(ctx context.Context, i int, threads int64) (*session, erro
 		g.sessions = map[sessionKey]*session{}
 	}
 	s := &session{client: client, id: r.GetSession(), facts: r.GetFacts()}
+	for _, o := range r.GetOutputs() {
+		s.outputs = append(s.outputs, Output{o.GetName(), o.GetDtype(), o.GetShape()})
+	}
 	g.sessions[k] = s
 	return s, nil
 }
@@ -261,7 +269,7 @@ func (g *grader) predict(ctx context.Context, i int) (*tensor.File, error) {
 		}
 	}
 	path := filepath.Join(g.txn.ScratchDir, fmt.Sprintf("outputs-%d.safetensors", i))
-	r, err := s.client.Predict(ctx, &pluginv1.PredictRequest{Session: s.id, Dataset: g.spec.Dataset.Dir, Output: path, Batch: predictBatch})
+	r, err := s.client.Predict(ctx, &pluginv1.PredictRequest{Session: s.id, Dataset: g.spec.Dataset.Dir, Output: path, Batch: predictBatch, Names: g.needed(s)})
 	if err != nil {
 		return nil, err
 	}
@@ -277,6 +285,26 @@ func (g *grader) predict(ctx context.Context, i int) (*tensor.File, error) {
 	}
 	g.outputs[i] = f
 	return f, nil
+}
+
+// needed names the outputs that the metrics read, where that is known and not all of them: an output that nobody reads may
+// be large, or of a shape that changes. A candidate that lacks one is told of when it is graded.
+func (g *grader) needed(s *session) []string {
+	base := g.sessions[sessionKey{0, g.spec.Threads}]
+	if len(g.spec.Metrics) == 0 || base == nil || len(base.outputs) < 2 {
+		return nil
+	}
+	var names []string
+	for _, m := range g.spec.Metrics {
+		name, err := m.outputOf(base.outputs)
+		if err != nil || !slices.ContainsFunc(s.outputs, func(o Output) bool { return o.Name == name }) {
+			return nil
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (g *grader) dataset() (*tensor.Shards, error) {

@@ -37,19 +37,24 @@ func (s *Session) datasetInputs(ctx context.Context, n *recipe.Node, c *recipe.D
 	if err != nil {
 		return nil, bad(err)
 	}
-	for _, in := range c.Inputs {
-		if in.Tokenizer == "" {
-			continue
+	for _, list := range []struct {
+		kind string
+		of   []dataset.Input
+	}{{"input", c.Inputs}, {"target", c.Targets}} {
+		for _, in := range list.of {
+			if in.Tokenizer == "" {
+				continue
+			}
+			digest, _, err := s.Store.HashFile(in.Tokenizer)
+			if err != nil {
+				rng := diag.FromPath(n.Body, []*pluginv1.PathStep{
+					{Step: &pluginv1.PathStep_Attribute{Attribute: list.kind}}, {Step: &pluginv1.PathStep_Key{Key: in.Name}},
+					{Step: &pluginv1.PathStep_Attribute{Attribute: "tokenizer"}},
+				})
+				return nil, diag.Diags{diag.At(rng, "recipe/dataset-tokenizer", "The tokenizer cannot be read", "%s", err)}
+			}
+			inputs[list.kind+"."+in.Name+".tokenizer"] = digest
 		}
-		digest, _, err := s.Store.HashFile(in.Tokenizer)
-		if err != nil {
-			rng := diag.FromPath(n.Body, []*pluginv1.PathStep{
-				{Step: &pluginv1.PathStep_Attribute{Attribute: "input"}}, {Step: &pluginv1.PathStep_Key{Key: in.Name}},
-				{Step: &pluginv1.PathStep_Attribute{Attribute: "tokenizer"}},
-			})
-			return nil, diag.Diags{diag.At(rng, "recipe/dataset-tokenizer", "The tokenizer cannot be read", "%s", err)}
-		}
-		inputs["input."+in.Name+".tokenizer"] = digest
 	}
 	return inputs, nil
 }
@@ -84,16 +89,24 @@ func (s *Session) hashFiles(ctx context.Context, source string, files []string) 
 // datasetArguments are the arguments of a dataset that its bytes depend on, under the recipe's names. Of a tokenizer the
 // content counts, which is among the inputs.
 func datasetArguments(c *recipe.DatasetConfig) map[string]any {
-	inputs := map[string]any{}
-	for _, in := range c.Inputs {
-		inputs[in.Name] = map[string]any{
+	out := map[string]any{
+		"label": c.Label, "limit": c.Limit, "shuffle": c.Shuffle, "seed": c.Seed,
+		"split": c.Split, "test_fraction": c.TestFraction, "input": inputArguments(c.Inputs),
+	}
+	if len(c.Targets) > 0 { // so that datasets without any keep their keys
+		out["target"] = inputArguments(c.Targets)
+	}
+	return out
+}
+
+func inputArguments(inputs []dataset.Input) map[string]any {
+	out := map[string]any{}
+	for _, in := range inputs {
+		out[in.Name] = map[string]any{
 			"field": in.Field, "scale": in.Scale, "mean": in.Mean, "std": in.Std, "dtype": in.DType, "shape": in.Shape, "layout": in.Layout,
 			"color": in.Color, "resize": in.Resize, "crop": in.Crop, "resample": in.Resample, "orient": in.Orient,
 			"tokenizer": in.Tokenizer != "", "tokens": in.Tokens, "length": in.Length, "rate": in.Rate,
 		}
 	}
-	return map[string]any{
-		"label": c.Label, "limit": c.Limit, "shuffle": c.Shuffle, "seed": c.Seed,
-		"split": c.Split, "test_fraction": c.TestFraction, "input": inputs,
-	}
+	return out
 }

@@ -28,6 +28,9 @@ func (s *Session) evaluate(ctx context.Context, n *recipe.Node, a *Action) diag.
 	if ds.HasErrors() {
 		return ds
 	}
+	if ds = ds.Append(s.checkMetrics(ctx, n, c)...); ds.HasErrors() {
+		return ds
+	}
 	a.Digests = map[string]string{}
 	if spec.Dataset.Digest != "" {
 		a.Digests["dataset"] = spec.Dataset.Digest
@@ -112,7 +115,7 @@ func (s *Session) missing(ctx context.Context, n *recipe.Node, a *Action, e eval
 // EvaluateSpec turns the recipe's evaluation into a specification; after names what does not exist yet.
 func (s *Session) EvaluateSpec(ctx context.Context, n *recipe.Node, c *recipe.EvaluateConfig) (spec evaluate.Spec, after []string, ds diag.Diags) {
 	spec = evaluate.Spec{
-		Name: n.Name, RecordName: s.RecordName(n), Metrics: c.Metrics, Threads: s.Threads, Platform: s.Platform,
+		Name: n.Name, RecordName: s.RecordName(n), Metrics: slices.Clone(c.Metrics), Threads: s.Threads, Platform: s.Platform,
 		ReuseBenchmarks: s.ReuseBenchmarks, Fresh: s.forced(n) != "",
 	}
 	if c.Benchmark != nil {
@@ -132,8 +135,53 @@ func (s *Session) EvaluateSpec(ctx context.Context, n *recipe.Node, c *recipe.Ev
 		ds = ds.Append(ds2...)
 		spec.Subjects = append(spec.Subjects, e)
 	}
+	for i, m := range spec.Metrics {
+		if m.Tokenizer == "" {
+			continue
+		}
+		digest, _, err := s.Store.HashFile(m.Tokenizer)
+		if err != nil {
+			ds = ds.Append(diag.At(c.MetricRange(m.Name), "recipe/metric-tokenizer", "The tokenizer cannot be read", "%s", err))
+			continue
+		}
+		spec.Metrics[i].TokenizerDigest = digest
+	}
 	slices.Sort(after)
 	return spec, slices.Compact(after), ds
+}
+
+// checkMetrics holds the metrics against the baseline's outputs as soon as the baseline exists: often when it is a file
+// and the candidates have yet to be made.
+func (s *Session) checkMetrics(ctx context.Context, n *recipe.Node, c *recipe.EvaluateConfig) (ds diag.Diags) {
+	if len(c.Metrics) == 0 || c.Baseline.Artifact == nil {
+		return nil
+	}
+	sub, more := s.subject(ctx, n, c, c.Baseline)
+	if more.HasErrors() || sub.Inspector == nil {
+		return nil // told elsewhere, or known when it runs
+	}
+	a := sub.Artifact
+	r, err := sub.Inspector.Inspect(ctx, &pluginv1.Artifact{Kind: a.Kind, Format: a.Format, Path: a.Path, Digest: a.Digest, Size: a.Size})
+	if err != nil {
+		return fail(n, "The baseline cannot be inspected", err)
+	}
+	outputs := evaluate.InspectedOutputs(r.GetDocument())
+	for _, m := range c.Metrics {
+		if m.Change {
+			continue // as the metric itself, or told when it runs
+		}
+		if err := m.Check(outputs); err != nil {
+			ds = ds.Append(diag.At(c.MetricRange(m.Name), "recipe/metric-output", fmt.Sprintf("Metric %q does not fit the baseline", m.Name), "%s.", upper(err.Error())))
+		}
+	}
+	return ds
+}
+
+func upper(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 func (s *Session) subject(ctx context.Context, n *recipe.Node, c *recipe.EvaluateConfig, sub recipe.Subject) (evaluate.Subject, diag.Diags) {

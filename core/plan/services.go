@@ -37,7 +37,9 @@ func (v *services) Evaluate(ctx context.Context, r *pluginv1.EvaluateRequest) (*
 	if err != nil {
 		return &pluginv1.EvaluateResponse{Diagnostics: diagnosticOf(err)}, notProblem(err)
 	}
-	spec.Metrics = r.GetMetrics()
+	if spec.Metrics, err = evaluate.Named(r.GetMetrics()); err != nil {
+		return &pluginv1.EvaluateResponse{Diagnostics: diagnosticOf(err)}, notProblem(err)
+	}
 	named := map[string]*pluginv1.Artifact{"candidate": r.GetCandidate()}
 	order := []string{"candidate"}
 	if r.GetBaseline() != nil {

@@ -14,10 +14,9 @@ import (
 	"github.com/optimize-hcl/optimize/core/evaluate"
 )
 
-// Metrics that an evaluation gives: always, of quality by name, by default of quality, and with a benchmark.
+// Metrics that an evaluation gives: always, and with a benchmark.
 var (
 	alwaysMetrics  = evaluate.Always
-	qualityMetrics = evaluate.Quality
 	latencyMetrics = evaluate.Latency
 )
 
@@ -29,7 +28,7 @@ type EvaluateConfig struct {
 	Dataset   Input
 	Baseline  Subject
 	Candidate []Subject
-	Metrics   []string
+	Metrics   []evaluate.Metric
 	Benchmark *BenchmarkConfig
 	// RuntimeRange is the place of runtime, or of the block.
 	RuntimeRange hcl.Range
@@ -37,7 +36,16 @@ type EvaluateConfig struct {
 	runtime  string
 	runtimes map[string]string
 	ranges   map[string]hcl.Range
+	metrics  map[string]hcl.Range
 	rng      hcl.Range
+}
+
+// MetricRange is the place of a metric, or of the block.
+func (c *EvaluateConfig) MetricRange(name string) hcl.Range {
+	if r, ok := c.metrics[name]; ok {
+		return r
+	}
+	return c.rng
 }
 
 // Subject is one thing that is measured; Artifact is nil while it does not exist.
@@ -75,7 +83,7 @@ func (c *EvaluateConfig) RangeOf(subject string) hcl.Range {
 var (
 	evaluateSchema = func() *hcl.BodySchema {
 		s := attributes("dataset!", "baseline!", "candidates!", "runtime", "metrics", "description")
-		s.Blocks = []hcl.BlockHeaderSchema{{Type: "benchmark"}, {Type: "ensure", LabelNames: []string{"name"}}}
+		s.Blocks = []hcl.BlockHeaderSchema{{Type: "benchmark"}, {Type: "metric", LabelNames: []string{"name"}}, {Type: "ensure", LabelNames: []string{"name"}}}
 		return s
 	}()
 	benchmarkSchema = attributes("batch", "threads", "duration")
@@ -85,6 +93,8 @@ var (
 // shape is what an evaluation will give: its subjects, and the metrics of each.
 type shape struct {
 	subjects, metrics []string
+	// compare are the metrics that the baseline has none of.
+	compare map[string]bool
 	// open says that the candidates could not be told, so that nothing can be said against a reference.
 	open bool
 }
@@ -94,14 +104,14 @@ func (s *shape) of(subject string) []string {
 	if subject != "baseline" {
 		return s.metrics
 	}
-	return slices.DeleteFunc(slices.Clone(s.metrics), func(m string) bool { return slices.Contains(qualityMetrics, m) && m != "top1" })
+	return slices.DeleteFunc(slices.Clone(s.metrics), func(m string) bool { return s.compare[m] })
 }
 
 // evaluateShape tells what an evaluation will give. Which quality metrics there are without a metrics argument depends
 // on labels and outputs of the models, so all of them may be referred to.
 func (p *Program) evaluateShape(n *Node) *shape {
 	body, _ := n.Body.Content(evaluateSchema)
-	s := &shape{subjects: []string{"baseline"}, metrics: slices.Clone(alwaysMetrics)}
+	s := &shape{subjects: []string{"baseline"}, metrics: slices.Clone(alwaysMetrics), compare: map[string]bool{}}
 	if a, ok := body.Attributes["candidates"]; ok {
 		found, ds := p.candidates(a.Expr)
 		s.open = ds.HasErrors()
@@ -111,19 +121,15 @@ func (p *Program) evaluateShape(n *Node) *shape {
 	} else {
 		s.open = true // that they are missing is told
 	}
-	asked := slices.Clone(qualityMetrics)
-	if a, ok := body.Attributes["metrics"]; ok {
-		if v, hd := a.Expr.Value(p.static()); !hd.HasErrors() && v.IsWhollyKnown() && !v.IsNull() && v.CanIterateElements() {
-			asked = nil
-			for it := v.ElementIterator(); it.Next(); {
-				_, e := it.Element()
-				if m, ok := asString(e); ok {
-					asked = append(asked, m)
-				}
-			}
-		}
+	asked := p.askedMetrics(&reader{p: p, attrs: body.Attributes, ctx: p.static()}, body) // decoding tells what is wrong
+	if !asked.written {
+		asked.names = evaluate.Defaults
+		asked.metrics, _ = evaluate.Named(evaluate.Defaults)
 	}
-	s.metrics = append(s.metrics, asked...)
+	for _, m := range asked.metrics {
+		s.compare[m.Name] = m.Compares()
+	}
+	s.metrics = append(s.metrics, asked.names...)
 	if len(body.Blocks.OfType("benchmark")) > 0 {
 		s.metrics = append(s.metrics, latencyMetrics...)
 	}
@@ -263,7 +269,9 @@ func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
 		c.ranges[f.name] = f.place
 	}
 	p.runtimes(c, r)
-	p.metrics(c, r)
+	asked := p.askedMetrics(r, body)
+	c.Metrics, c.metrics = asked.metrics, asked.ranges
+	p.checkMetricData(c, r)
 	ds := r.ds.Append(p.benchmark(c, body, ctx)...)
 	return c, p.hide(ds)
 }
@@ -314,28 +322,6 @@ func (p *Program) runtimes(c *EvaluateConfig, r *reader) {
 		}
 	default:
 		bad("recipe/runtime", "runtime is a plugin's name, or a map from candidates to names", "Write runtime = \"onnxruntime\", or runtime = { int8 = \"onnxruntime\" }.")
-	}
-}
-
-func (p *Program) metrics(c *EvaluateConfig, r *reader) {
-	v, rng, ok := r.value("metrics", cty.List(cty.String))
-	if !ok {
-		return
-	}
-	for _, m := range v.AsValueSlice() {
-		name, _ := asString(m)
-		switch {
-		case slices.Contains(c.Metrics, name):
-			r.ds = r.ds.Append(diag.At(rng, "recipe/duplicate", fmt.Sprintf("Metric %q is asked for twice", name), "Once is enough: remove one."))
-		case slices.Contains(alwaysMetrics, name):
-			r.ds = r.ds.Append(diag.At(rng, "recipe/unknown-metric", fmt.Sprintf("Metric %q need not be asked for", name), "It is always there: remove it. Metrics to ask for are %s.", strings.Join(qualityMetrics, ", ")))
-		case slices.Contains(latencyMetrics, name):
-			r.ds = r.ds.Append(diag.At(rng, "recipe/unknown-metric", fmt.Sprintf("Metric %q is not asked for here", name), "Latency is measured when the evaluation has a benchmark block: benchmark {}."))
-		case !slices.Contains(qualityMetrics, name):
-			r.ds = r.ds.Append(diag.At(rng, "recipe/unknown-metric", fmt.Sprintf("There is no metric %q to ask for", name), "%s", didYouMean(name, qualityMetrics, "There is")))
-		default:
-			c.Metrics = append(c.Metrics, name)
-		}
 	}
 }
 

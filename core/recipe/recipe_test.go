@@ -177,7 +177,7 @@ func TestMistakes(t *testing.T) {
 		{"type", "layer \"a\"", "per_channel = \"maybe\"\n  layer \"a\"", "per_channel has the wrong type"},
 		{"duplicate", "locals {", "model \"m\" { source = \"n.onnx\" }\nlocals {", `A second model "m"`},
 		{"name", `model "m"`, `model "1m"`, `"1m" is not a name`},
-		{"metric", "self.q.high.top1_drop <=", "self.q.high.top2_drop <=", `Did you mean "top1_drop"?`},
+		{"metric", "self.q.high.top1_drop <=", "self.q.high.top2_drop <=", `It is measured when it is asked for: metrics = ["top2_drop"].`},
 		{"candidate", "self.q.high.top1_drop <=", "self.p.high.top1_drop <=", `There is no self.p`},
 		{"condition", "self.q.high.top1_drop <= local.twice", "self.q.high.top1_drop", "The condition is not true or false"},
 		{"reserved", "{ q = step.q.model }", "{ baseline = step.q.model }", `A candidate may not be called "baseline"`},
@@ -193,7 +193,7 @@ func TestMistakes(t *testing.T) {
 		{"seed", "layer \"a\"", "seed = -1\n  layer \"a\"", "The seed is not a whole number"},
 		{"output path", "value = step.q.model", "value = 3", "Only an artifact has a path"},
 		{"runtime", "benchmark {}", "runtime = \"onnxruntim\"\n benchmark {}", `Did you mean "onnxruntime"?`},
-		{"ask for metric", "benchmark {}", "metrics = [\"top5\"]\n benchmark {}", `There is no metric "top5" to ask for`},
+		{"ask for metric", "benchmark {}", "metrics = [\"topp\"]\n benchmark {}", `There is no metric "topp" to ask for`},
 		{"function", "1 / 255", "ceiling(3)", "Call to unknown function"},
 	}
 	for _, x := range tests {

@@ -12,6 +12,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/evaluate"
 )
 
 // Roots of references, by where they may stand.
@@ -380,8 +381,12 @@ func (s *shape) check(rest hcl.Traversal, bad func(string, string) diag.Diags) d
 		detail = metric + " compares a candidate with the baseline. Of the baseline it gives " + strings.Join(have, ", ") + "."
 	case slices.Contains(latencyMetrics, metric):
 		detail = "Latency is measured when the evaluation has a benchmark block: benchmark {}."
-	case slices.Contains(qualityMetrics, metric):
-		detail = fmt.Sprintf("It is measured when it is asked for: metrics = [%q].", metric)
+	default:
+		if _, ok := evaluate.Plain(metric); ok {
+			detail = fmt.Sprintf("It is measured when it is asked for: metrics = [%q].", metric)
+		} else if m, ok := evaluate.Preset(metric); ok {
+			detail = fmt.Sprintf("It is measured when it is asked for: metric %q { … }.", m.Kind)
+		}
 	}
 	return bad(fmt.Sprintf("There is no metric %q", metric), detail)
 }

@@ -44,7 +44,7 @@ var (
 	modelSchema   = attributes("source!", "sha256", "format", "description")
 	datasetSchema = func() *hcl.BodySchema {
 		s := attributes("source!", "sha256", "label", "limit", "shuffle", "seed", "split", "test_fraction", "description")
-		s.Blocks = []hcl.BlockHeaderSchema{{Type: "input", LabelNames: []string{"name"}}}
+		s.Blocks = []hcl.BlockHeaderSchema{{Type: "input", LabelNames: []string{"name"}}, {Type: "target", LabelNames: []string{"name"}}}
 		return s
 	}()
 	inputSchema  = attributes(inputArguments...)
@@ -205,14 +205,23 @@ func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 		c.TestFraction = *f
 	}
 	ds := r.ds
-	for _, b := range body.Blocks {
-		in, _ := p.body(b.Body, inputSchema, ctx)
-		x := p.input(in, b.Labels[0])
-		ds = ds.Append(in.ds...)
-		if i := slices.IndexFunc(c.Inputs, func(o dataset.Input) bool { return o.Name == x.Name }); i >= 0 {
-			ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second input %q", x.Name), "The first is at %s. Each input of the model is named once: remove one.", spot(body.Blocks[i].DefRange)))
+	for _, list := range []struct {
+		kind, each string
+		to         *[]dataset.Input
+	}{{"input", "Each input of the model is named once: remove one.", &c.Inputs}, {"target", "Give this one another name.", &c.Targets}} {
+		blocks := body.Blocks.OfType(list.kind)
+		for _, b := range blocks {
+			in, _ := p.body(b.Body, inputSchema, ctx)
+			x := p.input(in, b.Labels[0])
+			ds = ds.Append(in.ds...)
+			if i := slices.IndexFunc(*list.to, func(o dataset.Input) bool { return o.Name == x.Name }); i >= 0 {
+				ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second %s %q", list.kind, x.Name), "The first is at %s. %s", spot(blocks[i].DefRange), list.each))
+			}
+			if list.kind == "target" && (x.Name == "label" || x.Name == "baseline") {
+				ds = ds.Append(diag.At(b.DefRange, "recipe/reserved", fmt.Sprintf("A target may not be called %q", x.Name), "Metrics call the labels and the baseline's outputs so. Give it another name."))
+			}
+			*list.to = append(*list.to, x)
 		}
-		c.Inputs = append(c.Inputs, x)
 	}
 	return c, p.hide(ds)
 }
@@ -340,8 +349,11 @@ func (p *Program) expressions(n *Node) (out []placed) {
 	case KindEvaluate:
 		at := staticPlace("What is measured is known")
 		for _, b := range add(n.Body, evaluateSchema, at, map[string]place{"dataset": any, "baseline": any, "candidates": any}).Blocks {
-			if b.Type == "benchmark" {
+			switch b.Type {
+			case "benchmark":
 				add(b.Body, benchmarkSchema, at, nil)
+			case "metric":
+				add(b.Body, metricSchema, at, nil)
 			}
 		}
 	case KindStep:

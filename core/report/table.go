@@ -63,6 +63,46 @@ var columns = []column{
 	{"speedup", "speed-up", func(e metrics.Estimate) string { return interval(e, "%.2f") + "x" }},
 }
 
+// columnsFor puts the metrics that were asked for, and have no column of their own, behind those of quality.
+func columnsFor(e *Evaluation) []column {
+	var more []column
+	for _, q := range e.Quality {
+		if !slices.ContainsFunc(columns, func(c column) bool { return c.metric == q.Name }) {
+			more = append(more, column{q.Name, headOf(q), writerOf(q)})
+		}
+	}
+	at := slices.IndexFunc(columns, func(c column) bool { return c.metric == "latency_p50" })
+	return slices.Insert(slices.Clone(columns), at, more...)
+}
+
+// headOf marks a figure of which less is better; that of a change is, as its name says.
+func headOf(q evaluate.Described) string {
+	name := term.Clean(q.Name)
+	if q.Better == "lower" && !q.Change {
+		name += " (less is better)"
+	}
+	return name
+}
+
+// writerOf writes a figure with its unit; a change comes with its interval, against which budgets are held.
+func writerOf(q evaluate.Described) func(metrics.Estimate) string {
+	format, unit := "%.4f", ""
+	switch {
+	case q.Unit == "dB":
+		format, unit = "%.1f", " dB"
+	case q.Unit == "points":
+		format = "%.2f"
+	case q.Unit == "" && q.Kind != "cosine":
+		format = "%.4g"
+	}
+	return func(e metrics.Estimate) string {
+		if q.Change {
+			return interval(e, format) + unit
+		}
+		return fmt.Sprintf(format, e.Point) + unit
+	}
+}
+
 func share(e metrics.Estimate) string  { return fmt.Sprintf("%.4f", e.Point) }
 func millis(e metrics.Estimate) string { return fmt.Sprintf("%.3g ms", e.Point) }
 
@@ -122,7 +162,7 @@ func heading(e *Evaluation) string {
 func grid(e *Evaluation) [][]string {
 	rows := [][]string{{""}}
 	var shown []column
-	for _, c := range columns {
+	for _, c := range columnsFor(e) {
 		if slices.ContainsFunc(e.Measurements, func(m evaluate.Measurement) bool { _, ok := m.Metrics[c.metric]; return ok }) {
 			shown = append(shown, c)
 			rows[0] = append(rows[0], c.head)

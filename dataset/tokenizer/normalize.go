@@ -41,6 +41,7 @@ func parseNormalizer(b json.RawMessage, depth int) (normalizer, error) {
 		StripRight             bool `json:"strip_right"`
 		Pattern                pattern
 		Content, Prepend, Type string
+		Charsmap               string `json:"precompiled_charsmap"`
 	}
 	if err := json.Unmarshal(b, &p); err != nil {
 		return nil, fmt.Errorf("its normalizer cannot be read: %w", err)
@@ -78,6 +79,8 @@ func parseNormalizer(b json.RawMessage, depth int) (normalizer, error) {
 			}
 			return s
 		}, nil
+	case "Precompiled":
+		return parseCharmap(p.Charsmap)
 	case "Lowercase":
 		return strings.ToLower, nil
 	case "NFC":

@@ -30,6 +30,8 @@ type Tokenizer struct {
 	// Pad is the padding's token, PadType its type, and PadLeft where it goes.
 	Pad, PadType int64
 	PadLeft      bool
+
+	backwards
 }
 
 // special is a token that is not in the text.
@@ -49,11 +51,13 @@ type file struct {
 		LStrip     bool   `json:"lstrip"`
 		RStrip     bool   `json:"rstrip"`
 		Normalized bool   `json:"normalized"`
+		Special    bool   `json:"special"`
 	} `json:"added_tokens"`
 	Normalizer    json.RawMessage `json:"normalizer"`
 	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
 	PostProcessor json.RawMessage `json:"post_processor"`
 	Model         json.RawMessage `json:"model"`
+	Decoder       json.RawMessage `json:"decoder"`
 	Truncation    *struct {
 		MaxLength int `json:"max_length"`
 	} `json:"truncation"`
@@ -78,6 +82,7 @@ func Parse(b []byte) (*Tokenizer, error) {
 		return nil, errors.New("it is no tokenizer.json: it has no model")
 	}
 	t := &Tokenizer{}
+	t.decoderJSON, t.addedNames, t.specialIDs = f.Decoder, map[int64]string{}, map[int64]bool{}
 	var err error
 	if t.normalize, err = parseNormalizer(f.Normalizer, 0); err != nil {
 		return nil, err
@@ -96,6 +101,8 @@ func Parse(b []byte) (*Tokenizer, error) {
 		if a.Content == "" {
 			continue
 		}
+		t.addedNames[a.ID] = a.Content
+		t.specialIDs[a.ID] = a.Special
 		tok := addedToken{a.Content, a.ID, a.SingleWord, a.LStrip, a.RStrip}
 		if !a.Normalized {
 			t.raw.add(tok)
