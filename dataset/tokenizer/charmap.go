@@ -26,7 +26,7 @@ const longestGrapheme = 6
 
 // maxGrapheme bounds how far a grapheme is followed: a text of nothing but combining marks would take the square of its
 // length otherwise.
-const maxGrapheme = 1 << 10
+const maxGrapheme = 1 << 8
 
 func parseCharmap(text string) (normalizer, error) {
 	b, err := base64.StdEncoding.DecodeString(text)
@@ -56,8 +56,12 @@ func (m *charmap) normalize(s string) string {
 		n := 1
 		if s[0] >= utf8.RuneSelf || len(s) > 1 && (s[1] >= utf8.RuneSelf || s[0] == '\r') {
 			// Between ASCII characters there is always a boundary, but in a line's end.
-			n, _, _ = textseg.ScanGraphemeClusters([]byte(s[:min(len(s), maxGrapheme)]), true)
-			n = max(n, 1)
+			end := min(len(s), maxGrapheme)
+			for end < len(s) && !utf8.RuneStart(s[end]) {
+				end--
+			}
+			n, _, _ = textseg.ScanGraphemeClusters([]byte(s[:end]), true)
+			n = max(n, runeLen(s[0]))
 		}
 		g := s[:n]
 		s = s[n:]
