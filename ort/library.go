@@ -19,6 +19,10 @@ import (
 // EnvLibrary names a library file, or a folder that holds one; it wins over every other place.
 const EnvLibrary = "OPTIMIZE_ONNXRUNTIME"
 
+// EnvVersion narrows which of several installed versions is taken, by a constraint as
+// in recipes: "1.27.0", "~> 1.27", ">= 1.24, < 1.30". What [EnvLibrary] names must meet it too.
+const EnvVersion = "OPTIMIZE_ONNXRUNTIME_VERSION"
+
 // EnvData names the folder that `optimize init` installs native runtimes into.
 const EnvData = "OPTIMIZE_DATA"
 
@@ -46,22 +50,38 @@ type NotFoundError struct {
 	Tried []Place
 	// Named tells that the variable [EnvLibrary] is what leads to no library: installing one would not help.
 	Named bool
+	// Wanted is the constraint on the version, beside [MinVersion]; empty when there is none.
+	Wanted string
+	// Chosen tells that the variable [EnvVersion] is where Wanted comes from.
+	Chosen bool
 }
 
 // Command is what brings the library.
 func (e *NotFoundError) Command() string {
-	if e.Named {
+	switch {
+	case e.Named && e.Chosen:
+		return "unset " + EnvLibrary + " " + EnvVersion + "; optimize init"
+	case e.Named:
 		return "unset " + EnvLibrary + "; optimize init"
+	case e.Chosen:
+		return "unset " + EnvVersion + "; optimize init"
 	}
 	return "optimize init"
 }
 
 func (e *NotFoundError) Error() string {
 	var b strings.Builder
-	if e.Named {
-		fmt.Fprintf(&b, "%s does not lead to ONNX Runtime %s or newer. Set it to libonnxruntime, or unset it and run `optimize init`.", EnvLibrary, MinVersion)
-	} else {
-		fmt.Fprintf(&b, "ONNX Runtime %s or newer is not installed here. Run `optimize init`, or set %s to the library.", MinVersion, EnvLibrary)
+	what := MinVersion + " or newer"
+	if e.Wanted != "" {
+		what += " that meets " + strconv.Quote(e.Wanted)
+	}
+	switch {
+	case e.Named:
+		fmt.Fprintf(&b, "%s does not lead to ONNX Runtime %s. Set it to libonnxruntime, or unset it and run `optimize init`.", EnvLibrary, what)
+	case e.Chosen:
+		fmt.Fprintf(&b, "ONNX Runtime %s is not installed here. Change or unset %s, or set %s to such a library.", what, EnvVersion, EnvLibrary)
+	default:
+		fmt.Fprintf(&b, "ONNX Runtime %s is not installed here. Run `optimize init`, or set %s to the library.", what, EnvLibrary)
 	}
 	for i, p := range e.Tried {
 		sep := "; "
@@ -76,7 +96,8 @@ func (e *NotFoundError) Error() string {
 // Find locates the library and takes its digest: from the installer's receipt when
 // the file is as the receipt says, else by reading the file. The places are, in
 // order: $OPTIMIZE_ONNXRUNTIME; the newest version under $OPTIMIZE_DATA, or under
-// the user's data folder when that is not set; the system's library folders. When
+// the user's data folder when that is not set; the system's library folders. With
+// $OPTIMIZE_ONNXRUNTIME_VERSION only versions that meet it count. When
 // there is none the error is a [*NotFoundError].
 func Find() (Library, error) {
 	lib, err := Locate()
@@ -91,76 +112,24 @@ func Find() (Library, error) {
 
 // Locate is [Find] without the digest: it does not read the library.
 func Locate() (Library, error) {
-	nf := &NotFoundError{}
-	if v := os.Getenv(EnvLibrary); v != "" {
-		p, err := filepath.Abs(v)
-		if err != nil {
-			return Library{}, fmt.Errorf("%s: %w", EnvLibrary, err)
-		}
-		st, err := os.Stat(p)
-		switch {
-		case err != nil:
-			nf.Tried = append(nf.Tried, Place{p, EnvLibrary + " names it, but " + reason(err)})
-		case st.IsDir():
-			found := libraries(p)
-			if lib, ok := nf.usable(found); ok {
-				return lib, nil
-			}
-			if len(found) == 0 {
-				nf.Tried = append(nf.Tried, Place{p, EnvLibrary + " names it, but it holds no " + pattern()})
-			}
-		default:
-			if lib, ok := nf.usable([]Library{describe(p)}); ok {
-				return lib, nil
-			}
-		}
-		// A wrong setting is an error: falling through would run another library than the user chose.
-		nf.Named = true
-		return Library{}, nf
-	}
-
-	if dir, err := dataDir(); err != nil {
-		nf.Tried = append(nf.Tried, Place{"the user's data folder", err.Error()})
-	} else {
-		root := filepath.Join(dir, "runtimes", "onnxruntime")
-		versions, err := os.ReadDir(root)
-		if err != nil {
-			nf.Tried = append(nf.Tried, Place{root, reason(err)})
-		}
-		var found []Library
-		for _, v := range versions {
-			if v.IsDir() {
-				found = append(found, libraries(filepath.Join(root, v.Name()))...)
-			}
-		}
-		if lib, ok := nf.usable(found); ok {
-			return lib, nil
-		}
-		if err == nil && len(found) == 0 {
-			nf.Tried = append(nf.Tried, Place{root, "it holds no " + pattern()})
-		}
-	}
-
-	for _, dir := range systemDirs() {
-		found := libraries(dir)
-		if lib, ok := nf.usable(found); ok {
-			return lib, nil
-		}
-		if len(found) == 0 {
-			nf.Tried = append(nf.Tried, Place{dir, "no " + pattern()})
-		}
-	}
-	return Library{}, nf
+	return first(os.Getenv(EnvVersion), true)
 }
 
-// usable returns the newest library that is not too old, and notes the others.
-func (e *NotFoundError) usable(found []Library) (Library, bool) {
-	lib, ok := newest(found)
-	if ok && lib.Version != "" && compareVersions(lib.Version, MinVersion) < 0 {
-		e.Tried = append(e.Tried, Place{lib.Path, "it is version " + lib.Version})
-		return Library{}, false
+// LocateVersion is [Locate] with a constraint of the caller's in place of the
+// variable [EnvVersion]: "~> 1.27", ">= 1.24, < 1.30"; empty: any from [MinVersion] on.
+func LocateVersion(constraint string) (Library, error) {
+	return first(constraint, false)
+}
+
+// Installed lists every library that would do, in the order of preference, and what
+// else was looked at with the reason why not. It obeys the variables as [Locate] does.
+func Installed() ([]Library, []Place, error) {
+	s, err := newSearch(os.Getenv(EnvVersion), true)
+	if err != nil {
+		return nil, nil, err
 	}
-	return lib, ok
+	found, err := s.places(true)
+	return found, s.Tried, err
 }
 
 func reason(err error) string {
@@ -251,13 +220,6 @@ func libraries(dir string) []Library {
 		}
 	}
 	return out
-}
-
-func newest(libs []Library) (Library, bool) {
-	if len(libs) == 0 {
-		return Library{}, false
-	}
-	return slices.MaxFunc(libs, func(a, b Library) int { return compareVersions(a.Version, b.Version) }), true
 }
 
 var versionInName = regexp.MustCompile(`(?:\.so\.|libonnxruntime\.)(\d+\.\d+(?:\.\d+)*)`)

@@ -357,9 +357,22 @@ func load(o Options, path string, read func() ([]byte, error), extra []byte, in,
 		s, err = engine.NewDynamicAdvancedSessionWithONNXData(model, in, out, opts)
 	}
 	if err != nil {
-		return nil, newError("load the model", err)
+		return nil, loadRefused(o, err)
 	}
 	return s, nil
+}
+
+// loadRefused says which providers left nodes to the CPU when that is forbidden; the engine does not.
+func loadRefused(o Options, err error) error {
+	if o.NoFallback && strings.Contains(err.Error(), "fallback to CPU EP has been explicitly disabled") {
+		var asked []string
+		for _, p := range o.Providers {
+			name, _ := p.Provider()
+			asked = append(asked, name)
+		}
+		return &Error{Action: "load the model", Message: "the model has nodes that the execution providers " + quoted(asked) + " do not take, or their device is not here, and running nodes on the CPU is forbidden"}
+	}
+	return newError("load the model", err)
 }
 
 // Inputs describes what [Session.Run] takes, in the model's order.

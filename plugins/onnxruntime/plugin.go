@@ -3,6 +3,7 @@
 package onnxruntime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,11 +91,11 @@ func (engine) Probe(_ context.Context, r sdk.ProbeRequest) (sdk.ProbeResult, err
 	var none *ort.NotFoundError
 	if errors.As(err, &none) {
 		p := sdk.ProbeResult{Missing: []sdk.Missing{{What: "ONNX Runtime " + ort.MinVersion + " or newer", Command: none.Command()}}}
-		if os.Getenv(ort.EnvLibrary) != "" {
+		if os.Getenv(ort.EnvLibrary) != "" || os.Getenv(ort.EnvVersion) != "" {
 			// Installing does not help while the variable points elsewhere.
 			p.Diagnostics = append(p.Diagnostics, sdk.Diagnostic{
 				Severity: sdk.SeverityWarning, Code: codeNoLibrary,
-				Summary: ort.EnvLibrary + " does not lead to a library that can be used", Detail: err.Error(),
+				Summary: cmp.Or(named(ort.EnvLibrary), named(ort.EnvVersion)) + " does not lead to a library that can be used", Detail: err.Error(),
 			})
 		}
 		return p, nil
@@ -116,6 +117,14 @@ func (engine) Probe(_ context.Context, r sdk.ProbeRequest) (sdk.ProbeResult, err
 		"arch":               runtime.GOARCH,
 		"threads":            strconv.Itoa(r.Threads),
 	}}, nil
+}
+
+// named returns a variable's name when it is set.
+func named(variable string) string {
+	if os.Getenv(variable) == "" {
+		return ""
+	}
+	return variable
 }
 
 // knownOptions refuses what would be passed over in silence.
