@@ -119,9 +119,20 @@ func writeCoverage(w io.Writer, s report.Style, name string, document []byte) er
 		Precision string `json:"precision"`
 		Count     int    `json:"count"`
 	}
+	type layer struct {
+		op
+		Total int `json:"total"`
+	}
+	type node struct {
+		Name   string `json:"name"`
+		Op     string `json:"op"`
+		Reason string `json:"reason"`
+	}
 	var d struct {
-		Engine string `json:"engine"`
-		Ops    []op   `json:"ops"`
+		Engine string  `json:"engine"`
+		Layers []layer `json:"layers"`
+		Ops    []op    `json:"ops"`
+		Nodes  []node  `json:"nodes"`
 	}
 	if err := json.Unmarshal(document, &d); err != nil {
 		return fmt.Errorf("the plugin's document cannot be read: %w", err)
@@ -133,6 +144,32 @@ func writeCoverage(w io.Writer, s report.Style, name string, document []byte) er
 	slices.SortStableFunc(d.Ops, func(a, b op) int { return cmp.Compare(b.Count, a.Count) })
 	for _, o := range d.Ops {
 		fmt.Fprintf(w, "  %5d  %-20s %s\n", o.Count, o.Op, o.Precision)
+	}
+	for _, l := range d.Layers {
+		fmt.Fprintf(w, "  %d of %d %s %s\n", l.Count, l.Total, l.Op, l.Precision)
+	}
+	// A reason is given once, with the nodes that it holds for: a large model leaves hundreds of nodes in float.
+	type group struct{ op, reason string }
+	var order []group
+	names := map[group][]string{}
+	for _, n := range d.Nodes {
+		if n.Reason == "" {
+			continue
+		}
+		g := group{n.Op, n.Reason}
+		if names[g] == nil {
+			order = append(order, g)
+		}
+		names[g] = append(names[g], n.Name)
+	}
+	for _, g := range order {
+		n := names[g]
+		more := ""
+		if len(n) > 3 {
+			more = fmt.Sprintf(" and %d more", len(n)-3)
+			n = n[:3]
+		}
+		fmt.Fprintf(w, "  %s %s%s: %s\n", g.op, strings.Join(n, ", "), more, g.reason)
 	}
 	return nil
 }

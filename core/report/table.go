@@ -281,7 +281,8 @@ func writeRows(w io.Writer, s Style, rows [][]string) {
 	}
 }
 
-// coverageLine sums up a document of the schema optimize.coverage/v1: "9 QLinearConv, 3 QLinearAdd (int8), 2 Conv (float32)".
+// coverageLine sums up a document of the schema optimize.coverage/v1: "9 of 9 Conv int8 - int8: 9 QLinearConv, 3 QLinearAdd;
+// fp32: 1 Softmax". The first part is there when the document counts layers and some are not in float.
 func coverageLine(doc json.RawMessage) string {
 	var c struct {
 		Ops []struct {
@@ -289,6 +290,12 @@ func coverageLine(doc json.RawMessage) string {
 			Precision string `json:"precision"`
 			Count     int    `json:"count"`
 		} `json:"ops"`
+		Layers []struct {
+			Op        string `json:"op"`
+			Precision string `json:"precision"`
+			Count     int    `json:"count"`
+			Total     int    `json:"total"`
+		} `json:"layers"`
 	}
 	if len(doc) == 0 || json.Unmarshal(doc, &c) != nil {
 		return ""
@@ -306,7 +313,17 @@ func coverageLine(doc json.RawMessage) string {
 	for _, p := range order {
 		parts = append(parts, term.Clean(fmt.Sprintf("%s: %s", p, strings.Join(by[p], ", "))))
 	}
-	return strings.Join(parts, "; ")
+	line := strings.Join(parts, "; ")
+	var layers []string
+	for _, l := range c.Layers {
+		if !strings.HasPrefix(l.Precision, "fp") {
+			layers = append(layers, term.Clean(fmt.Sprintf("%d of %d %s %s", l.Count, l.Total, l.Op, l.Precision)))
+		}
+	}
+	if len(layers) == 0 {
+		return line
+	}
+	return strings.Join(layers, ", ") + " - " + line
 }
 
 func thousands(n int64) string {

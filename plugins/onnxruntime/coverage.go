@@ -19,10 +19,20 @@ import (
 // Coverage is the document optimize.coverage/v1: the operators that the engine
 // really runs, after its own rewriting, and the precision each computes in.
 type Coverage struct {
-	Schema string         `json:"schema"`
-	Engine string         `json:"engine"`
-	Ops    []OpCoverage   `json:"ops"`
-	Nodes  []NodeCoverage `json:"nodes"`
+	Schema string          `json:"schema"`
+	Engine string          `json:"engine"`
+	Layers []LayerCoverage `json:"layers"`
+	Ops    []OpCoverage    `json:"ops"`
+	Nodes  []NodeCoverage  `json:"nodes"`
+}
+
+// LayerCoverage tells how many of the operators that multiply with weights compute in one precision. Operators go by
+// the name that they have in a model, whatever the engine made of them: a QLinearConv is a Conv.
+type LayerCoverage struct {
+	Op        string `json:"op"`
+	Precision string `json:"precision"`
+	Count     int    `json:"count"`
+	Total     int    `json:"total"` // of the operator, in any precision
 }
 
 // OpCoverage counts the nodes of one operator and precision.
@@ -90,6 +100,20 @@ func coverage(m *onnx.Model, engine string) (*Coverage, error) {
 		count[k]++
 		c.Nodes = append(c.Nodes, NodeCoverage{Name: nameOf(n), Op: k.op, Precision: k.precision})
 	}
+	layers, total := map[key]int{}, map[string]int{}
+	for k, n := range count {
+		if op := layerOf[k.op]; op != "" {
+			layers[key{op, k.precision}] += n
+			total[op] += n
+		}
+	}
+	c.Layers = []LayerCoverage{}
+	for k, n := range layers {
+		c.Layers = append(c.Layers, LayerCoverage{Op: k.op, Precision: k.precision, Count: n, Total: total[k.op]})
+	}
+	slices.SortFunc(c.Layers, func(a, b LayerCoverage) int {
+		return cmp.Or(cmp.Compare(a.Op, b.Op), cmp.Compare(a.Precision, b.Precision))
+	})
 	for k, n := range count {
 		c.Ops = append(c.Ops, OpCoverage{Op: k.op, Precision: k.precision, Count: n})
 	}
@@ -97,6 +121,17 @@ func coverage(m *onnx.Model, engine string) (*Coverage, error) {
 		return cmp.Or(cmp.Compare(a.Op, b.Op), cmp.Compare(a.Precision, b.Precision))
 	})
 	return c, nil
+}
+
+// layerOf names the operator of a model that an engine's operator stands for.
+var layerOf = map[string]string{
+	"Conv": "Conv", "FusedConv": "Conv", "NhwcConv": "Conv", "NhwcFusedConv": "Conv", "QLinearConv": "Conv", "ConvInteger": "Conv",
+	"ConvTranspose": "ConvTranspose", "QLinearConvTranspose": "ConvTranspose",
+	"Gemm": "Gemm", "FusedGemm": "Gemm", "QGemm": "Gemm", "GemmFastGelu": "Gemm",
+	"MatMul": "MatMul", "FusedMatMul": "MatMul", "QLinearMatMul": "MatMul", "MatMulInteger": "MatMul", "MatMulIntegerToFloat": "MatMul",
+	"DynamicQuantizeMatMul": "MatMul", "MatMulNBits": "MatMul", "MatMulBnb4": "MatMul", "TransposeMatMul": "MatMul",
+	"LSTM": "LSTM", "DynamicQuantizeLSTM": "LSTM", "GRU": "GRU", "RNN": "RNN",
+	"Attention": "Attention", "QAttention": "Attention", "MultiHeadAttention": "Attention",
 }
 
 // nameOf is the node's name, or that of its output when the engine left it unnamed.

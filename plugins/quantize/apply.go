@@ -78,7 +78,7 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	}
 	return result(StaticFacts{
 		Target: t.Name, ShareMACs: share(macs, p.macTotal), ShareWeightBytes: shareOf(quantized, each, total),
-		NodesQuantized: int64(len(p.nodes) + len(p.dynamic)), NodesFloat: describe(p.floats), Samples: learnt.Samples,
+		NodesQuantized: int64(len(p.nodes) + len(p.dynamic)), NodesFloat: describe(p.floats), OthersFloat: p.others, Samples: learnt.Samples,
 		Method: string(learnt.Options.Method), RandomCalibration: learnt.Random,
 	}), nil
 }
@@ -123,6 +123,6 @@ func quantizeDynamic(ctx context.Context, j job, c DynamicConfig) (*sdk.Result, 
 	}
 	return result(Facts{
 		Target: t.Name, ShareMACs: share(d.macs, d.total), ShareWeightBytes: shareOf(d.weights, each, total),
-		NodesQuantized: int64(len(d.nodes)), NodesFloat: describe(d.floats),
+		NodesQuantized: int64(len(d.nodes)), NodesFloat: describe(d.floats), OthersFloat: d.others,
 	}), nil
 }

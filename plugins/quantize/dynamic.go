@@ -21,6 +21,7 @@ type dynamicResult struct {
 	weights map[string]bool
 	nodes   []*onnx.Node // as they were; they are in no graph any more
 	floats  []floatNode
+	others  []string
 	unused  []string
 	macs    int64
 	total   int64

@@ -29,13 +29,15 @@ type placement struct {
 	target   *Target
 	nodes    []*candidate // in graph order
 	byNode   map[*onnx.Node]*candidate
-	clamps   []*clampFold        // in graph order
-	inside   map[*onnx.Node]bool // clamps that stay between a node and the pair behind it
-	norms    map[*onnx.Node]bool // nodes in float that read their first operand quantized
-	dynamic  []*candidate        // in graph order: placeOptions.Dynamic
-	floats   []floatNode         // in graph order
-	unused   []string            // patterns of keep_float that match no node
-	values   []string            // that get a Q and DQ pair, or may, in order of appearance; these need a range
+	clamps   []*clampFold            // in graph order
+	inside   map[*onnx.Node]bool     // clamps that stay between a node and the pair behind it
+	norms    map[*onnx.Node]bool     // nodes in float that read their first operand quantized
+	dynamic  []*candidate            // in graph order: placeOptions.Dynamic
+	floats   []floatNode             // in graph order
+	refused  map[*onnx.Node]*refusal // why each node outside of nodes is there, clamps excepted
+	others   []string                // the other nodes that stay in float, counted
+	unused   []string                // patterns of keep_float that match no node
+	values   []string                // that get a Q and DQ pair, or may, in order of appearance; these need a range
 	needed   map[string]bool
 	groups   *groups
 	macs     map[*onnx.Node]int64
@@ -67,13 +69,13 @@ func (f floatNode) String() string {
 func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *placement {
 	g := m.Graph
 	p := &placement{target: t, byNode: map[*onnx.Node]*candidate{}, needed: map[string]bool{}, groups: newGroups(),
-		inside: map[*onnx.Node]bool{}, norms: map[*onnx.Node]bool{}}
+		refused: map[*onnx.Node]*refusal{}, inside: map[*onnx.Node]bool{}, norms: map[*onnx.Node]bool{}}
 	p.macTotal, p.macs = countWork(m, shapes)
 	c := &classifier{graph: g, shapes: shapes, opset: m.Opset(onnx.DefaultDomain), target: t,
 		placeOptions: o, used: make([]bool, len(o.Keep)), macs: p.macs, first: firstValues(g)}
 
 	var all []*candidate
-	refused := map[*onnx.Node]*refusal{}
+	refused := p.refused
 	for n := range g.Nodes() {
 		k, no := c.classify(n)
 		if no != nil {
@@ -128,6 +130,7 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 			p.floats = append(p.floats, floatNode{n, r.reason})
 		}
 	}
+	p.others = others(g.Nodes(), func(n *onnx.Node) *refusal { return refused[n] })
 	return p
 }
 

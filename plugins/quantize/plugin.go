@@ -19,6 +19,7 @@ func Plugin(version string) *sdk.Plugin {
 		Licence:      "MPL-2.0",
 		RequiresCore: ">= 0.1",
 		Runtimes:     []string{"onnxruntime"},
+		Targets:      inspectTargets(),
 		Steps: []sdk.StepType{
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_static",

@@ -36,11 +36,15 @@ var integerOps = []string{
 // quantizedNode returns the first node, subgraphs included, that computes with quantized values.
 func quantizedNode(g *onnx.Graph) *onnx.Node {
 	for n := range g.AllNodes() {
-		if strings.HasPrefix(n.OpType, "QLinear") || slices.Contains(integerOps, n.OpType) {
+		if isQuantizedOp(n.OpType) {
 			return n
 		}
 	}
 	return nil
+}
+
+func isQuantizedOp(op string) bool {
+	return strings.HasPrefix(op, "QLinear") || slices.Contains(integerOps, op)
 }
 
 // prepare rewrites the model into the form that lowering works on: constants as initializers, no BatchNormalization

@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"fmt"
+	"iter"
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/sdk"
@@ -13,7 +14,8 @@ type Facts struct {
 	ShareMACs        float64  `opt:"share_macs" doc:"Share of the multiply-accumulate operations that run in integers, from 0 to 1."`
 	ShareWeightBytes float64  `opt:"share_weight_bytes" doc:"Share of the bytes of float weights that became integers, from 0 to 1."`
 	NodesQuantized   int64    `opt:"nodes_quantized" doc:"Nodes that compute in integers or pass them on."`
-	NodesFloat       []string `opt:"nodes_float" doc:"Nodes left in float, each with the reason."`
+	NodesFloat       []string `opt:"nodes_float" doc:"Nodes left in float that multiply or that one would expect in integers, each with the reason."`
+	OthersFloat      []string `opt:"others_float" doc:"All other nodes left in float, counted by operator and reason."`
 }
 
 // StaticFacts are those of quantize_static.
@@ -22,7 +24,8 @@ type StaticFacts struct {
 	ShareMACs         float64  `opt:"share_macs" doc:"Share of the multiply-accumulate operations that run in integers, from 0 to 1."`
 	ShareWeightBytes  float64  `opt:"share_weight_bytes" doc:"Share of the bytes of float weights that became integers, from 0 to 1."`
 	NodesQuantized    int64    `opt:"nodes_quantized" doc:"Nodes that compute in integers or pass them on."`
-	NodesFloat        []string `opt:"nodes_float" doc:"Nodes left in float, each with the reason."`
+	NodesFloat        []string `opt:"nodes_float" doc:"Nodes left in float that multiply or that one would expect in integers, each with the reason."`
+	OthersFloat       []string `opt:"others_float" doc:"All other nodes left in float, counted by operator and reason."`
 	Samples           int64    `opt:"samples" doc:"Samples that calibration has seen."`
 	Method            string   `opt:"method" doc:"How ranges were chosen."`
 	RandomCalibration bool     `opt:"random_calibration" doc:"The samples were made up: the ranges say nothing about real data."`
@@ -64,6 +67,28 @@ func shareOf(names map[string]bool, each map[string]int64, total int64) float64 
 		sum += each[n]
 	}
 	return share(sum, total)
+}
+
+// others counts, by operator and reason, the nodes left in float that have no line of their own.
+func others(order iter.Seq[*onnx.Node], why func(*onnx.Node) *refusal) []string {
+	type group struct{ op, reason string }
+	var groups []group
+	count := map[group]int{}
+	for n := range order {
+		r := why(n)
+		if r == nil || r.worth {
+			continue
+		}
+		g := group{n.OpType, r.reason}
+		if count[g]++; count[g] == 1 {
+			groups = append(groups, g)
+		}
+	}
+	out := make([]string, len(groups))
+	for i, g := range groups {
+		out[i] = fmt.Sprintf("%d %s: %s", count[g], g.op, g.reason)
+	}
+	return out
 }
 
 func describe(floats []floatNode) []string {
