@@ -50,6 +50,7 @@ func Plugin(version string) *sdk.Plugin {
 				Outputs:       output,
 				ResultExample: WeightsFacts{},
 			}, applyWeights),
+			clusterStep(),
 		},
 	}
 }

@@ -26,6 +26,26 @@ type DataError struct{ Reason string }
 
 func (e *DataError) Error() string { return e.Reason }
 
+// Run runs a session's outputs over all samples, for m that it was made of, and hands them to take.
+func (d Data) Run(ctx context.Context, m *onnx.Model, outputs []string, take func(map[string]tensor.Tensor) error) error {
+	b, err := m.Marshal()
+	if err != nil {
+		return err
+	}
+	s, err := ort.NewSession(b, ort.Options{Threads: d.Threads, Optimize: true, Arena: true})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return d.each(ctx, m, func(feed map[string]tensor.Tensor) error {
+		out, err := s.Run(feed, outputs)
+		if err != nil {
+			return err
+		}
+		return take(out)
+	})
+}
+
 // each runs a session over all samples, a few at a time. A model that takes just k gets the last k again at the end.
 func (d Data) each(ctx context.Context, m *onnx.Model, run func(feed map[string]tensor.Tensor) error) error {
 	total := d.Shards.Samples()
@@ -127,20 +147,8 @@ func Observe(ctx context.Context, m *onnx.Model, d Data) (map[string]float64, er
 		g.AppendNode(onnx.NewNode("Concat", "", taps[i], parts, []string{taps[i]}, onnx.IntAttr("axis", 0)))
 		g.AddOutput(onnx.NewValueInfo(taps[i], onnx.Float, onnx.FixedDims(int64(len(values)))))
 	}
-	if b, err = tapped.Marshal(); err != nil {
-		return nil, err
-	}
-	s, err := ort.NewSession(b, ort.Options{Threads: d.Threads, Optimize: true, Arena: true})
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
 	most := make([]float64, len(values))
-	err = d.each(ctx, m, func(feed map[string]tensor.Tensor) error {
-		out, err := s.Run(feed, taps)
-		if err != nil {
-			return err
-		}
+	err = d.Run(ctx, tapped, taps, func(out map[string]tensor.Tensor) error {
 		for _, tap := range taps {
 			v, err := tensor.View[float32](out[tap])
 			if err != nil || len(v) != len(values) {
