@@ -133,7 +133,8 @@ func TestClusterDeterministic(t *testing.T) {
 	var first []byte
 	for _, threads := range []int{1, 4, 2} {
 		j, _ := testJob(t)
-		if _, err := quantizeCluster(t.Context(), job{j.outDir, threads, j.progress, j.warn}, ClusterConfig{Model: digitsModel(), Bits: 4, GroupSize: 8}); err != nil {
+		j.threads = threads
+		if _, err := quantizeCluster(t.Context(), j, ClusterConfig{Model: digitsModel(), Bits: 4, GroupSize: 8}); err != nil {
 			t.Fatal(err)
 		}
 		b, err := os.ReadFile(filepath.Join(j.outDir, outputFile))

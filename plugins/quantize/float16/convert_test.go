@@ -388,7 +388,7 @@ func TestWeightsOnly(t *testing.T) {
 
 // TestLoss counts what is lost, element by element.
 func TestLoss(t *testing.T) {
-	v := []float32{1, 65504, 65519, 65520, -1e9, 6e-5, 6e-8, 2e-8, -0.0, 0, float32(math.Inf(1)), 1.0009766}
+	v := []float32{1, 65504, 65519, 65520, -1e9, 6e-5, 6e-8, 2e-8, float32(math.Copysign(0, -1)), 0, float32(math.Inf(1)), 1.0009766}
 	h, l, err := convert(onnx.NewFloats("w", v, int64(len(v))), onnx.Float16, "w")
 	if err != nil {
 		t.Fatal(err)
