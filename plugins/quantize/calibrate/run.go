@@ -117,8 +117,7 @@ func (r *runner) run(ctx context.Context, shapes *onnx.Shapes, visit func(start,
 	k := 0
 	for done := int64(0); done < r.total; k++ {
 		if err := ctx.Err(); err != nil {
-			<-visited
-			return err
+			return errors.Join(err, <-visited)
 		}
 		n := min(r.batch, r.total-done)
 		start := done
