@@ -40,7 +40,7 @@ type Job struct {
 	Progress func(done, total int64)
 }
 
-// DefaultMemory is room for the tensors of PP-OCR's detector at 640x640, twice.
+// DefaultMemory is room for all tensors of PP-OCR's detector at 640x640.
 const DefaultMemory = 1 << 30
 
 func (j *Job) argument() string {

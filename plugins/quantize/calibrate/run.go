@@ -47,11 +47,18 @@ func (j *Job) passes(ctx context.Context, begin func([]*tap) pass) error {
 	if limit == 0 {
 		limit = DefaultMemory
 	}
-	// There are two sets of tensors: the engine fills one while the other is counted.
-	groups := split(taps, max(limit/2, 1))
+	groups := split(taps, limit)
 	for i, g := range groups {
 		p := begin(g)
 		r := &runner{job: j, taps: g, inputs: inputs, batch: batch, fixed: fixed > 0, before: int64(i) * total, total: total, passes: int64(len(groups))}
+		// Where there is room for two sets of tensors, the engine fills one while the other is counted.
+		for _, t := range g {
+			r.bytes += t.bytes
+		}
+		r.sets = make([]*set, 1, 2)
+		if 2*r.bytes <= limit {
+			r.sets = r.sets[:2]
+		}
 		if err := r.run(ctx, shapes, p.visit); err != nil {
 			return err
 		}
@@ -71,7 +78,8 @@ type runner struct {
 	fixed  bool
 
 	session *ort.Session
-	sets    [2]*set
+	sets    []*set // one or two
+	bytes   int64  // that one takes
 	states  map[string]tensor.Tensor
 
 	before, total, passes int64
@@ -125,10 +133,17 @@ func (r *runner) run(ctx context.Context, shapes *onnx.Shapes, visit func(start,
 			// A model that takes just k samples gets the last k again: seeing a sample twice moves no bound.
 			n, start = r.batch, min(done, r.total-r.batch)
 		}
-		if r.sets[k%2] == nil {
-			r.sets[k%2] = &set{}
+		at := k % len(r.sets)
+		if r.sets[at] == nil {
+			r.sets[at] = &set{}
 		}
-		s := r.sets[k%2]
+		s := r.sets[at]
+		if len(r.sets) == 1 {
+			if err := <-visited; err != nil {
+				return err
+			}
+			visited <- nil
+		}
 		runErr := r.one(s, start, n)
 		// The engine is done with this set; whoever counts the other must be too, before that is filled again.
 		if err := <-visited; err != nil {
