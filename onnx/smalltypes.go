@@ -22,6 +22,10 @@ func (t *Tensor) smallFloats() (out []float32, ok bool, err error) {
 		value = scale8
 	case Float4E2M1:
 		value = func(b byte) float32 { return float4[b&15] }
+	case Float6E2M3:
+		value = func(b byte) float32 { return float6(b, 3, 1) }
+	case Float6E3M2:
+		value = func(b byte) float32 { return float6(b, 2, 3) }
 	case Uint2:
 		value = func(b byte) float32 { return float32(b & 3) }
 	case Int2:
@@ -51,12 +55,27 @@ func (t *Tensor) codes() ([]byte, error) {
 		return nil, fmt.Errorf("tensor %q: %w", t.name, err)
 	}
 	n, want := t.Elements(), t.Bytes()
+	bits := t.DataType.Bits()
+	if bits == 6 && !t.hasData() { // one element per entry of int32_data
+		want = n
+	}
 	if want < 0 || int64(len(b)) != want {
 		return nil, fmt.Errorf("tensor %q, %s%v, needs %d bytes of data and has %d", t.name, t.DataType, t.Dims, want, len(b))
 	}
-	bits := t.DataType.Bits()
-	if bits == 8 {
+	switch {
+	case bits == 8, bits == 6 && !t.hasData():
 		return b, nil
+	case bits == 6: // a stream of bits: four elements in three bytes
+		out := make([]byte, n)
+		for i := range out {
+			at := i * 6
+			c := uint16(b[at/8])
+			if at/8+1 < len(b) {
+				c |= uint16(b[at/8+1]) << 8
+			}
+			out[i] = byte(c>>(at%8)) & 63
+		}
+		return out, nil
 	}
 	per := 8 / bits
 	out := make([]byte, n)
@@ -68,6 +87,21 @@ func (t *Tensor) codes() ([]byte, error) {
 
 // float4 are the values of FLOAT4E2M1.
 var float4 = [16]float32{0, 0.5, 1, 1.5, 2, 3, 4, 6, float32(math.Copysign(0, -1)), -0.5, -1, -1.5, -2, -3, -4, -6}
+
+// float6 decodes the six-bit floats of OCP's Microscaling Formats specification 1.0, section 5.3.2: a sign, the exponent
+// and the mantissa; they have neither infinities nor NaN.
+func float6(b byte, mantissa, bias int) float32 {
+	m := float64(b & (1<<mantissa - 1))
+	e := int(b&31) >> mantissa
+	v := math.Ldexp(m, 1-bias-mantissa)
+	if e > 0 {
+		v = math.Ldexp(m+float64(int(1)<<mantissa), e-bias-mantissa)
+	}
+	if b&32 != 0 {
+		v = math.Copysign(v, -1)
+	}
+	return float32(v)
+}
 
 // fnuz decodes the eight-bit floats without infinities and without a negative zero,
 // whose code is the only NaN.
