@@ -60,7 +60,7 @@ type WeightsFacts struct {
 	BytesBefore      int64    `opt:"bytes_before" doc:"Bytes of the quantized weights as they were."`
 	BytesAfter       int64    `opt:"bytes_after" doc:"Bytes that they take now, scales and zero points included."`
 	WeightSQNR       float64  `opt:"weight_sqnr" doc:"Energy of the quantized weights over that of their error, in dB, at most 200."`
-	OutputError      float64  `opt:"output_error" doc:"Mean over the layers of the error of their products on the calibration data, relative to the products' energy; -1 without calibration."`
+	OutputError      *float64 `opt:"output_error" doc:"Mean over the layers of the error of their products on the calibration data, relative to the products' energy; null without calibration."`
 	WorstLayers      []string `opt:"worst_layers" doc:"The five layers with the largest error: of the product with calibration, else of the weight."`
 	Weights          int64    `opt:"weights" doc:"Weights quantized; one that several nodes share counts once."`
 	NodesQuantized   int64    `opt:"nodes_quantized" doc:"Nodes whose weight was quantized."`
@@ -279,7 +279,7 @@ func weightsFacts(c WeightsConfig, form string, r *weightonly.Report, total, sam
 	f := WeightsFacts{
 		Format: c.Format, Form: form, Algorithm: c.Algorithm, ShareWeightBytes: share(r.BytesBefore, total),
 		BitsPerWeight: 8 * share(r.BytesAfter, r.Elements), BytesBefore: r.BytesBefore, BytesAfter: r.BytesAfter,
-		WeightSQNR: math.Min(r.SQNR(), 200), OutputError: -1, Weights: int64(len(r.Quantized)), Samples: samples, Scaled: r.Scaled,
+		WeightSQNR: math.Min(r.SQNR(), 200), Weights: int64(len(r.Quantized)), Samples: samples, Scaled: r.Scaled,
 	}
 	for _, k := range r.Float {
 		f.NodesFloat = append(f.NodesFloat, k.String())
@@ -295,7 +295,8 @@ func weightsFacts(c WeightsConfig, form string, r *weightonly.Report, total, sam
 		}
 	}
 	if n > 0 {
-		f.OutputError = sum / float64(n)
+		mean := sum / float64(n)
+		f.OutputError = &mean
 		layers = slices.DeleteFunc(layers, func(l weightonly.Layer) bool { return l.Output < 0 })
 	}
 	slices.SortStableFunc(layers, func(a, b weightonly.Layer) int {
