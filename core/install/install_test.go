@@ -382,6 +382,10 @@ func TestKill(t *testing.T) {
 			}
 		}
 	}
+	// What killed ones left is swept by the next that has work to do.
+	if err := os.RemoveAll(final); err != nil {
+		t.Fatal(err)
+	}
 	r, err := Install(context.Background(), Options{DataDir: data, From: from, spec: &spec, platform: platform})
 	if err != nil {
 		t.Fatal(err)

@@ -40,6 +40,11 @@ func pluginSpans(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	deeper, err := filepath.Glob("../../plugins/*/*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, deeper...)
 	for _, f := range files {
 		if strings.HasSuffix(f, "_test.go") {
 			continue
@@ -62,7 +67,7 @@ func pluginSpans(t *testing.T) []string {
 				return true
 			}
 			name, _ := strconv.Unquote(lit.Value)
-			out = append(out, "| "+filepath.Base(filepath.Dir(f))+" | `"+name+"` |\n")
+			out = append(out, "| "+strings.Split(filepath.ToSlash(f), "/")[3]+" | `"+name+"` |\n")
 			return true
 		})
 	}

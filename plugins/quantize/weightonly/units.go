@@ -133,8 +133,8 @@ func (q *quantizer) asMatrix(n *onnx.Node, u *unit) (*unit, string) {
 		}
 		u.alpha = n.FloatAttr("alpha", 1)
 	}
-	if u.k < 16 || u.n < 1 {
-		return nil, fmt.Sprintf("its weight has %d inputs: blocks have at least 16", u.k)
+	if u.k < 8 || u.n < 1 { // half a block of the smallest size
+		return nil, fmt.Sprintf("its weight has %d inputs: less than half of the smallest block", u.k)
 	}
 	return u, ""
 }
