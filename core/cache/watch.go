@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -11,19 +12,41 @@ type watched struct {
 	path, digest string
 	artifact     int // index
 	state        fileID
+	file         *os.File // stays open: another step may put a good copy in the place of a changed file meanwhile
 }
 
-// stateOf is a zero value for what is no regular file, or is not there.
-func stateOf(path string) fileID {
+// openState opens a regular file and gives its state; nil for what is none, or is not there.
+func openState(path string) (*os.File, fileID) {
 	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
-		return fileID{}
+		return nil, fileID{}
 	}
 	f, id, err := openRegular(path)
 	if err != nil {
-		return fileID{}
+		return nil, fileID{}
 	}
-	f.Close()
-	return id
+	return f, id
+}
+
+// intact tells whether the file that was opened still holds what it did, wherever it lies by now.
+func (w watched) intact(ctx context.Context) bool {
+	if now, err := identify(w.file); err == nil && now == w.state {
+		return true // its change time too, which no program can set
+	}
+	if _, err := w.file.Seek(0, io.SeekStart); err != nil {
+		return false
+	}
+	digest, _, err := hashReader(ctx, w.file, nil)
+	return err == nil && digest == w.digest // touched, or replaced, and as it was
+}
+
+// lies tells whether the file that was opened is still the one at its path.
+func (w watched) lies() bool {
+	here, err := w.file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(w.path)
+	return err == nil && os.SameFile(here, there)
 }
 
 // Watch notes the state of artifacts that a step is about to read. The function it returns tells which of them the step
@@ -31,8 +54,8 @@ func stateOf(path string) fileID {
 func (s *Store) Watch(arts []Artifact) func(ctx context.Context) []int {
 	var files []watched
 	add := func(i int, path, digest string) {
-		if id := stateOf(path); id.regular {
-			files = append(files, watched{path, digest, i, id})
+		if f, id := openState(path); f != nil {
+			files = append(files, watched{path, digest, i, id, f})
 		}
 	}
 	for i, a := range arts {
@@ -52,19 +75,22 @@ func (s *Store) Watch(arts []Artifact) func(ctx context.Context) []int {
 	return func(ctx context.Context) (changed []int) {
 		var problems []Problem
 		for _, f := range files {
-			now := stateOf(f.path)
-			if now == f.state {
-				continue // its change time too, which no program can set
+			whole, same := f.intact(ctx), f.lies()
+			f.file.Close()
+			if whole && same {
+				continue
 			}
-			if now.regular {
-				if digest, err := verifyFile(ctx, f.path); err == nil && digest == f.digest {
-					continue // touched, and as it was
-				}
+			digest, err := verifyFile(ctx, f.path)
+			good := err == nil && digest == f.digest // also when another step that made the same bytes has put them there
+			if whole && good {
+				continue
 			}
 			if len(changed) == 0 || changed[len(changed)-1] != f.artifact {
 				changed = append(changed, f.artifact)
 			}
-			problems = append(problems, Problem{Path: f.path, Reason: "a step changed it"})
+			if !good {
+				problems = append(problems, Problem{Path: f.path, Reason: "a step changed it"})
+			}
 			// A tree's file may be a link to the blob, which has changed with it then.
 			if digest, err := verifyFile(ctx, s.blobPath(f.digest)); err == nil && digest != f.digest {
 				problems = append(problems, Problem{Path: s.blobPath(f.digest), Reason: "a step changed it"})
