@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/optimize-hcl/optimize/core/lockfile"
 )
 
 // StoreVersion is the version of the folder's layout. A store of an older one is migrated when it is opened; see
@@ -125,12 +127,12 @@ func migrate(dir string) error {
 
 // waitExclusive takes the lock at path for this process alone, or gives ctx's error. The file stays.
 func waitExclusive(ctx context.Context, path string) (*os.File, error) {
-	f, err := openLock(path)
+	f, err := lockfile.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	for wait := time.Millisecond; ; wait = min(wait*2, 50*time.Millisecond) {
-		ok, err := tryLock(f)
+		ok, err := lockfile.Try(f)
 		if ok && err == nil {
 			return f, nil
 		}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/optimize-hcl/optimize/core/lockfile"
 )
 
 // Limits say what a collection leaves. Both may be given; whatever either of them rules out goes.
@@ -84,9 +86,9 @@ func (s *Store) alone(ctx context.Context, wait time.Duration) (release func(), 
 	s.use.Close()
 	lock, err := waitExclusive(waiting, path)
 	share := func() error {
-		use, err := openLock(path)
+		use, err := lockfile.Open(path)
 		if err == nil {
-			err = lockShared(use)
+			err = lockfile.Shared(use)
 		}
 		s.use = use
 		return err
@@ -243,8 +245,8 @@ func (s *Store) tidy(keep time.Duration) {
 		if err != nil {
 			return false
 		}
-		if ok, err := tryLock(lock); ok && err == nil && sameFile(lock) {
-			releaseAndRemove(lock)
+		if ok, err := lockfile.Try(lock); ok && err == nil && lockfile.Current(lock) {
+			lockfile.Remove(lock)
 			return false
 		}
 		lock.Close()

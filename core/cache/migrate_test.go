@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/optimize-hcl/optimize/core/lockfile"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -124,11 +125,11 @@ func TestMigrateKeepsLastUse(t *testing.T) {
 // While another process has the old store open it cannot be changed; the message says what to do.
 func TestMigrateInUse(t *testing.T) {
 	dir := oldStore(t)
-	use, err := openLock(filepath.Join(dir, "in-use"))
+	use, err := lockfile.Open(filepath.Join(dir, "in-use"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := lockShared(use); err != nil {
+	if err := lockfile.Shared(use); err != nil {
 		t.Fatal(err)
 	}
 	defer func(d time.Duration) { migrateWait = d }(migrateWait)

@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+
+	"github.com/optimize-hcl/optimize/core/lockfile"
 )
 
 // FormatVersion is the version of the keys: raising it has every step run again.
@@ -107,7 +109,7 @@ var folders = []string{"blobs/sha256", "trees/sha256", "records", "used", "lates
 func openShared(dir string) (*Store, error) {
 	s := &Store{dir: dir}
 	path := filepath.Join(dir, "in-use")
-	use, err := openLock(path)
+	use, err := lockfile.Open(path)
 	if unwritable(err) {
 		// A store on a read-only disk, or someone else's: nothing is collected by us, so a lock for reading is enough.
 		s.readOnly = true
@@ -118,7 +120,7 @@ func openShared(dir string) (*Store, error) {
 	if err != nil {
 		return nil, failure("open", path, err)
 	}
-	if err := lockShared(use); err != nil {
+	if err := lockfile.Shared(use); err != nil {
 		use.Close()
 		return nil, failure("lock", use.Name(), err)
 	}
@@ -177,16 +179,16 @@ func (s *Store) newWorkdir() (*workdir, error) {
 		rand.Read(raw[:]) // never fails
 		path := filepath.Join(s.dir, "tmp", hex.EncodeToString(raw[:]))
 		// The lock exists and is held before the folder does, so a sweep never sees a folder without an owner.
-		lock, err := openLock(path + ".lock")
+		lock, err := lockfile.Open(path + ".lock")
 		if err != nil {
 			return nil, failure("create", path+".lock", err)
 		}
-		ok, err := tryLock(lock)
+		ok, err := lockfile.Try(lock)
 		if err != nil {
 			lock.Close()
 			return nil, failure("lock", path+".lock", err)
 		}
-		if !ok || !sameFile(lock) { // a sweep took it in between
+		if !ok || !lockfile.Current(lock) { // a sweep took it in between
 			lock.Close()
 			continue
 		}
@@ -202,7 +204,7 @@ func (s *Store) newWorkdir() (*workdir, error) {
 func (w *workdir) remove() {
 	w.once.Do(func() {
 		removeTree(w.path)
-		releaseAndRemove(w.lock)
+		lockfile.Remove(w.lock)
 	})
 }
 
@@ -231,16 +233,16 @@ func (s *Store) sweep() {
 			}
 			continue
 		}
-		lock, err := openLock(path)
+		lock, err := lockfile.Open(path)
 		if err != nil {
 			continue
 		}
-		if ok, err := tryLock(lock); err != nil || !ok || !sameFile(lock) {
+		if ok, err := lockfile.Try(lock); err != nil || !ok || !lockfile.Current(lock) {
 			lock.Close()
 			continue
 		}
 		removeTree(strings.TrimSuffix(path, ".lock"))
-		releaseAndRemove(lock)
+		lockfile.Remove(lock)
 	}
 }
 
@@ -297,7 +299,7 @@ func (s *Store) Lock(ctx context.Context, sum string) (unlock func(), err error)
 		return nil, fmt.Errorf("cannot lock %q: not a sum", sum)
 	}
 	path := filepath.Join(s.dir, "locks", sum)
-	unlock, err = LockFile(ctx, path)
+	unlock, err = lockfile.Wait(ctx, path)
 	if err != nil && ctx.Err() == nil {
 		return nil, failure("lock", path, err)
 	}

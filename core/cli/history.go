@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/optimize-hcl/optimize/core/cache"
 	"github.com/optimize-hcl/optimize/core/diag"
+	"github.com/optimize-hcl/optimize/core/lockfile"
 	"github.com/optimize-hcl/optimize/core/report"
 )
 
@@ -83,7 +83,7 @@ func readRun(dir string) pastRun {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		p.Status = "unrun"
-		switch there, locked := cache.Locked(filepath.Join(dir, runningFile)); {
+		switch there, locked := lockfile.Locked(filepath.Join(dir, runningFile)); {
 		case locked:
 			p.Status = "running"
 		case there:

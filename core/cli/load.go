@@ -20,6 +20,7 @@ import (
 	"github.com/optimize-hcl/optimize/core/diag"
 	"github.com/optimize-hcl/optimize/core/host"
 	"github.com/optimize-hcl/optimize/core/install"
+	"github.com/optimize-hcl/optimize/core/lockfile"
 	"github.com/optimize-hcl/optimize/core/plan"
 	"github.com/optimize-hcl/optimize/core/recipe"
 	"github.com/optimize-hcl/optimize/core/run"
@@ -331,7 +332,7 @@ func (w *work) makeRunDir() error {
 
 // hold locks a file in the run's folder for as long as the run goes on, so that `optimize runs` knows one that was killed.
 func (w *work) hold() error {
-	unlock, err := cache.LockFile(context.WithoutCancel(w.ctx), filepath.Join(w.runDir, runningFile))
+	unlock, err := lockfile.Wait(context.WithoutCancel(w.ctx), filepath.Join(w.runDir, runningFile))
 	if err != nil {
 		return runFolderError(w.runDir, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -33,6 +32,7 @@ type Services interface {
 type desk struct {
 	pluginv1.UnimplementedHostServer
 	dir     string // of the socket
+	remove  func() // removes it
 	address string
 	server  *grpc.Server
 
@@ -54,15 +54,15 @@ func openDeskOn(t *telemetry.Provider, loopback bool) (*desk, error) {
 	d := &desk{calls: map[string]*call{}}
 	network, addr := "tcp", "127.0.0.1:0"
 	if !loopback {
-		dir, err := telemetry.SocketDir("optimize-host-")
+		dir, remove, err := telemetry.SocketDir("optimize-host-")
 		if err != nil {
 			return nil, err
 		}
-		network, d.dir, addr = "unix", dir, filepath.Join(dir, "s")
+		network, d.dir, d.remove, addr = "unix", dir, remove, filepath.Join(dir, "s")
 	}
 	l, err := net.Listen(network, addr)
 	if err != nil {
-		_ = os.RemoveAll(d.dir)
+		d.close()
 		return nil, err
 	}
 	d.address = "unix://" + addr
@@ -80,9 +80,11 @@ func (d *desk) close() {
 	if d == nil {
 		return
 	}
-	d.server.Stop()
-	if d.dir != "" {
-		_ = os.RemoveAll(d.dir)
+	if d.server != nil {
+		d.server.Stop()
+	}
+	if d.remove != nil {
+		d.remove()
 	}
 }
 

@@ -225,14 +225,14 @@ const workDirPrefix = "optimize-plugin-"
 
 // workDir makes the folder that a plugin's process runs in, with its sockets. Its path is short: a socket's may have
 // about a hundred bytes.
-func workDir() (string, error) {
-	dir, err := telemetry.SocketDir(workDirPrefix)
+func workDir() (dir string, remove func(), err error) {
+	dir, remove, err = telemetry.SocketDir(workDirPrefix)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if err := os.Mkdir(filepath.Join(dir, "work"), 0o700); err != nil {
-		_ = os.RemoveAll(dir)
-		return "", err
+		remove()
+		return "", nil, err
 	}
-	return dir, nil
+	return dir, remove, nil
 }

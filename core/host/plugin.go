@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -41,13 +40,15 @@ func (m *Manager) start(ctx context.Context, r Ref) (*Plugin, error) {
 		return m.attach(ctx, r)
 	}
 	p := &Plugin{manager: m, ref: r, out: &output{path: m.logPath(r), redact: m.opts.Redact}}
-	var err error
-	if p.dir, err = workDir(); err != nil {
+	dir, remove, err := workDir()
+	if err != nil {
 		return nil, &StartError{Plugin: r.Name, Version: r.Version, Command: r.Command[0], Err: err,
 			Reason: fmt.Sprintf("no temporary folder: %s. Point TMPDIR to a writable one", err)}
 	}
+	p.dir = dir
 	cert, certPEM, err := m.certificate()
 	if err != nil {
+		remove()
 		return nil, &StartError{Plugin: r.Name, Version: r.Version, Command: r.Command[0], Err: err, Reason: "no certificate could be made: " + err.Error()}
 	}
 	env := append(m.pluginEnv(), m.opts.Telemetry.PluginEnv(ctx)...)
@@ -82,7 +83,7 @@ func (m *Manager) start(ctx context.Context, r Ref) (*Plugin, error) {
 			<-p.proc.exited
 		}
 		p.out.close()
-		_ = os.RemoveAll(p.dir)
+		remove()
 	})
 	// go-plugin's start cannot be cancelled, so the end of the run ends the process that it waits for.
 	stop := context.AfterFunc(m.ctx, func() {

@@ -14,7 +14,7 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/optimize-hcl/optimize/core/cache"
+	"github.com/optimize-hcl/optimize/core/lockfile"
 )
 
 // Receipt is install.json in an installed runtime's folder. With a file's size and time unchanged, its digest need not
@@ -172,7 +172,7 @@ func Install(ctx context.Context, o Options) (Result, error) {
 	if r, ok := installed(dataDir, *spec, platform); ok {
 		return r, nil
 	}
-	unlock, err := cache.LockFile(ctx, filepath.Join(root, ".lock"))
+	unlock, err := lockfile.Wait(ctx, filepath.Join(root, ".lock"))
 	if err != nil {
 		if ctx.Err() != nil {
 			return Result{}, ctx.Err()

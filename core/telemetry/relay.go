@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime"
 
@@ -26,6 +25,7 @@ const tokenHeader = "optimize-token"
 type relay struct {
 	server   *grpc.Server
 	dir      string // of the socket
+	remove   func() // removes it
 	endpoint string
 	token    string
 }
@@ -38,11 +38,11 @@ func listenOn(h *hub, loopback bool) (*relay, error) {
 	r := &relay{token: rand.Text()}
 	network, addr := "tcp", "127.0.0.1:0"
 	if !loopback {
-		dir, err := SocketDir("optimize-otlp-")
+		dir, remove, err := SocketDir("optimize-otlp-")
 		if err != nil {
 			return nil, fmt.Errorf("no socket for the traces of plugins: %w", err)
 		}
-		network, r.dir, addr = "unix", dir, filepath.Join(dir, "s")
+		network, r.dir, r.remove, addr = "unix", dir, remove, filepath.Join(dir, "s")
 	}
 	l, err := net.Listen(network, addr)
 	if err != nil {
@@ -76,7 +76,7 @@ func (r *relay) close() {
 	if r.server != nil {
 		r.server.Stop()
 	}
-	if r.dir != "" {
-		_ = os.RemoveAll(r.dir)
+	if r.remove != nil {
+		r.remove()
 	}
 }

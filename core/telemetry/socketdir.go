@@ -1,53 +1,91 @@
 package telemetry
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/optimize-hcl/optimize/core/lockfile"
 )
 
-// A socket's path has at most 103 bytes on macOS and 107 on Linux. Names below the folder take 40: go-plugin makes a
-// folder and a socket with random numbers in their names.
+// Names below the folder take 40 bytes: go-plugin makes a folder and a socket with random numbers in their names. A
+// socket's path has at most 103 bytes on macOS and 107 on Linux.
 const (
 	maxSocket = 103
 	below     = 40
 )
 
-// SocketDir makes a folder for unix sockets that only its owner may enter. The temporary folder's own path may use up
-// most of what a socket's may have: then another place is taken. Folders of the same prefix that a killed process left
-// are removed.
-func SocketDir(prefix string) (string, error) {
+// owned is the file in such a folder whose lock its maker holds until it removes the folder, or dies.
+const owned = "owned"
+
+// SocketDir makes a folder for unix sockets that only its owner may enter, and remove, which ends it with all that it
+// holds. The temporary folder's own path may use up most of what a socket's may have: then another place is taken.
+// Folders of the same prefix that a killed process left are removed.
+func SocketDir(prefix string) (dir string, remove func(), err error) {
 	base, err := filepath.Abs(os.TempDir()) // plugins work in folders of their own
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	dir, err := os.MkdirTemp(base, prefix) // mode 0700
+	dir, remove, err = makeOwned(base, prefix)
 	if err != nil {
-		return "", err // also where the sockets would lie elsewhere: plugins put their own files there
+		return "", nil, err // also where the sockets would lie elsewhere: plugins put their own files there
 	}
 	if len(dir)+below <= maxSocket || runtime.GOOS == "windows" {
 		sweep(base, prefix, time.Hour)
-		return dir, nil
+		return dir, remove, nil
 	}
-	_ = os.Remove(dir)
+	remove()
 	for _, other := range []string{"/tmp", os.Getenv("XDG_RUNTIME_DIR")} {
 		if !filepath.IsAbs(other) || len(other) > len("/run/user/4294967295") {
 			continue
 		}
-		if dir, err := os.MkdirTemp(other, prefix); err == nil {
+		if dir, remove, err := makeOwned(other, prefix); err == nil {
 			sweep(other, prefix, time.Hour)
-			return dir, nil
+			return dir, remove, nil
 		}
 	}
-	return "", fmt.Errorf("%s is too long for the path of a socket, and /tmp cannot be written", base)
+	return "", nil, fmt.Errorf("%s is too long for the path of a socket, and /tmp cannot be written", base)
 }
 
-// sweep removes folders whose sockets nobody listens to any more, and those that have none long after they were made.
+// makeOwned makes a folder and holds its lock.
+func makeOwned(base, prefix string) (dir string, remove func(), err error) {
+	for {
+		dir, err := os.MkdirTemp(base, prefix) // mode 0700
+		if err != nil {
+			return "", nil, err
+		}
+		lock, err := lockfile.Open(filepath.Join(dir, owned))
+		if err != nil {
+			_ = os.RemoveAll(dir)
+			return "", nil, err
+		}
+		// Where there are no locks, nobody can take this one either: the folder stays if we are killed.
+		if ok, err := lockfile.Try(lock); err == nil && (!ok || !lockfile.Current(lock)) {
+			_ = lock.Close() // a sweep took it in between, and removes it
+			continue
+		}
+		var once sync.Once
+		return dir, func() { once.Do(func() { removeOwned(dir, lock) }) }, nil
+	}
+}
+
+// removeOwned removes the folder first: once the lock is free, a sweep may do so too.
+func removeOwned(dir string, lock *os.File) {
+	if runtime.GOOS == "windows" { // an open file cannot be removed there
+		_ = lock.Close()
+	}
+	_ = os.RemoveAll(dir)
+	_ = lock.Close()
+}
+
+// sweep removes the folders whose makers are gone: their locks are free. One without a lock is just being made, or its
+// maker was killed at that very moment, which an age of old tells.
 func sweep(base, prefix string, old time.Duration) {
 	dir, err := os.Open(base)
 	if err != nil {
@@ -64,20 +102,17 @@ func sweep(base, prefix string, old time.Duration) {
 		if err != nil || !st.IsDir() {
 			continue
 		}
-		sockets, alive := 0, false
-		err = filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
-			if err != nil || e.Type()&fs.ModeSocket == 0 {
-				return err // another user's folder ends here
-			}
-			sockets++
-			if c, derr := net.DialTimeout("unix", p, time.Second); derr == nil {
-				alive = true
-				_ = c.Close()
-			}
-			return nil
-		})
-		if err == nil && !alive && (sockets > 0 || time.Since(st.ModTime()) > old) {
+		lock, err := os.OpenFile(filepath.Join(path, owned), os.O_RDWR, 0) // another user's folder ends here
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && time.Since(st.ModTime()) > old:
 			_ = os.RemoveAll(path)
+		case err != nil:
+		default:
+			if ok, err := lockfile.Try(lock); err == nil && ok {
+				removeOwned(path, lock)
+			} else {
+				_ = lock.Close()
+			}
 		}
 	}
 }

@@ -1,6 +1,6 @@
 //go:build windows
 
-package cache
+package lockfile
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-func tryLock(f *os.File) (bool, error) {
+func try(f *os.File) (bool, error) {
 	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, new(windows.Overlapped))
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING) {
 		return false, nil
@@ -17,16 +17,13 @@ func tryLock(f *os.File) (bool, error) {
 	return err == nil, err
 }
 
-func lockShared(f *os.File) error {
+func shared(f *os.File) error {
 	return windows.LockFileEx(windows.Handle(f.Fd()), 0, 0, 1, 0, new(windows.Overlapped))
 }
 
-// releaseAndRemove closes first: an open file cannot be removed here. When another process opened it meanwhile the
-// removal fails, and that process removes it.
-func releaseAndRemove(f *os.File) {
+// remove closes first: an open file cannot be removed here. When another process opened it meanwhile the removal fails,
+// and that process removes it.
+func remove(f *os.File) {
 	f.Close()
 	os.Remove(f.Name())
 }
-
-// syncDir does nothing: NTFS journals renames, and a folder handle cannot be flushed.
-func syncDir(string) error { return nil }
