@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/sdk"
 )
 
@@ -17,10 +18,11 @@ type job struct {
 	seed     uint64
 	progress func(phase string, done, total int64, unit string)
 	warn     func(sdk.Diagnostic)
+	evaluate evaluateFunc
 }
 
 func jobOf(run *sdk.Run) job {
-	return job{run.OutDir, run.ScratchDir, run.Threads, run.Seed, run.Progress, run.Warn}
+	return job{run.OutDir, run.ScratchDir, run.Threads, run.Seed, run.Progress, run.Warn, run.Evaluate}
 }
 
 func applyStatic(ctx context.Context, run *sdk.Run, c StaticConfig) (*sdk.Result, error) {
@@ -56,31 +58,60 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	if !p.multiplies() {
 		return nil, nothingStatic(p)
 	}
-	learnt, err := c.learn().learnRanges(ctx, j, m, p.values)
+	values := p.values
+	if c.Accuracy != nil {
+		values = p.possibleValues(m.Graph)
+	}
+	learnt, err := c.learn().learnRanges(ctx, j, m, values)
 	if err != nil {
 		return nil, err
 	}
-	r := rangesOf(learnt)
 	each, total := weightBytes(m.Graph)
-	quantized, err := lowerStatic(m, p, t, r, c.PerChannel)
-	if err != nil {
+	v := &variants{model: m, full: p, target: t, options: placeOptions{Keep: c.KeepFloat}, ranges: rangesOf(learnt), perChannel: c.PerChannel}
+	facts := StaticFacts{Target: t.Name, Samples: learnt.Samples, Method: string(learnt.Options.Method), RandomCalibration: learnt.Random}
+	var chosen *variant
+	if c.Accuracy != nil {
+		if chosen, facts.Accuracy, err = c.controlled(ctx, j, t, v); err != nil {
+			return nil, err
+		}
+		if chosen == nil {
+			return c.passOn(j, p, facts)
+		}
+	} else if chosen, err = v.inPlace(); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := m.WriteFile(filepath.Join(j.outDir, outputFile)); err != nil {
+	if err := chosen.model.WriteFile(filepath.Join(j.outDir, outputFile)); err != nil {
 		return nil, fmt.Errorf("the quantized model cannot be written: %w", err)
 	}
 	var macs int64
-	for _, k := range slices.Concat(p.nodes, p.dynamic) {
-		macs += p.macs[k.node]
+	q := chosen.place
+	for _, k := range slices.Concat(q.nodes, q.dynamic) {
+		macs += q.macs[k.node]
 	}
-	return result(StaticFacts{
-		Target: t.Name, ShareMACs: share(macs, p.macTotal), ShareWeightBytes: shareOf(quantized, each, total),
-		NodesQuantized: int64(len(p.nodes) + len(p.dynamic)), NodesFloat: describe(p.floats), OthersFloat: p.others, Samples: learnt.Samples,
-		Method: string(learnt.Options.Method), RandomCalibration: learnt.Random,
-	}), nil
+	facts.ShareMACs, facts.ShareWeightBytes = share(macs, q.macTotal), shareOf(chosen.quantized, each, total)
+	facts.NodesQuantized, facts.NodesFloat, facts.OthersFloat = int64(len(q.nodes)+len(q.dynamic)), describe(q.floats), q.others
+	return result(facts), nil
+}
+
+// passOn gives the model as it came.
+func (c StaticConfig) passOn(j job, p *placement, facts StaticFacts) (*sdk.Result, error) {
+	m, err := onnx.ReadFile(c.Model.Path)
+	if err != nil {
+		return nil, sdk.AttrError("model", "the model cannot be read", err.Error())
+	}
+	if err := m.WriteFile(filepath.Join(j.outDir, outputFile)); err != nil {
+		return nil, fmt.Errorf("the model cannot be written: %w", err)
+	}
+	facts.NodesFloat, facts.OthersFloat = describe(p.floats), p.others
+	for _, k := range p.nodes {
+		if k.product() {
+			facts.NodesFloat = append(facts.NodesFloat, floatNode{k.node, "accuracy control found no choice of layers that holds"}.String())
+		}
+	}
+	return result(facts), nil
 }
 
 func nothingStatic(p *placement) error {

@@ -26,7 +26,7 @@ func Plugin(version string) *sdk.Plugin {
 				Revision: 2,
 				Doc: "Quantizes weights and activations to 8 bits, with ranges measured on a calibration dataset, in the layout that the " +
 					"target's kernels want. For convolutional networks.",
-				Examples:      []string{staticExample},
+				Examples:      []string{staticExample, accuracyExample},
 				Outputs:       output,
 				ResultExample: StaticFacts{},
 			}, applyStatic),
@@ -61,6 +61,18 @@ const staticExample = `step "quantize_static" "int8" {
   target      = "auto"
 }`
 
+const accuracyExample = `step "quantize_static" "bounded" {
+  model       = model.classifier
+  calibration = dataset.train
+  validation  = dataset.validation
+
+  accuracy {
+    metric     = "top1"
+    max_drop   = 0.003
+    time_limit = "10m"
+  }
+}`
+
 const dynamicExample = `step "quantize_dynamic" "int8" {
   model      = model.encoder
   keep_float = ["/pooler/*"]
@@ -74,6 +86,8 @@ type StaticConfig struct {
 	Target      string            `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64,tensorrt,openvino,coreml,tflite" doc:"What the model will run on. \"auto\" looks at this machine. Layouts for onnxruntime-arm64, tensorrt, coreml and tflite follow their engines' rules, but have not been run on them."`
 	PerChannel  bool              `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
 	KeepFloat   []string          `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
+	Validation  *sdk.Dataset      `opt:"validation" doc:"Samples that accuracy is measured on; not those of calibration, which flatter. With labels where the metric needs them."`
+	Accuracy    *AccuracyConfig   `opt:"accuracy,block" doc:"A bound on what quantization may cost: candidates are measured on validation, in the runtime that the target names, and layers are given back their float form until the bound holds, those first that hurt most."`
 	Random      *int64            `opt:"calibration_random" doc:"Instead of data: this many made-up samples, from the step's seed. They say nothing about real data; for timing and trials."`
 	Method      *string           `opt:"method" oneof:"minmax,moving_average,entropy,percentile,mse" doc:"How a range is chosen from what was seen. \"minmax\", the default: the smallest and largest value. \"moving_average\": the mean over the samples of each. \"entropy\": the range whose 8-bit histogram diverges least from the whole. \"percentile\": the same share cut off on both sides. \"mse\": the least squared error. With ranges, the default is what they were made with."`
 	Percentile  *float64          `opt:"percentile" doc:"For \"percentile\": the share of values kept, in percent; 99.999 without it."`
@@ -94,6 +108,9 @@ type DynamicConfig struct {
 // Validate checks what the schema cannot.
 func (c StaticConfig) Validate(ctx context.Context) sdk.Diagnostics {
 	ds := validateKeepFloat(c.KeepFloat)
+	if c.Accuracy != nil {
+		ds = append(ds, c.Accuracy.validate(ctx)...)
+	}
 	return append(ds, c.learn().validate(ctx)...)
 }
 
@@ -128,7 +145,11 @@ func (c StaticConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResu
 	if sdk.Known(ctx, "calibration_random") {
 		r.Diagnostics = append(r.Diagnostics, c.learn().source()...)
 	}
-	if c.Ranges != nil {
+	r.Nondeterministic = c.Accuracy != nil && c.Accuracy.TimeLimit != nil
+	if t, err := resolveTarget(c.Target, ThisCPU()); err == nil {
+		r.Diagnostics = append(r.Diagnostics, c.planAccuracy(t)...)
+	}
+	if c.Ranges != nil && c.Accuracy == nil {
 		r.Needs = dynamicNeeds(c.Model.Size) // nothing is run
 		return r, nil
 	}

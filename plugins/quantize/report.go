@@ -20,15 +20,16 @@ type Facts struct {
 
 // StaticFacts are those of quantize_static.
 type StaticFacts struct {
-	Target            string   `opt:"target" doc:"Target that the layout is made for."`
-	ShareMACs         float64  `opt:"share_macs" doc:"Share of the multiply-accumulate operations that run in integers, from 0 to 1."`
-	ShareWeightBytes  float64  `opt:"share_weight_bytes" doc:"Share of the bytes of float weights that became integers, from 0 to 1."`
-	NodesQuantized    int64    `opt:"nodes_quantized" doc:"Nodes that compute in integers or pass them on."`
-	NodesFloat        []string `opt:"nodes_float" doc:"Nodes left in float that multiply or that one would expect in integers, each with the reason."`
-	OthersFloat       []string `opt:"others_float" doc:"All other nodes left in float, counted by operator and reason."`
-	Samples           int64    `opt:"samples" doc:"Samples that calibration has seen."`
-	Method            string   `opt:"method" doc:"How ranges were chosen."`
-	RandomCalibration bool     `opt:"random_calibration" doc:"The samples were made up: the ranges say nothing about real data."`
+	Target            string         `opt:"target" doc:"Target that the layout is made for."`
+	ShareMACs         float64        `opt:"share_macs" doc:"Share of the multiply-accumulate operations that run in integers, from 0 to 1."`
+	ShareWeightBytes  float64        `opt:"share_weight_bytes" doc:"Share of the bytes of float weights that became integers, from 0 to 1."`
+	NodesQuantized    int64          `opt:"nodes_quantized" doc:"Nodes that compute in integers or pass them on."`
+	NodesFloat        []string       `opt:"nodes_float" doc:"Nodes left in float that multiply or that one would expect in integers, each with the reason."`
+	OthersFloat       []string       `opt:"others_float" doc:"All other nodes left in float, counted by operator and reason."`
+	Samples           int64          `opt:"samples" doc:"Samples that calibration has seen."`
+	Method            string         `opt:"method" doc:"How ranges were chosen."`
+	RandomCalibration bool           `opt:"random_calibration" doc:"The samples were made up: the ranges say nothing about real data."`
+	Accuracy          *AccuracyFacts `opt:"accuracy" doc:"What accuracy control did: metric, first and last (the loss before and after), restored (the layers given back their float form, and what each gave), held, trials, samples and out_of_time; null without it."`
 }
 
 // weightBytes returns the bytes of each float initializer, and their sum.
