@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
@@ -79,13 +78,8 @@ func (c WeightsConfig) Validate(context.Context) sdk.Diagnostics {
 		bad("block_size", fmt.Sprintf("block_size is %d", c.BlockSize), "It is a power of two from 16 to 256: that is what the kernels take.")
 	}
 	integers := c.Format == weightonly.Int4 || c.Format == weightonly.Int8
-	switch {
-	case !integers && c.Algorithm != weightonly.RTN:
+	if !integers && c.Algorithm != weightonly.RTN {
 		bad("algorithm", fmt.Sprintf("%s is for integers", c.Algorithm), fmt.Sprintf("The values of %s are given: they are only rounded to (algorithm = \"rtn\"). Or take format = \"int4\" or \"int8\".", c.Format))
-	case weightonly.Calibrates(c.Algorithm) && c.Calibration == nil:
-		bad("calibration", fmt.Sprintf("%s needs calibration data", c.Algorithm), "Name a dataset: calibration = dataset.NAME. Without data, algorithm = \"hqq\" is the most accurate.")
-	case !weightonly.Calibrates(c.Algorithm) && c.Calibration != nil:
-		bad("calibration", fmt.Sprintf("%s looks at no data", c.Algorithm), "Take algorithm = \"gptq\" or \"awq\", or leave calibration out.")
 	}
 	switch form := c.form(); {
 	case c.Format == weightonly.FP8 && form == weightonly.FormRuntime:
@@ -107,6 +101,19 @@ func (c WeightsConfig) Validate(context.Context) sdk.Diagnostics {
 	return ds
 }
 
+// source checks that calibration data are given where they are needed. Only Plan and Apply know which artifacts are.
+func (c WeightsConfig) source() sdk.Diagnostics {
+	switch {
+	case weightonly.Calibrates(c.Algorithm) && c.Calibration == nil:
+		return sdk.Diagnostics{{Path: []any{"calibration"}, Summary: fmt.Sprintf("%s needs calibration data", c.Algorithm),
+			Detail: "Name a dataset: calibration = dataset.NAME. Without data, algorithm = \"hqq\" is the most accurate."}}
+	case !weightonly.Calibrates(c.Algorithm) && c.Calibration != nil:
+		return sdk.Diagnostics{{Path: []any{"calibration"}, Summary: fmt.Sprintf("%s looks at no data", c.Algorithm),
+			Detail: "Take algorithm = \"gptq\" or \"awq\", or leave calibration out."}}
+	}
+	return nil
+}
+
 // form resolves "auto".
 func (c WeightsConfig) form() string {
 	switch {
@@ -119,31 +126,25 @@ func (c WeightsConfig) form() string {
 }
 
 // Plan tells what the bytes will depend on: with calibration, the engine and the processor that it runs on.
-func (c WeightsConfig) Plan(_ context.Context, run *sdk.PlanRun) (*sdk.PlanResult, error) {
+func (c WeightsConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResult, error) {
 	r := &sdk.PlanResult{Fingerprint: map[string]string{"form": c.form()}}
+	if sdk.Known(ctx, "algorithm") {
+		r.Diagnostics = c.source()
+	}
 	if c.Model.Size > 0 {
 		r.Needs = sdk.Needs{Memory: 2*c.Model.Size + 64<<20, Cores: run.Threads}
 	}
 	if !weightonly.Calibrates(c.Algorithm) {
 		return r, nil
 	}
+	needs := r.Needs
 	if c.Model.Size > 0 {
 		// The engine maps what we hold, and the sums of a few layers come on top.
-		r.Needs.Memory = 3*c.Model.Size + 768<<20
+		needs.Memory = 3*c.Model.Size + 768<<20
 	}
-	lib, err := ort.Find()
-	var missing *ort.NotFoundError
-	switch {
-	case errors.As(err, &missing):
-		r.Missing = append(r.Missing, sdk.Missing{What: "ONNX Runtime " + ort.MinVersion + " or newer", Command: missing.Command()})
-	case err != nil:
-		return nil, err
-	}
-	r.Fingerprint["cpu"] = ThisCPU().String()
-	r.Fingerprint["threads"] = strconv.Itoa(run.Threads)
-	r.Fingerprint["onnxruntime"] = lib.Version
-	r.Fingerprint["onnxruntime_digest"] = lib.Digest
-	return r, nil
+	err := planEngine(r, run.Threads, c.Model.Size)
+	r.Needs = needs
+	return r, err
 }
 
 func applyWeights(ctx context.Context, run *sdk.Run, c WeightsConfig) (*sdk.Result, error) {
@@ -151,6 +152,9 @@ func applyWeights(ctx context.Context, run *sdk.Run, c WeightsConfig) (*sdk.Resu
 }
 
 func quantizeWeights(ctx context.Context, j job, scratch string, c WeightsConfig) (*sdk.Result, error) {
+	if ds := c.source(); len(ds) > 0 {
+		return nil, ds[0]
+	}
 	m, err := readModel(c.Model.Path)
 	if err != nil {
 		return nil, err
@@ -209,12 +213,8 @@ func quantizeWeights(ctx context.Context, j job, scratch string, c WeightsConfig
 
 // calibrate opens the dataset and what the algorithms run; done closes them.
 func (c WeightsConfig) calibrate(j job, scratch string, m *onnx.Model, o *weightonly.Options) (done func(), samples int64, err error) {
-	lib, err := ort.Find()
-	if err == nil {
-		err = ort.Load(lib)
-	}
-	if err != nil {
-		return nil, 0, sdk.CodeError("quantize/no-runtime", "calibration needs ONNX Runtime", err.Error())
+	if err := loadEngine("calibration"); err != nil {
+		return nil, 0, err
 	}
 	data, err := c.Calibration.Open()
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/optimize-hcl/optimize/onnx"
-	"github.com/optimize-hcl/optimize/plugins/quantize/weightonly"
 	"github.com/optimize-hcl/optimize/sdk"
 	"github.com/optimize-hcl/optimize/tensor"
 )
@@ -355,8 +354,6 @@ func TestWeightsStepErrors(t *testing.T) {
 		{WeightsConfig{Format: "int4", BlockSize: 48}, "block_size"},
 		{WeightsConfig{Format: "int4", BlockSize: 8}, "block_size"},
 		{WeightsConfig{Format: "nf4", Algorithm: "hqq"}, "algorithm"},
-		{WeightsConfig{Format: "int4", Algorithm: "gptq"}, "calibration"},
-		{WeightsConfig{Format: "int4", Calibration: &data}, "calibration"},
 		{WeightsConfig{Format: "fp8", Form: "onnxruntime"}, "form"},
 		{WeightsConfig{Format: "nf4", Form: "standard"}, "form"},
 		{WeightsConfig{Format: "int4", Form: "standard", Compute: "int8"}, "compute"},
@@ -366,6 +363,16 @@ func TestWeightsStepErrors(t *testing.T) {
 		ds := weightsConfig(c.cfg).Validate(t.Context())
 		if len(ds) != 1 || ds[0].Path[0] != c.attr || ds[0].Detail == "" {
 			t.Errorf("%+v: %v, want one about %s", c.cfg, ds, c.attr)
+		}
+	}
+	// Validate does not see artifacts: whether data are given is for Plan to tell.
+	for _, c := range []WeightsConfig{{Format: "int4", Algorithm: "gptq"}, {Format: "int4", Calibration: &data}} {
+		if ds := weightsConfig(c).Validate(t.Context()); len(ds) > 0 {
+			t.Errorf("%+v: Validate says %v", c, ds)
+		}
+		r, err := weightsConfig(c).Plan(t.Context(), &sdk.PlanRun{Threads: 1})
+		if err != nil || len(r.Diagnostics) != 1 || r.Diagnostics[0].Path[0] != "calibration" {
+			t.Errorf("%+v: Plan says %+v, %v", c, r, err)
 		}
 	}
 	j, _ := testJob(t)
@@ -378,5 +385,4 @@ func TestWeightsStepErrors(t *testing.T) {
 	if e, _ := os.ReadDir(j.outDir); len(e) > 0 {
 		t.Errorf("left behind: %v", e)
 	}
-	_ = weightonly.RTN
 }

@@ -1,0 +1,48 @@
+# GPTQ or AWQ: integers chosen for the smallest error of the products.
+recipe {
+  required_plugins {
+    quantize = { version = ">= 0.1" }
+  }
+}
+
+variable "model" { type = string }
+variable "data" { type = string }
+variable "out" { type = string }
+variable "format" {
+  type    = string
+  default = "int4"
+}
+variable "algorithm" {
+  type    = string
+  default = "gptq"
+}
+variable "block_size" {
+  type    = number
+  default = 32
+}
+variable "symmetric" {
+  type    = bool
+  default = false
+}
+
+model "encoder" {
+  source = var.model
+}
+
+dataset "tokens" {
+  source = var.data
+}
+
+step "quantize_weights" "weights" {
+  model       = model.encoder
+  format      = var.format
+  algorithm   = var.algorithm
+  block_size  = var.block_size
+  symmetric   = var.symmetric
+  calibration = dataset.tokens
+}
+
+output "model" {
+  value = step.weights.model
+  path  = var.out
+}
