@@ -11,6 +11,9 @@ import onnx
 from onnxruntime.quantization import matmul_bnb4_quantizer as bnb4
 from onnxruntime.quantization import matmul_nbits_quantizer as nbits
 from onnxruntime.quantization.calibrate import CalibrationDataReader
+from onnxruntime.quantization.neural_compressor import util
+
+util.to_numpy = np.asarray  # it imports PyTorch to see whether an array is one of its own
 
 model, tokens, out, algorithm, block, symmetric = sys.argv[1:]
 block, symmetric = int(block), symmetric == "true"
@@ -32,7 +35,6 @@ else:
     config = nbits.DefaultWeightOnlyQuantConfig(block_size=block, is_symmetric=symmetric, op_types_to_quantize=("MatMul", "Gather"))
     if algorithm == "gptq":
         config = nbits.GPTQWeightOnlyQuantConfig(calibration_data_reader=Tokens(), block_size=block)
-        config.scheme = "sym" if symmetric else "asym"
     q = nbits.MatMulNBitsQuantizer(m, block_size=block, is_symmetric=symmetric, algo_config=config)
 q.process()
 onnx.save(getattr(q.model, "model", q.model), out)
