@@ -32,6 +32,8 @@ type Store struct {
 	session     *workdir
 	sessionErr  error
 
+	firstSeen sync.Map // path of a file that a step read → its fileID then; see Watch
+
 	secretMu sync.Mutex
 	secret   []byte
 }

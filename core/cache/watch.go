@@ -49,14 +49,30 @@ func (w watched) lies() bool {
 	return err == nil && os.SameFile(here, there)
 }
 
-// Watch notes the state of artifacts that a step is about to read. The function it returns tells which of them the step
-// changed, by index, and takes those out of the store: they are made or imported again when they are needed.
-func (s *Store) Watch(arts []Artifact) func(ctx context.Context) []int {
+// Watch notes the state of artifacts that a step is about to read. changed tells which of them the step changed, by
+// index, and takes those out of the store: they are made or imported again when they are needed. spoilt are those that
+// another step of this process has changed and is still at work, so that nobody found out yet: changed takes them out
+// too, and must be called in any case.
+func (s *Store) Watch(ctx context.Context, arts []Artifact) (spoilt []int, changed func(ctx context.Context) []int) {
 	var files []watched
 	add := func(i int, path, digest string) {
-		if f, id := openState(path); f != nil {
-			files = append(files, watched{path, digest, i, id, f})
+		f, id := openState(path)
+		if f == nil {
+			return
 		}
+		w := watched{path, digest, i, id, f}
+		// The first step to read it saw it as it was: whoever comes later sees that, or reads it to be sure.
+		if first, seen := s.firstSeen.LoadOrStore(path, id); seen && first != id {
+			if digest, _, err := hashReader(ctx, f, nil); err == nil && digest == w.digest {
+				s.firstSeen.Store(path, id) // another copy of the same bytes
+			} else if ctx.Err() == nil {
+				w.state = fileID{} // no file is like that
+				if len(spoilt) == 0 || spoilt[len(spoilt)-1] != i {
+					spoilt = append(spoilt, i)
+				}
+			}
+		}
+		files = append(files, w)
 	}
 	for i, a := range arts {
 		if a.Path == s.blobPath(a.Digest) {
@@ -72,7 +88,7 @@ func (s *Store) Watch(arts []Artifact) func(ctx context.Context) []int {
 			}
 		}
 	}
-	return func(ctx context.Context) (changed []int) {
+	return spoilt, func(ctx context.Context) (changed []int) {
 		var problems []Problem
 		for _, f := range files {
 			whole, same := f.intact(ctx), f.lies()

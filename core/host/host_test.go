@@ -285,6 +285,18 @@ func TestHang(t *testing.T) {
 	<-r.p.proc.exited
 }
 
+// A process that is stopped while it checks a configuration must not cost the whole time that the call may take.
+func TestHangInValidate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(o *Options) { o.HangTimeout, o.CallTimeout = 2*time.Second, time.Hour })
+	_, err := r.p.Validate(t.Context(), "fake_echo", r.config(cty.StringVal("stopped"), 0), r.ty)
+	var e *HangError
+	if !errors.As(err, &e) || e.Step != "Validate" {
+		t.Fatalf("%v", err)
+	}
+	<-r.p.proc.exited
+}
+
 func TestHeartbeatIsLife(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(o *Options) { o.HangTimeout = 3 * time.Second })

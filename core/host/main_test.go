@@ -128,6 +128,10 @@ type config struct {
 }
 
 func (c config) Validate(context.Context) sdk.Diagnostics {
+	if c.Text == "stopped" {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		select {} // the signal stops the threads one by one
+	}
 	if c.Text == "bad" {
 		return sdk.Diagnostics{{Summary: "text is bad", Detail: "Write a good one.", Code: "fake/bad", Path: []any{"text"}}}
 	}

@@ -157,7 +157,7 @@ func (p *Plugin) dialOptions() []grpc.DialOption {
 		grpc.WithIdleTimeout(0), // the connection is the plugin's lease on life
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			var err error
-			if service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/"); service == pluginv1.Runtime_ServiceDesc.ServiceName {
+			if silent(method) {
 				err = p.watched(ctx, method, req, cc, func(ctx context.Context) error { return invoke(ctx, method, req, reply, cc, opts...) })
 			} else {
 				err = invoke(ctx, method, req, reply, cc, opts...)
@@ -168,6 +168,15 @@ func (p *Plugin) dialOptions() []grpc.DialOption {
 			}
 			return p.explain(ctx, err, method[strings.LastIndexByte(method, '/')+1:], "")
 		}))
+}
+
+// silent tells the methods that may take long and have no heartbeats of their own.
+func silent(method string) bool {
+	switch method {
+	case pluginv1.Plugin_Validate_FullMethodName, pluginv1.Plugin_Plan_FullMethodName, pluginv1.Plugin_Inspect_FullMethodName:
+		return true
+	}
+	return strings.HasPrefix(method, "/"+pluginv1.Runtime_ServiceDesc.ServiceName+"/")
 }
 
 // ours tells the plugin protocol's methods from go-plugin's own.

@@ -25,7 +25,7 @@ var (
 	errSlow = errors.New("too slow")
 )
 
-// watched makes a call of the service Runtime, which has no heartbeats of its own: the process is asked for a sign of
+// watched makes a call that has no heartbeats of its own ([silent]): the process is asked for a sign of
 // life meanwhile, and a slice of a benchmark has a time limit. A process that hangs is ended.
 func (p *Plugin) watched(ctx context.Context, method string, req any, conn grpc.ClientConnInterface, call func(context.Context) error) error {
 	if p.ref.Attach != "" {

@@ -39,7 +39,7 @@ func (p *Program) ParseExpression(src []byte, name string, start hcl.Pos) (*Expr
 	if hd.HasErrors() {
 		return nil, p.hide(firstOf(coded(hd)))
 	}
-	if ds := numbersOf(e); ds.HasErrors() {
+	if ds := prepare(e); ds.HasErrors() {
 		return nil, ds
 	}
 	at := place{roots: allRoots, why: "It is known only inside of the block that has it"}

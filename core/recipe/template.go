@@ -108,7 +108,7 @@ func fill(src []byte, name string, ctx *hcl.EvalContext) (cty.Value, diag.Diags)
 	if hd.HasErrors() {
 		return unknown, firstOf(coded(hd))
 	}
-	ds := numbersOf(e)
+	ds := prepare(e)
 	names := slices.Sorted(maps.Keys(ctx.Variables))
 	tolerant := tolerantRanges(e)
 	for _, t := range e.Variables() {

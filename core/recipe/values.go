@@ -261,7 +261,7 @@ func parseValue(text string, ty cty.Type) (cty.Value, error) {
 	if hd.HasErrors() {
 		return cty.NilVal, fmt.Errorf("write it as in a recipe, in quotes for the shell (%s)", hd[0].Summary)
 	}
-	if numbersOf(e).HasErrors() {
+	if prepare(e).HasErrors() {
 		return cty.NilVal, fmt.Errorf("a number in it is too large or too small")
 	}
 	v, hd := e.Value(nil)

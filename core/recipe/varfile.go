@@ -86,7 +86,7 @@ func parseFile(p *hclparse.Parser, src []byte, name string) (*hcl.File, diag.Dia
 		return nil, ds
 	}
 	if b, ok := f.Body.(*hclsyntax.Body); ok {
-		if more := numbersOf(b); more.HasErrors() {
+		if more := prepare(b); more.HasErrors() {
 			return nil, more
 		}
 	}

@@ -29,9 +29,13 @@ type stepLog struct {
 
 	mu    sync.Mutex
 	file  *os.File
+	size  int64
 	err   error
 	shown string
 }
+
+// longestLog bounds a step's log file: one that logs in a loop must not fill the disk that results go to.
+var longestLog int64 = 64 << 20
 
 // maxLogName bounds the name of a log file; file systems take 255 bytes.
 const maxLogName = 120
@@ -95,6 +99,12 @@ func (s *stepLog) line(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if s.redact != nil {
 		text = s.redact(text)
+	}
+	if s.size >= longestLog {
+		return
+	}
+	if s.size += int64(len(text)); s.size >= longestLog {
+		text = "optimize: this step logs too much; the rest is left out"
 	}
 	_, s.err = fmt.Fprintf(s.file, "%s %s\n", time.Now().UTC().Format("15:04:05.000"), strings.ReplaceAll(text, "\n", "\n             "))
 }

@@ -132,10 +132,14 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		log := r.logs.open(n.Addr)
 		defer func() { log.line("ended after %s", time.Since(started).Round(time.Millisecond)) }()
 		log.line("%s by plugin %s %s", a.Type, a.Plugin, a.PluginVersion)
-		changed := r.watch(a)
+		spoilt, changed := r.watch(working, n, a)
+		if len(spoilt) > 0 {
+			changed(context.WithoutCancel(ctx))
+			return nil, r.report(spoilt)
+		}
 		done, pds, err := p.Apply(working, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(ctx, n.Addr, a.Plugin, log, e) })
 		ds := r.full(s.Diagnostics(n, a.Plugin, pds), a.Size)
-		tampered := changed(context.WithoutCancel(ctx), n)
+		tampered := changed(context.WithoutCancel(ctx))
 		switch {
 		case len(tampered) > 0:
 			return nil, r.report(ds.Append(tampered...))
@@ -173,23 +177,28 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 	})
 }
 
-// watch notes the inputs of a step; the function it returns tells which of them the plugin changed.
-func (r *Runner) watch(a *plan.Action) func(ctx context.Context, n *recipe.Node) diag.Diags {
+// watch notes the inputs of a step; the function it returns tells which of them the plugin changed. Those that another
+// step has changed already are spoilt: the step must not read them.
+func (r *Runner) watch(ctx context.Context, n *recipe.Node, a *plan.Action) (spoilt diag.Diags, changed func(ctx context.Context) diag.Diags) {
 	names := slices.Sorted(maps.Keys(a.Inputs))
 	var arts []cache.Artifact
 	for _, name := range names {
 		arts = append(arts, a.Inputs[name])
 	}
-	changed := r.Session.Store.Watch(arts)
-	return func(ctx context.Context, n *recipe.Node) (ds diag.Diags) {
-		for _, i := range changed(ctx) {
+	at := func(indexes []int, summary, detail string) (ds diag.Diags) {
+		for _, i := range indexes {
 			rng := diag.FromPath(n.Body, []*pluginv1.PathStep{{Step: &pluginv1.PathStep_Attribute{Attribute: names[i]}}})
-			d := diag.At(rng, "run/input-changed", fmt.Sprintf("Plugin %s changed its input %s", a.Plugin, names[i]),
-				"What it gave is dropped, and what it changed is out of the cache: apply again makes it anew. Report this to the plugin's author: inputs are read-only.")
+			d := diag.At(rng, "run/input-changed", fmt.Sprintf(summary, names[i]), "%s", detail)
 			d.Step = n.Addr
 			ds = ds.Append(d)
 		}
 		return ds
+	}
+	early, late := r.Session.Store.Watch(ctx, arts)
+	spoilt = at(early, "Another step changed the input %s", "It was not read. What was changed is out of the cache: apply again makes it anew. The step that did so is told of once it ends.")
+	return spoilt, func(ctx context.Context) diag.Diags {
+		return at(late(ctx), "Plugin "+a.Plugin+" changed its input %s",
+			"What it gave is dropped, and what it changed is out of the cache: apply again makes it anew. Report this to the plugin's author: inputs are read-only.")
 	}
 }
 
