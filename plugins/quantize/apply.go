@@ -19,10 +19,11 @@ type job struct {
 	progress func(phase string, done, total int64, unit string)
 	warn     func(sdk.Diagnostic)
 	evaluate evaluateFunc
+	race     func(context.Context, sdk.Race) ([]sdk.Lap, error)
 }
 
 func jobOf(run *sdk.Run) job {
-	return job{run.OutDir, run.ScratchDir, run.Threads, run.Seed, run.Progress, run.Warn, run.Evaluate}
+	return job{run.OutDir, run.ScratchDir, run.Threads, run.Seed, run.Progress, run.Warn, run.Evaluate, run.Race}
 }
 
 func applyStatic(ctx context.Context, run *sdk.Run, c StaticConfig) (*sdk.Result, error) {
@@ -59,7 +60,7 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 		return nil, nothingStatic(p)
 	}
 	values := p.values
-	if c.Accuracy != nil {
+	if c.Accuracy != nil || c.Budget != nil {
 		values = p.possibleValues(m.Graph)
 	}
 	learnt, err := c.learn().learnRanges(ctx, j, m, values)
@@ -76,6 +77,10 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 		}
 		if chosen == nil {
 			return c.passOn(j, p, facts)
+		}
+	} else if c.Budget != nil {
+		if chosen, facts.Budget, err = c.budgeted(ctx, j, t, v); err != nil {
+			return nil, err
 		}
 	} else if chosen, err = v.inPlace(); err != nil {
 		return nil, err

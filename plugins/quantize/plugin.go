@@ -26,7 +26,7 @@ func Plugin(version string) *sdk.Plugin {
 				Revision: 2,
 				Doc: "Quantizes weights and activations to 8 bits, with ranges measured on a calibration dataset, in the layout that the " +
 					"target's kernels want. For convolutional networks.",
-				Examples:      []string{staticExample, accuracyExample},
+				Examples:      []string{staticExample, accuracyExample, budgetExample},
 				Outputs:       output,
 				ResultExample: StaticFacts{},
 			}, applyStatic),
@@ -73,6 +73,15 @@ const accuracyExample = `step "quantize_static" "bounded" {
   }
 }`
 
+const budgetExample = `step "quantize_static" "small" {
+  model       = model.encoder
+  calibration = dataset.train
+
+  budget {
+    size = 0.2
+  }
+}`
+
 const dynamicExample = `step "quantize_dynamic" "int8" {
   model      = model.encoder
   keep_float = ["/pooler/*"]
@@ -88,6 +97,7 @@ type StaticConfig struct {
 	KeepFloat   []string          `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
 	Validation  *sdk.Dataset      `opt:"validation" doc:"Samples that accuracy is measured on; not those of calibration, which flatter. With labels where the metric needs them."`
 	Accuracy    *AccuracyConfig   `opt:"accuracy,block" doc:"A bound on what quantization may cost: candidates are measured on validation, in the runtime that the target names, and layers are given back their float form until the bound holds, those first that hurt most."`
+	Budget      *BudgetConfig     `opt:"budget,block" doc:"A size or a speed that the model must have: the form of each layer is chosen so that it holds with the least error. Errors are measured on validation, or else on calibration."`
 	Random      *int64            `opt:"calibration_random" doc:"Instead of data: this many made-up samples, from the step's seed. They say nothing about real data; for timing and trials."`
 	Method      *string           `opt:"method" oneof:"minmax,moving_average,entropy,percentile,mse" doc:"How a range is chosen from what was seen. \"minmax\", the default: the smallest and largest value. \"moving_average\": the mean over the samples of each. \"entropy\": the range whose 8-bit histogram diverges least from the whole. \"percentile\": the same share cut off on both sides. \"mse\": the least squared error. With ranges, the default is what they were made with."`
 	Percentile  *float64          `opt:"percentile" doc:"For \"percentile\": the share of values kept, in percent; 99.999 without it."`
@@ -110,6 +120,9 @@ func (c StaticConfig) Validate(ctx context.Context) sdk.Diagnostics {
 	ds := validateKeepFloat(c.KeepFloat)
 	if c.Accuracy != nil {
 		ds = append(ds, c.Accuracy.validate(ctx)...)
+	}
+	if c.Budget != nil {
+		ds = append(ds, c.Budget.validate()...)
 	}
 	return append(ds, c.learn().validate(ctx)...)
 }
@@ -145,11 +158,11 @@ func (c StaticConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResu
 	if sdk.Known(ctx, "calibration_random") {
 		r.Diagnostics = append(r.Diagnostics, c.learn().source()...)
 	}
-	r.Nondeterministic = c.Accuracy != nil && c.Accuracy.TimeLimit != nil
+	r.Nondeterministic = c.Accuracy != nil && c.Accuracy.TimeLimit != nil || c.Budget != nil && c.Budget.Speedup != nil
 	if t, err := resolveTarget(c.Target, ThisCPU()); err == nil {
 		r.Diagnostics = append(r.Diagnostics, c.planAccuracy(t)...)
 	}
-	if c.Ranges != nil && c.Accuracy == nil {
+	if c.Ranges != nil && c.Accuracy == nil && c.Budget == nil {
 		r.Needs = dynamicNeeds(c.Model.Size) // nothing is run
 		return r, nil
 	}

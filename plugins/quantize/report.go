@@ -30,6 +30,7 @@ type StaticFacts struct {
 	Method            string         `opt:"method" doc:"How ranges were chosen."`
 	RandomCalibration bool           `opt:"random_calibration" doc:"The samples were made up: the ranges say nothing about real data."`
 	Accuracy          *AccuracyFacts `opt:"accuracy" doc:"What accuracy control did: metric, first and last (the loss before and after), restored (the layers given back their float form, and what each gave), held, trials, samples and out_of_time; null without it."`
+	Budget            *BudgetFacts   `opt:"budget" doc:"What was chosen for a budget: size, speedup, layers (the form of each) and sqnr; null without it."`
 }
 
 // weightBytes returns the bytes of each float initializer, and their sum.

@@ -110,8 +110,16 @@ func (c StaticConfig) planAccuracy(t *Target) sdk.Diagnostics {
 		return sdk.Diagnostics{{Path: []any{arg}, Summary: summary, Detail: detail}}
 	}
 	switch {
-	case c.Accuracy == nil && c.Validation != nil:
-		return fail("validation", "validation does nothing", "It is what the block accuracy measures on: write one, or leave validation out.")
+	case c.Accuracy == nil && c.Budget == nil && c.Validation != nil:
+		return fail("validation", "validation does nothing", "It is what the blocks accuracy and budget measure on: write one of them, or leave validation out.")
+	case c.Accuracy != nil && c.Budget != nil:
+		return fail("budget", "accuracy and budget are given", "One bounds the loss, the other the size or the time: write one of them, and check the other with ensure in an evaluate block.")
+	case c.Budget != nil && c.Validation == nil && c.Calibration == nil:
+		return fail("validation", "budget has no data to measure errors on", "Write validation = dataset.NAME, or calibration = dataset.NAME.")
+	case c.Budget != nil && c.Budget.Speedup != nil && t.Engine == "":
+		return fail("budget", fmt.Sprintf("%s cannot be timed", t.Name), "No runtime of Optimize runs this target's layout. Write size instead of speedup, or choose a target that runs here, such as \"auto\".")
+	case c.Budget != nil && len(c.States) > 0:
+		return fail("budget", "errors cannot be measured for a model with states", "Samples are run one by one, without what a state carries from one to the next. Leave the block budget out.")
 	case c.Accuracy == nil:
 		return nil
 	case c.Validation == nil:

@@ -1,0 +1,326 @@
+package quantize
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/plugins/quantize/accuracy"
+	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
+	"github.com/optimize-hcl/optimize/plugins/quantize/weightonly"
+	"github.com/optimize-hcl/optimize/sdk"
+)
+
+// BudgetConfig is the block budget of quantize_static.
+type BudgetConfig struct {
+	Size    *float64 `opt:"size" doc:"Largest size of the model, as a share of the float model's: 0.3. Each layer gets float, 8-bit or, for a MatMul or Gemm on ONNX Runtime, 4-bit weights, so that the size holds with the least error at the outputs."`
+	Speedup *float64 `opt:"speedup" doc:"How many times as fast as the float model the result must be, on this machine: 1.5. Of the layers, as many stay in float as that allows, those first that hurt most for their work. Timed, so that the result may differ from run to run."`
+	Int4    bool     `opt:"int4" default:"true" doc:"4-bit weights may be chosen to hold a size."`
+	Threads int64    `opt:"threads" default:"1" doc:"Threads of the engine when it is timed."`
+}
+
+func (c *BudgetConfig) validate() sdk.Diagnostics {
+	var ds sdk.Diagnostics
+	fail := func(arg, summary, detail string) {
+		ds = append(ds, sdk.Diagnostic{Path: []any{"budget", arg}, Summary: summary, Detail: detail})
+	}
+	switch {
+	case c.Size == nil && c.Speedup == nil:
+		fail("size", "budget has no bound", "Write size or speedup.")
+	case c.Size != nil && c.Speedup != nil:
+		fail("speedup", "budget has two bounds", "Write size or speedup, not both.")
+	case c.Size != nil && !(*c.Size > 0 && *c.Size < 1):
+		fail("size", fmt.Sprintf("size is %v", *c.Size), "It is a share of the float model's size, more than 0 and less than 1.")
+	case c.Speedup != nil && !(*c.Speedup > 0 && *c.Speedup < 1000):
+		fail("speedup", fmt.Sprintf("speedup is %v", *c.Speedup), "It is a factor, such as 1.5.")
+	}
+	if c.Threads < 1 {
+		fail("threads", fmt.Sprintf("threads is %d", c.Threads), "It is at least 1.")
+	}
+	return ds
+}
+
+// BudgetFacts tell what was chosen for a budget.
+type BudgetFacts struct {
+	Size    float64  `opt:"size" doc:"Size of the result as a share of the float model's."`
+	Speedup float64  `opt:"speedup" doc:"How many times as fast as the float model it was when it was timed; 0 where it was not."`
+	Layers  []string `opt:"layers" doc:"The form of each layer, with the SQNR at the outputs when it alone has it."`
+	SQNR    float64  `opt:"sqnr" doc:"SQNR at the outputs of the result against the float model on a few samples, in dB."`
+}
+
+// budgeted chooses the form of each layer so that a size or a speed holds.
+func (c StaticConfig) budgeted(ctx context.Context, j job, t *Target, v *variants) (*variant, *BudgetFacts, error) {
+	if err := loadEngine("a budget"); err != nil {
+		return nil, nil, err
+	}
+	set, argument := c.Validation, "validation"
+	if set == nil {
+		set, argument = c.Calibration, "calibration"
+	}
+	data, err := set.Open()
+	if err != nil {
+		return nil, nil, sdk.AttrError(argument, "the dataset cannot be read", err.Error())
+	}
+	defer data.Close()
+	r, err := newRanker(ctx, v, &calibrate.Job{Model: v.model, Data: data, Argument: argument}, j.threads)
+	if err != nil {
+		return nil, nil, err
+	}
+	b := &budget{config: c.Budget, job: j, target: t, variants: v, ranker: r, layers: layersOf(v.model, v.full)}
+	if err := r.rank(ctx, b.layers, nil, func(done, total int64) { j.progress("rank layers", done, total, "layers") }); err != nil {
+		return nil, nil, err
+	}
+	var out *variant
+	if c.Budget.Size != nil {
+		out, err = b.size(ctx)
+	} else {
+		out, err = b.speed(ctx, c.Model.Artifact, *set)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	noise, err := r.noise(ctx, out.model)
+	if err != nil {
+		return nil, nil, err
+	}
+	bytes, err := out.model.Marshal()
+	if err != nil {
+		return nil, nil, err
+	}
+	b.facts.SQNR, b.facts.Size = accuracy.SQNR(noise), float64(len(bytes))/float64(len(v.bytes))
+	return out, &b.facts, nil
+}
+
+type budget struct {
+	config   *BudgetConfig
+	job      job
+	target   *Target
+	variants *variants
+	ranker   *ranker
+	layers   []accuracy.Layer
+	facts    BudgetFacts
+}
+
+// The forms that a layer can have.
+const (
+	formFloat = "float"
+	formInt8  = "int8"
+	formInt4  = "int4"
+)
+
+// int4Block is the number of weights that share a scale: 4.5 bits a weight, zero points included.
+const int4Block = 32
+
+// int4 gives the named nodes 4-bit weights.
+func (b *budget) int4(ctx context.Context, m *onnx.Model, names map[string]bool) (*weightonly.Report, error) {
+	shapes, err := onnx.InferShapes(m)
+	if err != nil {
+		return nil, fmt.Errorf("the shapes of the quantized model cannot be inferred: %w", err)
+	}
+	r, err := weightonly.Quantize(ctx, m, shapes, weightonly.Options{Format: weightonly.Int4, Form: weightonly.FormRuntime, Algorithm: weightonly.HQQ,
+		BlockSize: int4Block, Threads: b.job.threads, Keep: func(name string) string {
+			if names[name] {
+				return ""
+			}
+			return "another form"
+		}})
+	if err != nil {
+		return nil, weightsError(err)
+	}
+	return r, nil
+}
+
+// build makes the model of a choice.
+func (b *budget) build(ctx context.Context, forms []string) (*variant, error) {
+	exclude, small := map[string]string{}, map[string]bool{}
+	for i, l := range b.layers {
+		switch forms[i] {
+		case formFloat:
+			exclude[l.Name] = "the budget leaves room for it in float"
+		case formInt4:
+			exclude[l.Name], small[l.Name] = "its weights have 4 bits, for the budget", true
+		}
+	}
+	out, err := b.variants.with(exclude)
+	if err != nil || len(small) == 0 {
+		return out, err
+	}
+	r, err := b.int4(ctx, out.model, small)
+	if err != nil {
+		return nil, err
+	}
+	if out.quantized == nil {
+		out.quantized = map[string]bool{}
+	}
+	for _, l := range r.Quantized {
+		out.quantized[l.Weight] = true
+	}
+	return out, nil
+}
+
+// choices are the forms of each layer with their bytes and noise.
+func (b *budget) choices(ctx context.Context) ([][]accuracy.Choice, error) {
+	var out [][]accuracy.Choice
+	for i, l := range b.layers {
+		c := []accuracy.Choice{{Form: formFloat, Cost: l.Bytes}, {Form: formInt8, Cost: l.Bytes/4 + l.Bytes/256, Noise: l.Noise}}
+		if l.Bytes == 0 {
+			c = c[:1] // a product of two activations: no form of it saves bytes
+		}
+		if b.config.Int4 && b.target.Engine == "onnxruntime" && l.Bytes > 0 {
+			forms := slices.Repeat([]string{formFloat}, len(b.layers))
+			forms[i] = formInt4
+			v, err := b.build(ctx, forms)
+			if err != nil {
+				return nil, err
+			}
+			if v.quantized != nil { // else the node has no form of 4 bits
+				noise, err := b.ranker.noise(ctx, v.model)
+				if err != nil {
+					return nil, err
+				}
+				c = append(c, accuracy.Choice{Form: formInt4, Cost: l.Bytes * 9 / 64, Noise: noise})
+			}
+		}
+		out = append(out, c)
+		b.job.progress("weigh forms", int64(i+1), int64(len(b.layers)), "layers")
+	}
+	return out, nil
+}
+
+// size holds a size: what the choice really takes corrects what was reckoned.
+func (b *budget) size(ctx context.Context) (*variant, error) {
+	choices, err := b.choices(ctx)
+	if err != nil {
+		return nil, err
+	}
+	whole := int64(len(b.variants.bytes))
+	limit := int64(*b.config.Size * float64(whole))
+	rest := whole
+	for _, l := range b.layers {
+		rest -= l.Bytes
+	}
+	allowed := limit - rest
+	const tries = 6
+	for range tries {
+		at, err := accuracy.Allocate(choices, allowed)
+		var small *accuracy.TooSmallError
+		if errors.As(err, &small) {
+			return nil, sdk.AttrError("budget.size", fmt.Sprintf("the model cannot be made as small as %.3g of its size", *b.config.Size),
+				fmt.Sprintf("With the smallest form for each layer it takes about %d bytes, %.3g of the %d of the float model; %d bytes belong to no layer that can be quantized. Allow more, or make tables smaller with quantize_weights.",
+					limit-allowed+small.Least, float64(limit-allowed+small.Least)/float64(whole), whole, rest))
+		}
+		if err != nil {
+			return nil, err
+		}
+		forms := make([]string, len(at))
+		for i, a := range at {
+			forms[i] = choices[i][a].Form
+		}
+		out, err := b.build(ctx, forms)
+		if err != nil {
+			return nil, err
+		}
+		bytes, err := out.model.Marshal()
+		if err != nil {
+			return nil, err
+		}
+		if over := int64(len(bytes)) - limit; over > 0 {
+			allowed -= over
+			continue
+		}
+		for i, a := range at {
+			b.describe(b.layers[i].Name, choices[i][a])
+		}
+		return out, nil
+	}
+	return nil, sdk.AttrError("budget.size", "no choice of forms holds the size", "The model's own structure takes too much of it: allow a larger size.")
+}
+
+func (b *budget) describe(name string, c accuracy.Choice) {
+	s := name + ": " + c.Form
+	if c.Form != formFloat {
+		s += fmt.Sprintf(", SQNR %.1f dB alone", accuracy.SQNR(c.Noise))
+	}
+	b.facts.Layers = append(b.facts.Layers, s)
+}
+
+// lapTime is how long each candidate is timed.
+const lapTime = time.Second
+
+// speed leaves as many layers in float as a speed-up allows: those first that hurt most for their work.
+func (b *budget) speed(ctx context.Context, baseline sdk.Artifact, data sdk.Dataset) (*variant, error) {
+	order := make([]int, len(b.layers))
+	for i := range order {
+		order[i] = i
+	}
+	worth := func(i int) float64 { return b.layers[i].Noise / float64(max(b.layers[i].MACs, 1)) }
+	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(worth(y), worth(x)) })
+	path := filepath.Join(b.job.scratch, "candidate.onnx")
+	try := func(n int) (*variant, float64, error) {
+		forms := slices.Repeat([]string{formInt8}, len(b.layers))
+		for _, i := range order[:n] {
+			forms[i] = formFloat
+		}
+		v, err := b.build(ctx, forms)
+		if err != nil {
+			return nil, 0, err
+		}
+		if err := v.model.WriteFile(path); err != nil {
+			return nil, 0, fmt.Errorf("a candidate cannot be written: %w", err)
+		}
+		laps, err := b.job.race(ctx, sdk.Race{Candidates: []sdk.Artifact{baseline, {Kind: "model", Format: "onnx", Path: path}}, Dataset: data,
+			Runtime: b.target.Engine, Batch: 1, Threads: int(b.config.Threads), Duration: lapTime})
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, l := range laps {
+			if l.Lost != nil {
+				return nil, 0, sdk.AttrError("budget.speedup", "a candidate cannot be timed", l.Lost.Error())
+			}
+		}
+		return v, laps[1].Metrics["speedup"].Value, nil
+	}
+	most := int64(1 + math.Ceil(math.Log2(float64(len(order)))))
+	b.job.progress("time candidates", 0, most, "candidates")
+	best, factor, err := try(0)
+	if err != nil {
+		return nil, err
+	}
+	if factor < *b.config.Speedup {
+		return nil, sdk.AttrError("budget.speedup", fmt.Sprintf("the model cannot be made %.3g times as fast", *b.config.Speedup),
+			fmt.Sprintf("With all layers that %s can run in integers it was %.3g times as fast as the float model on this machine. Ask for less, or choose another target.", b.target.Name, factor))
+	}
+	lo, hi := 0, len(order) // with hi in float it is the float model
+	for done := int64(1); hi-lo > 1; done++ {
+		b.job.progress("time candidates", done, most, "candidates")
+		mid := (lo + hi) / 2
+		v, f, err := try(mid)
+		if err != nil {
+			return nil, err
+		}
+		if f >= *b.config.Speedup {
+			lo, best, factor = mid, v, f
+		} else {
+			hi = mid
+		}
+	}
+	float := map[int]bool{}
+	for _, i := range order[:lo] {
+		float[i] = true
+	}
+	for i, l := range b.layers {
+		c := accuracy.Choice{Form: formInt8, Noise: l.Noise}
+		if float[i] {
+			c.Form = formFloat
+		}
+		b.describe(l.Name, c)
+	}
+	b.facts.Speedup = factor
+	return best, nil
+}
