@@ -202,7 +202,7 @@ func (e *ProviderError) Error() string {
 	if e.Reason != "" {
 		s := fmt.Sprintf("the execution provider %s cannot be used: %s", e.Name, e.Reason)
 		if install != "" {
-			s += ". It needs " + install
+			s += ". Check its settings, and that its device is here; it needs " + install
 		}
 		return s
 	}
@@ -230,6 +230,35 @@ func Providers() ([]string, error) {
 	}
 	slices.SortFunc(all, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
 	return all, nil
+}
+
+// ProviderNamed is a provider by its name in any case, with or without "ExecutionProvider", with the defaults of its
+// type here: [OpenVINO] on the CPU, [CoreML] as an ML program, and so on. The settings, in the engine's own words, win.
+func ProviderNamed(name string, settings map[string]string) Provider {
+	switch strings.ToLower(strings.TrimSuffix(name, providerSuffix)) {
+	case "cuda":
+		return CUDA{Settings: settings}
+	case "tensorrt":
+		return TensorRT{Settings: settings}
+	case "coreml":
+		return CoreML{Settings: settings}
+	case "openvino":
+		return OpenVINO{Settings: settings}
+	}
+	return Named{Name: name, Settings: settings}
+}
+
+// CheckProviders tells whether the loaded library has these providers and whether they can be set up here with their
+// settings, as far as the engine tells without a model: a library that one needs is looked for, a model is not compiled.
+func CheckProviders(o Options) (err error) {
+	if _, ok := Loaded(); !ok {
+		return errNotLoaded
+	}
+	opts, err := sessionOptions(Options{Providers: o.Providers}, false)
+	if err != nil {
+		return err
+	}
+	return opts.Destroy()
 }
 
 // findProvider gives a name the library's own spelling.

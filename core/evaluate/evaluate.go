@@ -41,6 +41,8 @@ type Subject struct {
 	Artifact  cache.Artifact
 	Engine    Engine
 	Inspector Inspector // nil when no plugin inspects the format
+	// Options set the engine up, in its plugin's words.
+	Options map[string]string
 }
 
 // Dataset is a materialised dataset.

@@ -95,7 +95,7 @@ func (g *grader) latencyKey() cache.Key {
 	k := g.key(0, "benchmark", map[string]any{"batch": b.Batch, "threads": b.Threads, "duration": b.Duration.Seconds()})
 	for i, s := range g.spec.Subjects[1:] {
 		k.Inputs[fmt.Sprintf("candidate.%d", i+1)] = s.Artifact.Digest
-		for f, v := range g.probes[i+1].GetFingerprint() {
+		for f, v := range g.dependsOn(i + 1) {
 			k.Fingerprint[fmt.Sprintf("candidate.%d.%s", i+1, f)] = v
 		}
 	}

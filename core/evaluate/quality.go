@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/optimize-hcl/optimize/core/cache"
@@ -64,10 +65,10 @@ type measured struct {
 func (g *grader) probe(ctx context.Context) error {
 	asked := map[string]*pluginv1.ProbeResponse{}
 	for _, s := range g.spec.Subjects {
-		r, ok := asked[s.Engine.Name()]
+		r, ok := asked[s.EngineKey()]
 		if !ok {
 			var err error
-			if r, err = s.Engine.Probe(ctx, &pluginv1.ProbeRequest{Threads: g.spec.Threads}); err != nil {
+			if r, err = s.Engine.Probe(ctx, &pluginv1.ProbeRequest{Threads: g.spec.Threads, Options: s.Options}); err != nil {
 				return err
 			}
 			if err := problem(s.Name, r.GetDiagnostics()); err != nil {
@@ -76,21 +77,40 @@ func (g *grader) probe(ctx context.Context) error {
 			if m := r.GetMissing(); len(m) > 0 {
 				return problemf(s.Name, "Bring it with `"+m[0].GetCommand()+"`.", "%s is not installed", m[0].GetWhat())
 			}
-			asked[s.Engine.Name()] = r
+			asked[s.EngineKey()] = r
 		}
 		g.probes = append(g.probes, r)
 	}
 	return nil
 }
 
+// EngineKey tells engines apart: the plugin, and how it is set up.
+func (s Subject) EngineKey() string {
+	var b strings.Builder
+	b.WriteString(s.Engine.Name())
+	for _, k := range slices.Sorted(maps.Keys(s.Options)) {
+		fmt.Fprintf(&b, " %q=%q", k, s.Options[k])
+	}
+	return b.String()
+}
+
+// dependsOn is what the figures of subject i depend on beside its bytes: what the engine says, and its options.
+func (g *grader) dependsOn(i int) map[string]string {
+	fp := maps.Clone(g.probes[i].GetFingerprint())
+	if fp == nil {
+		fp = map[string]string{}
+	}
+	for k, v := range g.spec.Subjects[i].Options {
+		fp["option."+k] = v
+	}
+	return fp
+}
+
 // key is the cache key of a subject's quality: its bytes, the baseline's, the dataset's, and the engines that ran them.
 func (g *grader) key(i int, kind string, config map[string]any) cache.Key {
 	base, s := g.spec.Subjects[0], g.spec.Subjects[i]
-	fp := map[string]string{}
-	for k, v := range g.probes[i].GetFingerprint() {
-		fp[k] = v
-	}
-	for k, v := range g.probes[0].GetFingerprint() {
+	fp := g.dependsOn(i)
+	for k, v := range g.dependsOn(0) {
 		fp["baseline."+k] = v
 	}
 	inspector := ""
@@ -215,7 +235,7 @@ func (g *grader) open(ctx context.Context, i int, threads int64) (*session, erro
 	if err != nil {
 		return nil, err
 	}
-	r, err := client.Open(ctx, &pluginv1.OpenRequest{Artifact: protoArtifact(sub.Artifact), Threads: threads})
+	r, err := client.Open(ctx, &pluginv1.OpenRequest{Artifact: protoArtifact(sub.Artifact), Options: sub.Options, Threads: threads})
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -45,18 +44,9 @@ func (s *Session) evaluate(ctx context.Context, n *recipe.Node, a *Action) diag.
 			names = append(names, sub.Name)
 		}
 		a.LastDuration, _ = evaluate.Earlier(s.Store, spec, names)
-		for _, e := range s.engines(ctx, c) {
-			ds = ds.Append(s.missing(ctx, n, a, e)...)
-		}
-		return ds
+		return ds.Append(s.probe(ctx, n, c, a, s.engines(ctx, c))...)
 	}
-	asked := map[string]bool{}
-	for _, sub := range spec.Subjects {
-		if !asked[sub.Engine.Name()] {
-			asked[sub.Engine.Name()] = true
-			ds = ds.Append(s.missing(ctx, n, a, sub.Engine)...)
-		}
-	}
+	ds = ds.Append(s.probe(ctx, n, c, a, spec.Subjects)...)
 	a.Status = Run
 	if ds.HasErrors() || len(a.Missing) > 0 {
 		return ds
@@ -80,36 +70,52 @@ func (s *Session) evaluate(ctx context.Context, n *recipe.Node, a *Action) diag.
 	return ds
 }
 
-// engines are the runtimes that the recipe names or that are native to the formats known so far.
-func (s *Session) engines(ctx context.Context, c *recipe.EvaluateConfig) []evaluate.Engine {
-	names := map[string]bool{}
+// engines are the subjects with the runtimes that the recipe names or that are native to the formats known so far.
+func (s *Session) engines(ctx context.Context, c *recipe.EvaluateConfig) (out []evaluate.Subject) {
 	for _, sub := range c.Subjects() {
 		name := c.RuntimeOf(sub.Name)
 		if name == "" && sub.Artifact != nil {
 			name, _, _ = s.Registry.NativeRuntime(ctx, sub.Artifact.Format)
 		}
-		if name != "" {
-			names[name] = true
-		}
-	}
-	var out []evaluate.Engine
-	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if ref, ok := s.Registry.Ref(name); ok {
-			out = append(out, &engine{registry: s.Registry, ref: ref})
+			out = append(out, evaluate.Subject{Name: sub.Name, Engine: &engine{registry: s.Registry, ref: ref}, Options: optionsOf(c, sub.Name)})
 		}
 	}
 	return out
 }
 
-func (s *Session) missing(ctx context.Context, n *recipe.Node, a *Action, e evaluate.Engine) diag.Diags {
-	r, err := e.Probe(ctx, &pluginv1.ProbeRequest{Threads: s.Threads})
-	if err != nil {
-		return fail(n, fmt.Sprintf("Plugin %s could not look at this machine", e.Name()), err)
+func optionsOf(c *recipe.EvaluateConfig, subject string) map[string]string {
+	if e := c.EngineOf(subject); e != nil {
+		return e.Options
 	}
-	for _, m := range r.GetMissing() {
-		a.Missing = append(a.Missing, Missing{m.GetWhat(), m.GetCommand()})
+	return nil
+}
+
+// probe asks the engine of each subject, set up as the recipe says, whether it can work here; each such engine once.
+func (s *Session) probe(ctx context.Context, n *recipe.Node, c *recipe.EvaluateConfig, a *Action, subjects []evaluate.Subject) (ds diag.Diags) {
+	asked := map[string]bool{}
+	for _, sub := range subjects {
+		if asked[sub.EngineKey()] {
+			continue
+		}
+		asked[sub.EngineKey()] = true
+		r, err := sub.Engine.Probe(ctx, &pluginv1.ProbeRequest{Threads: s.Threads, Options: sub.Options})
+		if err != nil {
+			ds = ds.Append(fail(n, fmt.Sprintf("Plugin %s could not look at this machine", sub.Engine.Name()), err)...)
+			continue
+		}
+		for _, m := range r.GetMissing() {
+			if missing := (Missing{m.GetWhat(), m.GetCommand()}); !slices.Contains(a.Missing, missing) {
+				a.Missing = append(a.Missing, missing)
+			}
+		}
+		body := n.Body
+		if e := c.EngineOf(sub.Name); e != nil {
+			body = e.Body // the only thing there that the engine was told
+		}
+		ds = ds.Append(s.diagnosticsIn(body, n, sub.Engine.Name(), r.GetDiagnostics())...)
 	}
-	return s.Diagnostics(n, e.Name(), r.GetDiagnostics())
+	return ds
 }
 
 // EvaluateSpec turns the recipe's evaluation into a specification; after names what does not exist yet.
@@ -186,7 +192,7 @@ func upper(s string) string {
 
 func (s *Session) subject(ctx context.Context, n *recipe.Node, c *recipe.EvaluateConfig, sub recipe.Subject) (evaluate.Subject, diag.Diags) {
 	a := sub.Artifact
-	out := evaluate.Subject{Name: sub.Name, Artifact: cache.Artifact{Kind: a.Kind, Format: a.Format, Path: a.Path, Digest: a.Digest, Size: a.Size}}
+	out := evaluate.Subject{Name: sub.Name, Options: optionsOf(c, sub.Name), Artifact: cache.Artifact{Kind: a.Kind, Format: a.Format, Path: a.Path, Digest: a.Digest, Size: a.Size}}
 	name := c.RuntimeOf(sub.Name)
 	if name == "" {
 		var ok bool

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/optimize-hcl/optimize/core/cache"
 	"github.com/optimize-hcl/optimize/core/diag"
 	"github.com/optimize-hcl/optimize/core/recipe"
@@ -196,7 +198,12 @@ func (s *Session) SetOutputs(n *recipe.Node, outputs map[string]cache.Artifact, 
 // Diagnostics turns what a plugin said about a node into diagnostics in the user's words: where a plugin names the copy
 // of a file in the store, the user's own file stands instead.
 func (s *Session) Diagnostics(n *recipe.Node, plugin string, in []*pluginv1.Diagnostic) diag.Diags {
-	ds := diag.FromPlugin(in, n.Body, plugin, n.Addr)
+	return s.diagnosticsIn(n.Body, n, plugin, in)
+}
+
+// diagnosticsIn is Diagnostics about a block within the node's.
+func (s *Session) diagnosticsIn(body hcl.Body, n *recipe.Node, plugin string, in []*pluginv1.Diagnostic) diag.Diags {
+	ds := diag.FromPlugin(in, body, plugin, n.Addr)
 	for i := range ds {
 		ds[i].Summary, ds[i].Detail = s.Readable(ds[i].Summary), s.Readable(ds[i].Detail)
 	}

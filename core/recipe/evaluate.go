@@ -35,6 +35,7 @@ type EvaluateConfig struct {
 
 	runtime  string
 	runtimes map[string]string
+	engines  map[string]*EngineConfig
 	ranges   map[string]hcl.Range
 	metrics  map[string]hcl.Range
 	rng      hcl.Range
@@ -83,7 +84,7 @@ func (c *EvaluateConfig) RangeOf(subject string) hcl.Range {
 var (
 	evaluateSchema = func() *hcl.BodySchema {
 		s := attributes("dataset!", "baseline!", "candidates!", "runtime", "metrics", "description")
-		s.Blocks = []hcl.BlockHeaderSchema{{Type: "benchmark"}, {Type: "metric", LabelNames: []string{"name"}}, {Type: "ensure", LabelNames: []string{"name"}}}
+		s.Blocks = []hcl.BlockHeaderSchema{{Type: "benchmark"}, {Type: "engine", LabelNames: []string{"candidate"}}, {Type: "metric", LabelNames: []string{"name"}}, {Type: "ensure", LabelNames: []string{"name"}}}
 		return s
 	}()
 	benchmarkSchema = attributes("batch", "threads", "duration")
@@ -269,6 +270,7 @@ func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
 		c.ranges[f.name] = f.place
 	}
 	p.runtimes(c, r)
+	p.readEngines(c, r, body)
 	asked := p.askedMetrics(r, body)
 	c.Metrics, c.metrics = asked.metrics, asked.ranges
 	p.checkMetricData(c, r)

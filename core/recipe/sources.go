@@ -354,6 +354,11 @@ func (p *Program) expressions(n *Node) (out []placed) {
 				add(b.Body, benchmarkSchema, at, nil)
 			case "metric":
 				add(b.Body, metricSchema, at, nil)
+			case "engine":
+				attrs, _ := b.Body.JustAttributes()
+				for _, a := range sortedAttrs(attrs) {
+					out = append(out, placed{a.Expr, at})
+				}
 			}
 		}
 	case KindStep:

@@ -289,6 +289,7 @@ func coverageLine(doc json.RawMessage) string {
 			Op        string `json:"op"`
 			Precision string `json:"precision"`
 			Count     int    `json:"count"`
+			Provider  string `json:"provider"`
 		} `json:"ops"`
 		Layers []struct {
 			Op        string `json:"op"`
@@ -303,10 +304,14 @@ func coverageLine(doc json.RawMessage) string {
 	by := map[string][]string{}
 	var order []string
 	for _, o := range c.Ops {
-		if _, ok := by[o.Precision]; !ok {
-			order = append(order, o.Precision)
+		in := o.Precision
+		if o.Provider != "" { // what it compiled is of a precision that only it knows
+			in = strings.TrimSuffix(o.Provider+" "+o.Precision, " unknown")
 		}
-		by[o.Precision] = append(by[o.Precision], fmt.Sprintf("%d %s", o.Count, o.Op))
+		if _, ok := by[in]; !ok {
+			order = append(order, in)
+		}
+		by[in] = append(by[in], fmt.Sprintf("%d %s", o.Count, o.Op))
 	}
 	slices.SortStableFunc(order, func(a, b string) int { return len(by[b]) - len(by[a]) })
 	parts := make([]string, 0, len(order))

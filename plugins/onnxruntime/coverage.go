@@ -40,6 +40,7 @@ type OpCoverage struct {
 	Op        string `json:"op"`
 	Precision string `json:"precision"`
 	Count     int    `json:"count"`
+	Provider  string `json:"provider,omitempty"` // the execution provider that ran them, where the recipe names some
 }
 
 // NodeCoverage is one node. Precision is "int8", "int4", "int16", "fp32", "fp16",
@@ -48,17 +49,22 @@ type NodeCoverage struct {
 	Name      string `json:"name"`
 	Op        string `json:"op"`
 	Precision string `json:"precision"`
+	Provider  string `json:"provider,omitempty"`
 }
 
-// Coverage lets the engine write its optimized graph and reads it.
+// Coverage lets the engine write its optimized graph and reads it. Where the recipe names providers, a run tells: they may
+// compile parts of the graph to what cannot be written, and may leave all of it to the CPU.
 func (s *session) Coverage(context.Context) (_ any, err error) {
+	if len(s.options.Providers) > 0 {
+		return s.measuredCoverage()
+	}
 	dir, err := os.MkdirTemp("", "optimize-coverage-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the engine's graph: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	path := filepath.Join(dir, "optimized.onnx")
-	o := s.options()
+	o := s.options
 	o.OptimizedModelPath = path
 	// A session of its own: one that writes its graph is set up differently.
 	engine, err := ort.NewSessionFile(s.path, o)

@@ -132,7 +132,7 @@ func TestCoverageOfIntegers(t *testing.T) {
 	}
 	c := doc.(*Coverage)
 	t.Logf("%+v", c.Ops)
-	want := []OpCoverage{{"DequantizeLinear", "fp32", 1}, {"QLinearMatMul", "int8", 1}, {"QuantizeLinear", "int8", 1}}
+	want := []OpCoverage{{Op: "DequantizeLinear", Precision: "fp32", Count: 1}, {Op: "QLinearMatMul", Precision: "int8", Count: 1}, {Op: "QuantizeLinear", Precision: "int8", Count: 1}}
 	if !reflect.DeepEqual(c.Ops, want) {
 		t.Fatalf("got %+v, want %+v", c.Ops, want)
 	}

@@ -1,13 +1,11 @@
-// Package onnxruntime is the bundled plugin that runs ONNX models on ONNX Runtime's
-// CPU provider, tells what is in them and simplifies them.
+// Package onnxruntime is the bundled plugin that runs ONNX models on ONNX Runtime, on
+// its CPU provider or on those that a recipe names, tells what is in them and simplifies them.
 package onnxruntime
 
 import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -84,7 +82,8 @@ type engine struct{}
 // Probe finds the library and names what predictions depend on: its version and
 // bytes, the threads, and the CPU features by which it chooses its kernels.
 func (engine) Probe(_ context.Context, r sdk.ProbeRequest) (sdk.ProbeResult, error) {
-	if err := knownOptions(r.Options); err != nil {
+	o, err := engineOptions(r.Options, r.Threads)
+	if err != nil {
 		return sdk.ProbeResult{}, err
 	}
 	lib, err := ort.Find()
@@ -110,13 +109,30 @@ func (engine) Probe(_ context.Context, r sdk.ProbeRequest) (sdk.ProbeResult, err
 	if err != nil {
 		return sdk.ProbeResult{}, sdk.CodeError(codeNoLibrary, "ONNX Runtime cannot be used", err.Error())
 	}
-	return sdk.ProbeResult{Fingerprint: map[string]string{
+	fingerprint := map[string]string{
 		"onnxruntime":        lib.Version,
 		"onnxruntime_digest": lib.Digest,
 		"cpu":                cpuFeatures(),
 		"arch":               runtime.GOARCH,
-		"threads":            strconv.Itoa(r.Threads),
-	}}, nil
+		"threads":            strconv.Itoa(o.Threads),
+	}
+	if len(o.Providers) > 0 {
+		if fingerprint["providers"], err = probeProviders(lib, o); err != nil {
+			return sdk.ProbeResult{}, err
+		}
+	}
+	return sdk.ProbeResult{Fingerprint: fingerprint}, nil
+}
+
+// probeProviders tells whether the providers can be had here, and what their results depend on.
+func probeProviders(lib ort.Library, o ort.Options) (string, error) {
+	if err := ort.Load(lib); err != nil {
+		return "", sdk.CodeError(codeNoLibrary, "ONNX Runtime cannot be loaded", err.Error())
+	}
+	if err := ort.CheckProviders(o); err != nil {
+		return "", providerError(err)
+	}
+	return fingerprintOf(lib.Path)
 }
 
 // named returns a variable's name when it is set.
@@ -125,14 +141,6 @@ func named(variable string) string {
 		return ""
 	}
 	return variable
-}
-
-// knownOptions refuses what would be passed over in silence.
-func knownOptions(options map[string]string) error {
-	if len(options) == 0 {
-		return nil
-	}
-	return sdk.CodeError("onnxruntime/unknown-option", fmt.Sprintf("the runtime onnxruntime has no option %q", slices.Sorted(maps.Keys(options))[0]), "It takes none: remove it.")
 }
 
 // kernelFeatures are the CPU features that ONNX Runtime's kernels look at.

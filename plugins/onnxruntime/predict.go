@@ -46,7 +46,26 @@ func (s *session) Predict(ctx context.Context, r sdk.PredictRequest) (int64, err
 	if err != nil {
 		return 0, err
 	}
+	if len(s.options.Providers) > 0 {
+		if err := s.keepSample(r.Dataset, max(fixed, 1)); err != nil {
+			return 0, err
+		}
+	}
 	return r.Dataset.Samples(), nil
+}
+
+// keepSample copies what one small run takes: the dataset is closed after the call.
+func (s *session) keepSample(data *tensor.Shards, n int64) error {
+	in, err := data.Batch(0, min(n, data.Samples()))
+	if err != nil {
+		return sdk.CodeError(codeMismatch, "the dataset cannot be read", err.Error())
+	}
+	s.sample = pad(in, n)
+	for name, t := range s.sample {
+		t.Data = slices.Clone(t.Data)
+		s.sample[name] = t
+	}
+	return nil
 }
 
 func chosen(all []ort.Info, names []string) ([]ort.Info, error) {

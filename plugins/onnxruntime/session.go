@@ -5,23 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/tensor"
 )
 
 // session is a loaded model. The SDK calls one method at a time.
 type session struct {
 	model   *ort.Session
 	path    string
-	threads int
+	options ort.Options
 	version string
 	bench   *bench
+	// sample is the first batch of the last prediction, kept where providers compile the model: their coverage is measured.
+	sample map[string]tensor.Tensor
 }
 
 // Open loads a model.
 func (engine) Open(_ context.Context, r sdk.OpenRequest) (sdk.RuntimeSession, error) {
-	if err := knownOptions(r.Options); err != nil {
+	o, err := engineOptions(r.Options, r.Threads)
+	if err != nil {
 		return nil, err
 	}
 	if r.Artifact.Format != "" && r.Artifact.Format != formatONNX {
@@ -37,25 +42,21 @@ func (engine) Open(_ context.Context, r sdk.OpenRequest) (sdk.RuntimeSession, er
 	if l, ok := ort.Loaded(); ok {
 		lib = l
 	}
-	s := &session{path: r.Artifact.Path, threads: r.Threads, version: lib.Version}
-	if s.model, err = ort.NewSessionFile(s.path, s.options()); err != nil {
+	s := &session{path: r.Artifact.Path, options: o, version: lib.Version}
+	if s.model, err = ort.NewSessionFile(s.path, o); err != nil {
 		return nil, modelError(err)
 	}
 	return s, nil
-}
-
-// options are those under which predictions and timings are made: the engine's full
-// optimization, no busy waiting, which would burn other sessions' cores between runs
-// and make timings depend on what else runs.
-func (s *session) options() ort.Options {
-	return ort.Options{Threads: s.threads, Optimize: true, Arena: true, Prepack: true}
 }
 
 // modelError says that a model cannot be loaded, and what may help.
 func modelError(err error) error {
 	hint := "Check that the file is an ONNX model, and export it again if it was damaged."
 	var refused *ort.Error
+	var provider *ort.ProviderError
 	switch {
+	case errors.As(err, &provider):
+		return providerError(err)
 	case errors.Is(err, os.ErrNotExist):
 		hint = "Check the path."
 	case errors.As(err, &refused) && refused.Op != "":
@@ -64,6 +65,16 @@ func modelError(err error) error {
 		hint = "Check the model, or export it again."
 	}
 	return sdk.CodeError(codeBadModel, "the model cannot be loaded", sentence(err.Error())+" "+hint)
+}
+
+// providerError says that an execution provider cannot be had, or not with its settings.
+func providerError(err error) error {
+	d := sdk.Diagnostic{Code: codeProvider, Summary: "an execution provider cannot be used", Detail: sentence(err.Error()), Path: []any{"providers"}}
+	var p *ort.ProviderError
+	if errors.As(err, &p) {
+		d.Summary = fmt.Sprintf("the execution provider %s cannot be used", p.Name)
+	}
+	return d
 }
 
 // runError says that a run failed.
@@ -87,8 +98,17 @@ func (s *session) Info() sdk.SessionInfo {
 	return sdk.SessionInfo{
 		Inputs:  infos(s.model.Inputs()),
 		Outputs: infos(s.model.Outputs()),
-		Facts:   map[string]string{"runtime": engineName, "runtime_version": s.version, "device": "cpu"},
+		Facts:   s.facts(),
 	}
+}
+
+// facts say what the session runs on: the providers in their order, of which the CPU takes what the others leave.
+func (s *session) facts() map[string]string {
+	f := map[string]string{"runtime": engineName, "runtime_version": s.version, "device": "cpu"}
+	if names := providerNames(s.options); len(names) > 0 {
+		f["device"] = strings.ToLower(strings.Join(names, ","))
+	}
+	return f
 }
 
 func infos(from []ort.Info) []sdk.TensorInfo {
