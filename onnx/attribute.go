@@ -22,24 +22,19 @@ const (
 	AttrTypeProtos    AttributeType = 14
 )
 
-// Attribute is an AttributeProto. Type says which field holds the value. Sparse
-// tensors and types are kept as bytes and have no field.
+// Attribute is an AttributeProto. Type says which field or method has the value.
+// Sparse tensors and types are kept as bytes and have none.
 type Attribute struct {
-	Name      string
-	DocString string
-	RefName   string // ref_attr_name: the function's attribute it stands for
-	Type      AttributeType
-	F         float32
-	I         int64
-	S         []byte
-	T         *Tensor
-	Floats    []float32
-	Ints      []int64
-	Strings   [][]byte
-	Tensors   []*Tensor
+	Name string
+	Type AttributeType
+	F    float32
+	I    int64
+	S    []byte
+	T    *Tensor
+	Ints []int64
 
-	graphs       []*Graph // of GRAPH (one) and GRAPHS
-	unknown, raw []byte
+	rare *attrRare
+	raw  string // the message it was read from; "": made in memory
 }
 
 // IntAttr makes an attribute of type INT.
@@ -57,7 +52,7 @@ func FloatAttr(name string, v float32) *Attribute {
 
 // FloatsAttr makes an attribute of type FLOATS.
 func FloatsAttr(name string, v ...float32) *Attribute {
-	return &Attribute{Name: name, Type: AttrFloats, Floats: v}
+	return &Attribute{Name: name, Type: AttrFloats, rare: &attrRare{floats: v}}
 }
 
 // StringAttr makes an attribute of type STRING.
@@ -67,11 +62,11 @@ func StringAttr(name, v string) *Attribute {
 
 // StringsAttr makes an attribute of type STRINGS.
 func StringsAttr(name string, v ...string) *Attribute {
-	a := &Attribute{Name: name, Type: AttrStrings}
-	for _, s := range v {
-		a.Strings = append(a.Strings, []byte(s))
+	list := make([][]byte, len(v))
+	for i, s := range v {
+		list[i] = []byte(s)
 	}
-	return a
+	return &Attribute{Name: name, Type: AttrStrings, rare: &attrRare{strings: list}}
 }
 
 // TensorAttr makes an attribute of type TENSOR.
@@ -81,17 +76,19 @@ func TensorAttr(name string, t *Tensor) *Attribute {
 
 // GraphAttr makes an attribute of type GRAPH. A graph belongs to one attribute.
 func GraphAttr(name string, g *Graph) *Attribute {
-	return &Attribute{Name: name, Type: AttrGraph, graphs: []*Graph{g}}
+	return &Attribute{Name: name, Type: AttrGraph, rare: &attrRare{graphs: []*Graph{g}}}
 }
 
 // Graph returns the value of an attribute of type GRAPH, else nil.
 func (a *Attribute) Graph() *Graph {
-	if a.Type == AttrGraph && len(a.graphs) > 0 {
-		return a.graphs[0]
+	if gs := a.Graphs(); a.Type == AttrGraph && len(gs) > 0 {
+		return gs[0]
 	}
 	return nil
 }
 
-// Graphs returns the subgraphs of an attribute of type GRAPH or GRAPHS. The slice
-// must not be changed.
-func (a *Attribute) Graphs() []*Graph { return a.graphs }
+// RefAttr makes an attribute that stands, in a function, for the one called ref of the
+// node that calls the function.
+func RefAttr(name, ref string, t AttributeType) *Attribute {
+	return &Attribute{Name: name, Type: t, rare: &attrRare{ref: ref}}
+}

@@ -96,7 +96,7 @@ func (c *checker) graph(g *Graph, outer *scope) {
 		seen[t.name] = true
 		c.tensor(t)
 	}
-	for _, name := range g.sparseNames {
+	for _, name := range g.sparseNames() {
 		if !g.IsInput(name) {
 			c.define(s, name, "a sparse initializer")
 		}
@@ -147,7 +147,7 @@ func (c *checker) node(g *Graph, n *Node, s *scope) {
 		if a.T != nil {
 			c.tensor(a.T)
 		}
-		for _, sub := range a.graphs {
+		for _, sub := range a.Graphs() {
 			c.graph(sub, s)
 		}
 	}
@@ -168,8 +168,8 @@ func (c *checker) tensor(t *Tensor) {
 		c.add("%s has the impossible shape %v", what, t.Dims)
 	case t.IsExternal():
 	case t.DataType == String:
-		if int64(len(t.Strings)) != t.Elements() {
-			c.add("%s of shape %v has %d strings", what, t.Dims, len(t.Strings))
+		if int64(len(t.Strings())) != t.Elements() {
+			c.add("%s of shape %v has %d strings", what, t.Dims, len(t.Strings()))
 		}
 	case want < 0 || t.DataType.Bits()%8 != 0 && !t.hasData():
 		// A type that is not known here, or one packed in a way of its own.
@@ -188,12 +188,12 @@ func (t *Tensor) dataBytes() int64 {
 	}
 	switch t.DataType {
 	case Float, Complex64:
-		return int64(len(t.floats))
+		return int64(len(t.typed(4)))
 	case Double, Complex128:
-		return int64(len(t.doubles))
+		return int64(len(t.typed(10)))
 	}
 	count := 0
-	for _, b := range [][]byte{t.int32s, t.int64s, t.uint64s} {
+	for _, b := range [][]byte{t.typed(5), t.typed(7), t.typed(11)} {
 		for len(b) > 0 {
 			_, n := protowire.ConsumeVarint(b)
 			if n < 0 {

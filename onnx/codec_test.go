@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -76,12 +75,12 @@ func TestUntouchedPartsKeepTheirBytes(t *testing.T) {
 		t.Fatal("the edit is not in the bytes")
 	}
 	for n := m.Graph.First().Next(); n != nil; n = n.Next() {
-		if !bytes.Contains(got, n.raw) {
+		if !bytes.Contains(got, []byte(n.raw)) {
 			t.Errorf("%s was not touched, but its bytes changed", n.Label())
 		}
 	}
 	for w := range m.Graph.Initializers() {
-		if !bytes.Contains(got, w.raw) {
+		if !bytes.Contains(got, []byte(w.raw)) {
 			t.Errorf("tensor %q was not touched, but its bytes changed", w.Name())
 		}
 	}
@@ -244,7 +243,7 @@ func TestTensorFields(t *testing.T) {
 		"int4":             {message(nil).varint(1, 3).varint(2, uint64(Int4)).bytes(5, packed(0x21, 0x03)), []byte{0x21, 3}},
 	} {
 		var w Tensor
-		if !new(writer).reread(test.in, func(r *reader) error { return r.tensor(&w) }) {
+		if !new(writer).reread(string(test.in), func(r *reader) error { return r.tensor(&w) }) {
 			t.Errorf("%s: not parsed", name)
 			continue
 		}
@@ -269,7 +268,7 @@ func TestTensorFields(t *testing.T) {
 		"cut off varint": message(nil).varint(1, 1).varint(2, uint64(Int64)).bytes(7, []byte{0x80}),
 	} {
 		var w Tensor
-		if !new(writer).reread(in, func(r *reader) error { return r.tensor(&w) }) {
+		if !new(writer).reread(string(in), func(r *reader) error { return r.tensor(&w) }) {
 			t.Errorf("%s: not parsed", name)
 		} else if _, err := w.Tensor(); err == nil {
 			t.Errorf("%s: no error", name)
@@ -312,7 +311,7 @@ func TestNewTensorAndAttributes(t *testing.T) {
 	n := got.Graph.First()
 	if n.IntAttr("i", 0) != 4 || !slices.Equal(n.IntsAttr("is"), []int64{1, -2}) || n.FloatAttr("f", 0) != 0.5 ||
 		!slices.Equal(n.FloatsAttr("fs"), []float32{1, 2}) || n.StringAttr("s", "") != "text" ||
-		len(n.Attr("ss").Strings) != 2 || n.TensorAttr("t") == nil || n.Attr("g").Graph() == nil {
+		len(n.Attr("ss").Strings()) != 2 || n.TensorAttr("t") == nil || n.Attr("g").Graph() == nil {
 		t.Errorf("attributes: %+v", n.attrs)
 	}
 	if n.IntAttr("none", 7) != 7 || n.IntAttr("s", 7) != 7 || n.IntsAttr("i") != nil {
@@ -369,21 +368,16 @@ func manyNodes(n int) []byte {
 
 func TestParseDoesNotCopyWeights(t *testing.T) {
 	for _, raw := range []bool{true, false} {
-		b := bigModel(23<<20, raw)
-		best := time.Hour
-		for range 5 {
-			start := time.Now()
-			m, err := Parse(b)
-			best = min(best, time.Since(start))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if v, err := m.Graph.Initializer("w").Tensor(); err != nil || len(v.Data) != 92<<20 {
-				t.Fatal(len(v.Data), err)
-			}
+		b := bigModel(1<<20, raw)
+		got, m, err := parseBytes(b)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if best > time.Millisecond {
-			t.Errorf("parsing 92 MiB of weights took %v: they are copied", best)
+		if v, err := m.Graph.Initializer("w").Tensor(); err != nil || len(v.Data) != 4<<20 {
+			t.Fatal(len(v.Data), err)
+		}
+		if got > 64<<10 {
+			t.Errorf("parsing 4 MiB of weights took %d bytes of memory: they are copied", got)
 		}
 		if n := testing.AllocsPerRun(3, func() { Parse(b) }); n > 20 {
 			t.Errorf("parsing one tensor took %v allocations", n)

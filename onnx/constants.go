@@ -7,7 +7,7 @@ import (
 // constantValue returns what a Constant node makes, nil for a sparse tensor.
 func constantValue(n *Node) *Tensor {
 	for _, a := range n.attrs {
-		if a.RefName != "" {
+		if a.RefName() != "" {
 			return nil
 		}
 		switch {
@@ -16,15 +16,15 @@ func constantValue(n *Node) *Tensor {
 		case a.Name == "value_float" && a.Type == AttrFloat:
 			return NewFloats("", []float32{a.F})
 		case a.Name == "value_floats" && a.Type == AttrFloats:
-			return NewFloats("", a.Floats, int64(len(a.Floats)))
+			return NewFloats("", a.Floats(), int64(len(a.Floats())))
 		case a.Name == "value_int" && a.Type == AttrInt:
 			return NewInt64s("", []int64{a.I})
 		case a.Name == "value_ints" && a.Type == AttrInts:
 			return NewInt64s("", a.Ints, int64(len(a.Ints)))
 		case a.Name == "value_string" && a.Type == AttrString:
-			return &Tensor{DataType: String, Strings: [][]byte{a.S}}
+			return newStrings([][]byte{a.S})
 		case a.Name == "value_strings" && a.Type == AttrStrings:
-			return &Tensor{DataType: String, Dims: []int64{int64(len(a.Strings))}, Strings: a.Strings}
+			return newStrings(a.Strings(), int64(len(a.Strings())))
 		}
 	}
 	return nil

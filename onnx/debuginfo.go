@@ -7,26 +7,32 @@ package onnx
 // many parts had some.
 func (m *Model) DropDebugInfo() int {
 	count := 0
-	drop := func(doc *string, pairs *[]StringPair) {
-		if *doc != "" || len(*pairs) > 0 {
-			*doc, *pairs = "", nil
+	drop := func(doc string, pairs []StringPair, clear func()) {
+		if doc != "" || len(pairs) > 0 {
+			clear()
 			count++
 		}
 	}
 	values := func(g *Graph) {
 		for _, v := range g.values {
-			drop(&v.DocString, &v.Metadata)
+			drop(v.DocString(), v.Metadata(), func() {
+				setRare(&v.rare, func(r *valueRare) { r.doc, r.metadata = "", nil })
+			})
 		}
 	}
 	values(m.Graph)
 	for n := range m.Graph.AllNodes() {
-		drop(&n.DocString, &n.Metadata)
+		drop(n.DocString(), n.Metadata(), func() {
+			setRare(&n.rare, func(r *nodeRare) { r.doc, r.metadata = "", nil })
+		})
 		for _, g := range n.Subgraphs() {
 			values(g)
 		}
 	}
 	for t := range m.AllTensors() {
-		drop(&t.DocString, &t.Metadata)
+		drop(t.DocString(), t.Metadata(), func() {
+			setRare(&t.rare, func(r *tensorRare) { r.doc, r.metadata = "", nil })
+		})
 	}
 	return count
 }

@@ -46,15 +46,11 @@ func parseModel(b []byte) (*Model, error) {
 			}
 			m.Graph, err = r.graph("graph", -1)
 		case 8<<3 | wireBytes:
-			if r.spend(1, unsafe.Sizeof(Opset{})) {
-				m.Opsets, err = r.opset(m.Opsets)
-			}
+			m.Opsets, err = r.opset(m.Opsets)
 		case 14<<3 | wireBytes:
 			m.Metadata, err = r.pair(m.Metadata, "metadata_props")
 		case 25<<3 | wireBytes:
-			if r.spend(1, unsafe.Sizeof(r.data)) {
-				m.Functions = append(m.Functions, r.data)
-			}
+			m.Functions = append(room(&r, m.Functions), r.data)
 		default:
 			m.unknown = r.unknown(m.unknown)
 		}
@@ -84,18 +80,16 @@ func (r *reader) opset(to []Opset) ([]Opset, error) {
 	if s.err != nil {
 		return nil, within(s.err, "opset_import", len(to))
 	}
-	return append(to, o), nil
+	return append(room(r, to), o), r.err
 }
 
 func (r *reader) pair(to []StringPair, field string) ([]StringPair, error) {
-	if !r.spend(1, unsafe.Sizeof(StringPair{})) {
-		return nil, r.err
-	}
 	s, err := r.sub()
 	if err != nil {
 		return nil, err
 	}
 	var p StringPair
+	var unknown []byte
 	for s.next() {
 		switch s.key {
 		case 1<<3 | wireBytes:
@@ -103,13 +97,14 @@ func (r *reader) pair(to []StringPair, field string) ([]StringPair, error) {
 		case 2<<3 | wireBytes:
 			p.Value = s.str()
 		default:
-			p.unknown = s.unknown(p.unknown)
+			unknown = s.unknown(unknown)
+			p.unknown = stringOf(unknown)
 		}
 	}
 	if s.err != nil {
 		return nil, within(s.err, field, len(to))
 	}
-	return append(to, p), nil
+	return append(room(r, to), p), within(r.err, field, len(to))
 }
 
 func (r *reader) graph(field string, index int) (*Graph, error) {
@@ -123,15 +118,14 @@ func (r *reader) graph(field string, index int) (*Graph, error) {
 	count := s.counts()
 	nodes, inits, values := count[1], count[5], count[11]+count[12]+count[13]
 	g := &Graph{}
-	if !s.spend(nodes, unsafe.Sizeof(Node{})) || !s.spend(inits, unsafe.Sizeof(Tensor{})+8) || !s.spend(values, unsafe.Sizeof(ValueInfo{})+8) {
-		return nil, within(s.err, field, index)
-	}
 	// One allocation for all nodes and one for all tensors: it is what makes a
 	// graph of twenty thousand nodes cheap for the garbage collector.
-	nodeSlab := make([]Node, nodes)
-	tensorSlab := make([]Tensor, inits)
-	valueSlab := make([]ValueInfo, values)
-	g.inits = make([]*Tensor, 0, inits)
+	nodeSlab, tensorSlab, valueSlab := slab[Node](&s, nodes), slab[Tensor](&s, inits), slab[ValueInfo](&s, values)
+	g.inits = slab[*Tensor](&s, inits)[:0]
+	g.inputs, g.outputs, g.values = slab[*ValueInfo](&s, count[11])[:0], slab[*ValueInfo](&s, count[12])[:0], slab[*ValueInfo](&s, count[13])[:0]
+	if s.err != nil {
+		return nil, within(s.err, field, index)
+	}
 	value := func(to []*ValueInfo, name string) ([]*ValueInfo, error) {
 		v := &valueSlab[0]
 		valueSlab = valueSlab[1:]
@@ -159,7 +153,7 @@ func (r *reader) graph(field string, index int) (*Graph, error) {
 			g.inits = append(g.inits, t)
 			err = within(s.tensor(t), "initializer", len(g.inits)-1)
 		case 10<<3 | wireBytes:
-			g.DocString = s.str()
+			extra(&s, &g.rare).doc = s.str()
 		case 11<<3 | wireBytes:
 			g.inputs, err = value(g.inputs, "input")
 		case 12<<3 | wireBytes:
@@ -167,14 +161,15 @@ func (r *reader) graph(field string, index int) (*Graph, error) {
 		case 13<<3 | wireBytes:
 			g.values, err = value(g.values, "value_info")
 		case 15<<3 | wireBytes:
-			if s.spend(1, unsafe.Sizeof(s.data)+16) {
-				g.sparse = append(g.sparse, s.data)
-				g.sparseNames = append(g.sparseNames, sparseName(s.data))
-			}
+			x := extra(&s, &g.rare)
+			x.sparse = append(room(&s, x.sparse), s.data)
+			x.sparseNames = append(room(&s, x.sparseNames), sparseName(s.data))
 		case 16<<3 | wireBytes:
-			g.Metadata, err = s.pair(g.Metadata, "metadata_props")
+			x := extra(&s, &g.rare)
+			x.metadata, err = s.pair(x.metadata, "metadata_props")
 		default:
-			g.unknown = s.unknown(g.unknown)
+			x := extra(&s, &g.rare)
+			x.unknown = s.unknown(x.unknown)
 		}
 		if err != nil {
 			return nil, within(err, field, index)
@@ -207,7 +202,7 @@ func (r *reader) valueInfo(v *ValueInfo) error {
 	if err != nil {
 		return err
 	}
-	v.raw = s.b
+	v.raw = stringOf(s.b)
 	for s.next() {
 		var err error
 		switch s.key {
@@ -220,11 +215,13 @@ func (r *reader) valueInfo(v *ValueInfo) error {
 			}
 			v.Type, err = s.typeProto()
 		case 3<<3 | wireBytes:
-			v.DocString = s.str()
+			extra(&s, &v.rare).doc = s.str()
 		case 4<<3 | wireBytes:
-			v.Metadata, err = s.pair(v.Metadata, "metadata_props")
+			x := extra(&s, &v.rare)
+			x.metadata, err = s.pair(x.metadata, "metadata_props")
 		default:
-			v.unknown = s.unknown(v.unknown)
+			x := extra(&s, &v.rare)
+			x.unknown = s.unknown(x.unknown)
 		}
 		if err != nil {
 			return err
@@ -250,14 +247,15 @@ func (r *reader) typeProto() (*Type, error) {
 			}
 			t.Kind = TypeKind(s.key >> 3)
 			if t.Kind != KindTensor {
-				t.other = s.data
+				extra(&s, &t.rare).other = s.data
 			} else if err := s.tensorType(t); err != nil {
 				return nil, within(err, "type.tensor_type", -1)
 			}
 		case 6<<3 | wireBytes:
-			t.Denotation = s.str()
+			extra(&s, &t.rare).denotation = s.str()
 		default:
-			t.unknown = s.unknown(t.unknown)
+			x := extra(&s, &t.rare)
+			x.unknown = s.unknown(x.unknown)
 		}
 	}
 	return t, within(s.err, "type", -1)
@@ -282,7 +280,8 @@ func (r *reader) tensorType(t *Type) error {
 				return within(err, "shape", -1)
 			}
 		default:
-			t.tensorUnk = s.unknown(t.tensorUnk)
+			x := extra(&s, &t.rare)
+			x.tensorUnk = s.unknown(x.tensorUnk)
 		}
 	}
 	return s.err
@@ -293,14 +292,11 @@ func (r *reader) shape(t *Type) error {
 	if err != nil {
 		return err
 	}
-	n := s.counts()[1]
-	if !s.spend(n, unsafe.Sizeof(Dim{})) {
-		return s.err
-	}
-	t.Shape = make([]Dim, 0, n)
+	t.Shape = []Dim{} // not nil: a shape without axes is that of a scalar
 	for s.next() {
 		if s.key != 1<<3|wireBytes {
-			t.shapeUnk = s.unknown(t.shapeUnk)
+			x := extra(&s, &t.rare)
+			x.shapeUnk = s.unknown(x.shapeUnk)
 			continue
 		}
 		d, err := s.sub()
@@ -315,15 +311,16 @@ func (r *reader) shape(t *Type) error {
 			case 2<<3 | wireBytes:
 				dim.Value, dim.Param = -1, d.str()
 			case 3<<3 | wireBytes:
-				dim.Denotation = d.str()
+				extra(&d, &dim.rare).denotation = d.str()
 			default:
-				dim.unknown = d.unknown(dim.unknown)
+				x := extra(&d, &dim.rare)
+				x.unknown = d.unknown(x.unknown)
 			}
 		}
 		if d.err != nil {
 			return within(d.err, "dim", len(t.Shape))
 		}
-		t.Shape = append(t.Shape, dim)
+		t.Shape = append(room(&s, t.Shape), dim)
 	}
 	return s.err
 }

@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"math"
+	"slices"
 	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -12,15 +13,15 @@ func (r *reader) node(n *Node) error {
 	if err != nil {
 		return err
 	}
-	n.raw = s.b
+	n.raw = stringOf(s.b)
 	count := s.counts()
 	in, out, attrs := count[1], count[2], count[5]
-	if !s.spend(in+out, unsafe.Sizeof("")) || !s.spend(attrs, unsafe.Sizeof(Attribute{})+8) {
+	n.inputs, n.outputs = take(&s, &s.session.names, in)[:0], take(&s, &s.session.names, out)[:0]
+	slab := take(&s, &s.session.attrs, attrs)
+	n.attrs = take(&s, &s.session.attrPtrs, attrs)[:0]
+	if s.err != nil {
 		return s.err
 	}
-	n.inputs, n.outputs = s.session.names.take(in)[:0], s.session.names.take(out)[:0]
-	slab := s.session.attrs.take(attrs)
-	n.attrs = s.session.attrPtrs.take(attrs)[:0]
 	for s.next() {
 		var err error
 		switch s.key {
@@ -36,19 +37,21 @@ func (r *reader) node(n *Node) error {
 			a := &slab[len(n.attrs)]
 			n.attrs = append(n.attrs, a)
 			err = within(s.attribute(a), "attribute", len(n.attrs)-1)
-			for _, g := range a.graphs {
+			for _, g := range a.Graphs() {
 				g.owner, n.subgraphs = n, true
 			}
 		case 6<<3 | wireBytes:
-			n.DocString = s.str()
+			extra(&s, &n.rare).doc = s.str()
 		case 7<<3 | wireBytes:
 			n.Domain = s.str()
 		case 8<<3 | wireBytes:
-			n.Overload = s.str()
+			extra(&s, &n.rare).overload = s.str()
 		case 9<<3 | wireBytes:
-			n.Metadata, err = s.pair(n.Metadata, "metadata_props")
+			x := extra(&s, &n.rare)
+			x.metadata, err = s.pair(x.metadata, "metadata_props")
 		default:
-			n.unknown = s.unknown(n.unknown)
+			x := extra(&s, &n.rare)
+			x.unknown = s.unknown(x.unknown)
 		}
 		if err != nil {
 			return err
@@ -62,7 +65,7 @@ func (r *reader) attribute(a *Attribute) error {
 	if err != nil {
 		return err
 	}
-	a.raw = s.b
+	a.raw = stringOf(s.b)
 	guess := AttrUndefined // of IR version 1, which wrote no types
 	for s.next() {
 		var err error
@@ -86,7 +89,8 @@ func (r *reader) attribute(a *Attribute) error {
 			err = s.subgraph(a, "g", -1)
 			guess = AttrGraph
 		case 7<<3 | wireFixed32:
-			a.Floats, guess = append(a.Floats, math.Float32frombits(uint32(s.v))), AttrFloats
+			x := extra(&s, &a.rare)
+			x.floats, guess = append(room(&s, x.floats), math.Float32frombits(uint32(s.v))), AttrFloats
 		case 7<<3 | wireBytes:
 			err = s.packedFloats(a)
 			guess = AttrFloats
@@ -96,24 +100,25 @@ func (r *reader) attribute(a *Attribute) error {
 			a.Ints, err = s.packedInts(a.Ints)
 			guess = AttrInts
 		case 9<<3 | wireBytes:
-			if s.spend(1, unsafe.Sizeof(s.data)) {
-				a.Strings, guess = append(a.Strings, s.data), AttrStrings
-			}
+			x := extra(&s, &a.rare)
+			x.strings, guess = append(room(&s, x.strings), s.data), AttrStrings
 		case 10<<3 | wireBytes:
 			var t *Tensor
-			t, err = s.newTensor("tensors", len(a.Tensors))
-			a.Tensors, guess = append(a.Tensors, t), AttrTensors
+			x := extra(&s, &a.rare)
+			t, err = s.newTensor("tensors", len(x.tensors))
+			x.tensors, guess = append(room(&s, x.tensors), t), AttrTensors
 		case 11<<3 | wireBytes:
-			err = s.subgraph(a, "graphs", len(a.graphs))
+			err = s.subgraph(a, "graphs", len(a.Graphs()))
 			guess = AttrGraphs
 		case 13<<3 | wireBytes:
-			a.DocString = s.str()
+			extra(&s, &a.rare).doc = s.str()
 		case 20<<3 | wireVarint:
 			a.Type = AttributeType(s.v)
 		case 21<<3 | wireBytes:
-			a.RefName = s.str()
+			extra(&s, &a.rare).ref = s.str()
 		default:
-			a.unknown = s.unknown(a.unknown)
+			x := extra(&s, &a.rare)
+			x.unknown = s.unknown(x.unknown)
 		}
 		if err != nil {
 			return err
@@ -122,7 +127,7 @@ func (r *reader) attribute(a *Attribute) error {
 	if a.Type == AttrUndefined {
 		a.Type = guess
 	}
-	if s.err == nil && len(a.graphs) > 0 && a.Type != AttrGraphs && (a.Type != AttrGraph || len(a.graphs) > 1) {
+	if gs := a.Graphs(); s.err == nil && len(gs) > 0 && a.Type != AttrGraphs && (a.Type != AttrGraph || len(gs) > 1) {
 		s.fail("an attribute holds graphs that are not of its type")
 	}
 	return s.err
@@ -131,7 +136,8 @@ func (r *reader) attribute(a *Attribute) error {
 func (r *reader) subgraph(a *Attribute, field string, index int) error {
 	g, err := r.graph(field, index)
 	if err == nil {
-		a.graphs = append(a.graphs, g)
+		x := extra(r, &a.rare)
+		x.graphs = append(room(r, x.graphs), g)
 	}
 	return err
 }
@@ -141,53 +147,73 @@ func (r *reader) packedFloats(a *Attribute) error {
 		r.fail("a list of floats is not a multiple of 4 bytes long")
 		return r.err
 	}
-	for b := r.data; len(b) > 0; b = b[4:] {
+	x := extra(r, &a.rare)
+	all := slab[float32](r, len(x.floats)+len(r.data)/4)
+	at := copy(all, x.floats)
+	for b := r.data; at < len(all); b = b[4:] {
 		v, _ := protowire.ConsumeFixed32(b)
-		a.Floats = append(a.Floats, math.Float32frombits(v))
+		all[at] = math.Float32frombits(v)
+		at++
 	}
-	return nil
+	x.floats = all
+	return r.err
 }
 
 // ints appends the number just read and those that follow it in the same field, as
 // they do when a list is not packed.
 func (r *reader) ints(to []int64) []int64 {
-	run := append(r.session.run[:0], int64(r.v))
-	key := byte(r.key) // the lists of integers have fields 1 and 8: one byte
-	for r.pos+1 < len(r.b) && r.b[r.pos] == key {
+	if to == nil {
+		// Counted first: most lists are short, and share an allocation with others.
+		to = take(r, &r.session.ints, r.run())[:0]
+	}
+	to = append(room(r, to), int64(r.v))
+	key := byte(r.key) // the lists of integers have fields 1, 3 and 8: one byte
+	for r.pos+1 < len(r.b) && r.b[r.pos] == key && len(to) < cap(to) {
 		r.start = r.pos
 		r.pos++
 		v, ok := r.varint()
 		if !ok {
 			break
 		}
-		run = append(run, int64(v))
+		to = append(to, int64(v))
 	}
-	r.session.run = run
-	if !r.spend(len(run), 8) {
-		return nil
+	return to
+}
+
+// run counts the field just read and those that follow it under the same key of one byte.
+func (r *reader) run() int {
+	n, key := 1, byte(r.key)
+	for pos := r.pos; pos+1 < len(r.b) && r.b[pos] == key; n++ {
+		for pos++; pos < len(r.b) && r.b[pos] >= 0x80; pos++ {
+		}
+		pos++
 	}
-	if to != nil {
-		return append(to, run...)
-	}
-	out := r.session.ints.take(len(run))
-	copy(out, run)
-	return out
+	return n
 }
 
 func (r *reader) packedInts(to []int64) ([]int64, error) {
-	if !r.spend(len(r.data), 8) {
+	count := len(to)
+	for _, b := range r.data {
+		if b < 0x80 {
+			count++
+		}
+	}
+	all := slab[int64](r, count)
+	if r.err != nil {
 		return nil, r.err
 	}
+	at := copy(all, to)
 	for b := r.data; len(b) > 0; {
 		v, n := protowire.ConsumeVarint(b)
 		if n < 0 {
 			r.fail("a list of numbers is cut off")
 			return nil, r.err
 		}
-		to = append(to, int64(v))
+		all[at] = int64(v)
+		at++
 		b = b[n:]
 	}
-	return to, nil
+	return all, nil
 }
 
 func (r *reader) newTensor(field string, index int) (*Tensor, error) {
@@ -203,7 +229,7 @@ func (r *reader) tensor(t *Tensor) error {
 	if err != nil {
 		return err
 	}
-	t.raw = s.b
+	t.raw = stringOf(s.b)
 	for s.next() {
 		var err error
 		switch s.key {
@@ -214,43 +240,33 @@ func (r *reader) tensor(t *Tensor) error {
 		case 2<<3 | wireVarint:
 			t.DataType = DataType(s.v)
 		case 4<<3 | wireFixed32:
-			t.floats = protowire.AppendFixed32(t.floats, uint32(s.v))
-		case 4<<3 | wireBytes:
-			t.floats = concat(t.floats, s.data)
-		case 5<<3 | wireVarint:
-			t.int32s = protowire.AppendVarint(t.int32s, s.v)
-		case 5<<3 | wireBytes:
-			t.int32s = concat(t.int32s, s.data)
+			s.numbers(t, protowire.AppendFixed32(s.session.number[:0], uint32(s.v)))
+		case 5<<3 | wireVarint, 7<<3 | wireVarint, 11<<3 | wireVarint:
+			s.numbers(t, protowire.AppendVarint(s.session.number[:0], s.v))
+		case 10<<3 | wireFixed64:
+			s.numbers(t, protowire.AppendFixed64(s.session.number[:0], s.v))
+		case 4<<3 | wireBytes, 5<<3 | wireBytes, 7<<3 | wireBytes, 10<<3 | wireBytes, 11<<3 | wireBytes:
+			s.numbers(t, s.data)
 		case 6<<3 | wireBytes:
-			if s.spend(1, unsafe.Sizeof(s.data)) {
-				t.Strings = append(t.Strings, s.data)
-			}
-		case 7<<3 | wireVarint:
-			t.int64s = protowire.AppendVarint(t.int64s, s.v)
-		case 7<<3 | wireBytes:
-			t.int64s = concat(t.int64s, s.data)
+			x := extra(&s, &t.rare)
+			x.strings = append(room(&s, x.strings), s.data)
 		case 8<<3 | wireBytes:
 			t.name = s.str()
 		case 9<<3 | wireBytes:
 			t.Raw, t.hasRaw = s.data, true
-		case 10<<3 | wireFixed64:
-			t.doubles = protowire.AppendFixed64(t.doubles, s.v)
-		case 10<<3 | wireBytes:
-			t.doubles = concat(t.doubles, s.data)
-		case 11<<3 | wireVarint:
-			t.uint64s = protowire.AppendVarint(t.uint64s, s.v)
-		case 11<<3 | wireBytes:
-			t.uint64s = concat(t.uint64s, s.data)
 		case 12<<3 | wireBytes:
-			t.DocString = s.str()
+			extra(&s, &t.rare).doc = s.str()
 		case 13<<3 | wireBytes:
-			t.External, err = s.pair(t.External, "external_data")
+			x := extra(&s, &t.rare)
+			x.external, err = s.pair(x.external, "external_data")
 		case 14<<3 | wireVarint:
 			t.location = int32(s.v)
 		case 16<<3 | wireBytes:
-			t.Metadata, err = s.pair(t.Metadata, "metadata_props")
+			x := extra(&s, &t.rare)
+			x.metadata, err = s.pair(x.metadata, "metadata_props")
 		default:
-			t.unknown = s.unknown(t.unknown)
+			x := extra(&s, &t.rare)
+			x.unknown = s.unknown(x.unknown)
 		}
 		if err != nil {
 			return err
@@ -259,10 +275,24 @@ func (r *reader) tensor(t *Tensor) error {
 	return s.err
 }
 
-// concat joins the parts of a packed field; the usual single one is not copied.
-func concat(a, b []byte) []byte {
-	if a == nil {
-		return b
+// numbers appends packed numbers to the tensor's list of the field just read. The usual
+// single part is not copied.
+func (r *reader) numbers(t *Tensor, packed []byte) {
+	num, list := uint8(r.key>>3), &t.list
+	if t.listNum == 0 {
+		t.listNum = num
 	}
-	return append(a, b...)
+	if t.listNum != num {
+		x := extra(r, &t.rare)
+		i := slices.IndexFunc(x.more, func(f typedField) bool { return f.num == num })
+		if i < 0 {
+			i = len(x.more)
+			x.more = append(x.more, typedField{num: num})
+		}
+		list = &x.more[i].data
+	}
+	if *list == nil && r.key&7 != wireBytes {
+		*list = slab[byte](r, 16)[:0] // packed is not the model's
+	}
+	*list = r.join(*list, packed)
 }

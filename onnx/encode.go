@@ -106,7 +106,7 @@ func (w *writer) model(m *Model) {
 func (w *writer) pairs(num int, pairs []StringPair) {
 	backwards(pairs, func(p *StringPair) {
 		at := w.size
-		w.bytes(p.unknown)
+		w.string(p.unknown)
 		w.stringField(2, p.Value)
 		w.stringField(1, p.Key)
 		w.end(num, at)
@@ -114,9 +114,10 @@ func (w *writer) pairs(num int, pairs []StringPair) {
 }
 
 func (w *writer) graph(g *Graph) {
-	w.bytes(g.unknown)
-	w.pairs(16, g.Metadata)
-	backwards(g.sparse, func(b *[]byte) { w.bytesField(15, *b) })
+	rare := rareOf(g.rare)
+	w.bytes(rare.unknown)
+	w.pairs(16, rare.metadata)
+	backwards(rare.sparse, func(b *[]byte) { w.bytesField(15, *b) })
 	values := func(num int, vs []*ValueInfo) {
 		backwards(vs, func(v **ValueInfo) {
 			at := w.size
@@ -127,7 +128,7 @@ func (w *writer) graph(g *Graph) {
 	values(13, g.values)
 	values(12, g.outputs)
 	values(11, g.inputs)
-	w.textField(10, g.DocString)
+	w.textField(10, rare.doc)
 	backwards(g.inits, func(t **Tensor) {
 		if *t != nil {
 			w.tensorField(5, *t)
@@ -143,14 +144,15 @@ func (w *writer) graph(g *Graph) {
 
 func (w *writer) node(n *Node) {
 	if w.sameNode(n) {
-		w.bytes(n.raw)
+		w.bytes(bytesOf(n.raw))
 		return
 	}
-	w.bytes(n.unknown)
-	w.pairs(9, n.Metadata)
-	w.textField(8, n.Overload)
+	rare := rareOf(n.rare)
+	w.bytes(rare.unknown)
+	w.pairs(9, rare.metadata)
+	w.textField(8, rare.overload)
 	w.textField(7, n.Domain)
-	w.textField(6, n.DocString)
+	w.textField(6, rare.doc)
 	backwards(n.attrs, func(a **Attribute) {
 		at := w.size
 		w.attribute(*a)
@@ -164,14 +166,15 @@ func (w *writer) node(n *Node) {
 
 func (w *writer) attribute(a *Attribute) {
 	if w.sameAttribute(a) {
-		w.bytes(a.raw)
+		w.bytes(bytesOf(a.raw))
 		return
 	}
-	w.bytes(a.unknown)
-	w.textField(21, a.RefName)
+	rare := rareOf(a.rare)
+	w.bytes(rare.unknown)
+	w.textField(21, rare.ref)
 	w.nonzeroField(20, int64(a.Type))
-	w.textField(13, a.DocString)
-	if a.RefName == "" {
+	w.textField(13, rare.doc)
+	if rare.ref == "" {
 		w.attributeValue(a)
 	}
 	w.stringField(1, a.Name)
@@ -194,19 +197,19 @@ func (w *writer) attributeValue(a *Attribute) {
 		if a.Type == AttrGraphs {
 			num = 11
 		}
-		for _, g := range slices.Backward(a.graphs) {
+		for _, g := range slices.Backward(a.Graphs()) {
 			at := w.size
 			w.graph(g)
 			w.end(num, at)
 		}
 	case AttrFloats:
-		backwards(a.Floats, func(f *float32) { w.fixed32Field(7, math.Float32bits(*f)) })
+		backwards(a.Floats(), func(f *float32) { w.fixed32Field(7, math.Float32bits(*f)) })
 	case AttrInts:
 		backwards(a.Ints, func(i *int64) { w.intField(8, *i) })
 	case AttrStrings:
-		backwards(a.Strings, func(s *[]byte) { w.bytesField(9, *s) })
+		backwards(a.Strings(), func(s *[]byte) { w.bytesField(9, *s) })
 	case AttrTensors:
-		backwards(a.Tensors, func(t **Tensor) { w.tensorField(10, *t) })
+		backwards(a.Tensors(), func(t **Tensor) { w.tensorField(10, *t) })
 	}
 }
 
@@ -218,36 +221,38 @@ func (w *writer) tensorField(num int, t *Tensor) {
 
 func (w *writer) tensor(t *Tensor) {
 	if w.sameTensor(t) {
-		w.bytes(t.raw)
+		w.bytes(bytesOf(t.raw))
 		return
 	}
-	w.bytes(t.unknown)
-	w.pairs(16, t.Metadata)
+	rare := rareOf(t.rare)
+	w.bytes(rare.unknown)
+	w.pairs(16, rare.metadata)
 	w.nonzeroField(14, int64(t.location))
-	w.pairs(13, t.External)
-	w.textField(12, t.DocString)
-	w.blobField(11, t.uint64s)
-	w.blobField(10, t.doubles)
+	w.pairs(13, rare.external)
+	w.textField(12, rare.doc)
+	w.blobField(11, t.typed(11))
+	w.blobField(10, t.typed(10))
 	if t.hasData() {
 		w.bytesField(9, t.Raw)
 	}
 	w.textField(8, t.name)
-	w.blobField(7, t.int64s)
-	backwards(t.Strings, func(s *[]byte) { w.bytesField(6, *s) })
-	w.blobField(5, t.int32s)
-	w.blobField(4, t.floats)
+	w.blobField(7, t.typed(7))
+	backwards(rare.strings, func(s *[]byte) { w.bytesField(6, *s) })
+	w.blobField(5, t.typed(5))
+	w.blobField(4, t.typed(4))
 	w.nonzeroField(2, int64(t.DataType))
 	backwards(t.Dims, func(d *int64) { w.intField(1, *d) })
 }
 
 func (w *writer) valueInfo(v *ValueInfo) {
 	if w.sameValue(v) {
-		w.bytes(v.raw)
+		w.bytes(bytesOf(v.raw))
 		return
 	}
-	w.bytes(v.unknown)
-	w.pairs(4, v.Metadata)
-	w.textField(3, v.DocString)
+	rare := rareOf(v.rare)
+	w.bytes(rare.unknown)
+	w.pairs(4, rare.metadata)
+	w.textField(3, rare.doc)
 	if v.Type != nil {
 		at := w.size
 		w.typeProto(v.Type)
@@ -257,16 +262,17 @@ func (w *writer) valueInfo(v *ValueInfo) {
 }
 
 func (w *writer) typeProto(t *Type) {
-	w.bytes(t.unknown)
-	w.textField(6, t.Denotation)
+	rare := rareOf(t.rare)
+	w.bytes(rare.unknown)
+	w.textField(6, rare.denotation)
 	switch t.Kind {
 	case KindNone:
 	case KindTensor:
 		at := w.size
-		w.bytes(t.tensorUnk)
+		w.bytes(rare.tensorUnk)
 		if t.HasShape {
 			shape := w.size
-			w.bytes(t.shapeUnk)
+			w.bytes(rare.shapeUnk)
 			backwards(t.Shape, func(d *Dim) {
 				dim := w.size
 				w.dim(d)
@@ -277,13 +283,14 @@ func (w *writer) typeProto(t *Type) {
 		w.nonzeroField(1, int64(t.Elem))
 		w.end(1, at)
 	default:
-		w.bytesField(int(t.Kind), t.other)
+		w.bytesField(int(t.Kind), rare.other)
 	}
 }
 
 func (w *writer) dim(d *Dim) {
-	w.bytes(d.unknown)
-	w.textField(3, d.Denotation)
+	rare := rareOf(d.rare)
+	w.bytes(rare.unknown)
+	w.textField(3, rare.denotation)
 	if d.Value >= 0 {
 		w.intField(1, d.Value)
 	} else {

@@ -44,33 +44,34 @@ func (g *Graph) sameSize(model []byte) bool {
 
 func (w *writer) sameNode(n *Node) bool {
 	var was Node
-	return n.raw != nil && w.reread(n.raw, func(r *reader) error { return r.node(&was) }) && equalNodes(n, &was)
+	return n.raw != "" && w.reread(n.raw, func(r *reader) error { return r.node(&was) }) && equalNodes(n, &was)
 }
 
 func (w *writer) sameTensor(t *Tensor) bool {
 	var was Tensor
-	return t.raw != nil && w.reread(t.raw, func(r *reader) error { return r.tensor(&was) }) && equalTensors(t, &was)
+	return t.raw != "" && w.reread(t.raw, func(r *reader) error { return r.tensor(&was) }) && equalTensors(t, &was)
 }
 
 func (w *writer) sameAttribute(a *Attribute) bool {
 	var was Attribute
-	return a.raw != nil && w.reread(a.raw, func(r *reader) error { return r.attribute(&was) }) && equalAttributes(a, &was)
+	return a.raw != "" && w.reread(a.raw, func(r *reader) error { return r.attribute(&was) }) && equalAttributes(a, &was)
 }
 
 func (w *writer) sameValue(v *ValueInfo) bool {
 	var was ValueInfo
-	return v.raw != nil && w.reread(v.raw, func(r *reader) error { return r.valueInfo(&was) }) && equalValues(v, &was)
+	return v.raw != "" && w.reread(v.raw, func(r *reader) error { return r.valueInfo(&was) }) && equalValues(v, &was)
 }
 
-func (w *writer) reread(raw []byte, parse func(*reader) error) bool {
+func (w *writer) reread(raw string, parse func(*reader) error) bool {
 	w.scratch.reset()
-	r := reader{b: raw, data: raw, pos: len(raw), session: &w.scratch}
+	b := bytesOf(raw)
+	r := reader{b: b, data: b, pos: len(b), session: &w.scratch}
 	return parse(&r) == nil
 }
 
 func equalPairs(a, b []StringPair) bool {
 	return slices.EqualFunc(a, b, func(a, b StringPair) bool {
-		return a.Key == b.Key && a.Value == b.Value && bytes.Equal(a.unknown, b.unknown)
+		return a.Key == b.Key && a.Value == b.Value && a.unknown == b.unknown
 	})
 }
 
@@ -78,9 +79,10 @@ func equalGraphs(a, b *Graph) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	if a.Name != b.Name || a.DocString != b.DocString || a.count != b.count ||
-		a.NumInitializers() != b.NumInitializers() || !bytes.Equal(a.unknown, b.unknown) ||
-		!equalPairs(a.Metadata, b.Metadata) || !slices.EqualFunc(a.sparse, b.sparse, bytes.Equal) ||
+	x, y := rareOf(a.rare), rareOf(b.rare)
+	if a.Name != b.Name || x.doc != y.doc || a.count != b.count ||
+		a.NumInitializers() != b.NumInitializers() || !bytes.Equal(x.unknown, y.unknown) ||
+		!equalPairs(x.metadata, y.metadata) || !slices.EqualFunc(x.sparse, y.sparse, bytes.Equal) ||
 		!slices.EqualFunc(a.inputs, b.inputs, equalValues) || !slices.EqualFunc(a.outputs, b.outputs, equalValues) ||
 		!slices.EqualFunc(a.values, b.values, equalValues) {
 		return false
@@ -102,18 +104,31 @@ func equalGraphs(a, b *Graph) bool {
 }
 
 func equalNodes(a, b *Node) bool {
-	return a.OpType == b.OpType && a.Name == b.Name && a.Domain == b.Domain && a.Overload == b.Overload &&
-		a.DocString == b.DocString && slices.Equal(a.inputs, b.inputs) && slices.Equal(a.outputs, b.outputs) &&
-		slices.EqualFunc(a.attrs, b.attrs, equalAttributes) && equalPairs(a.Metadata, b.Metadata) &&
-		bytes.Equal(a.unknown, b.unknown)
+	return a.OpType == b.OpType && a.Name == b.Name && a.Domain == b.Domain &&
+		slices.Equal(a.inputs, b.inputs) && slices.Equal(a.outputs, b.outputs) &&
+		slices.EqualFunc(a.attrs, b.attrs, equalAttributes) &&
+		equalRare(a.rare, b.rare, func(a, b *nodeRare) bool {
+			return a.overload == b.overload && a.doc == b.doc && equalPairs(a.metadata, b.metadata) && bytes.Equal(a.unknown, b.unknown)
+		})
+}
+
+// equalRare compares what is behind two pointers; behind none there is nothing.
+func equalRare[T any](a, b *T, equal func(a, b *T) bool) bool {
+	if a == b {
+		return true
+	}
+	x, y := rareOf(a), rareOf(b)
+	return equal(&x, &y)
 }
 
 func equalAttributes(a, b *Attribute) bool {
 	return a.Name == b.Name && a.Type == b.Type && a.I == b.I && sameBits(a.F, b.F) && bytes.Equal(a.S, b.S) &&
-		a.RefName == b.RefName && a.DocString == b.DocString && equalTensors(a.T, b.T) &&
-		slices.Equal(a.Ints, b.Ints) && slices.EqualFunc(a.Floats, b.Floats, sameBits) &&
-		slices.EqualFunc(a.Strings, b.Strings, bytes.Equal) && slices.EqualFunc(a.Tensors, b.Tensors, equalTensors) &&
-		slices.EqualFunc(a.graphs, b.graphs, equalGraphs) && bytes.Equal(a.unknown, b.unknown)
+		equalTensors(a.T, b.T) && slices.Equal(a.Ints, b.Ints) &&
+		equalRare(a.rare, b.rare, func(a, b *attrRare) bool {
+			return a.ref == b.ref && a.doc == b.doc && slices.EqualFunc(a.floats, b.floats, sameBits) &&
+				slices.EqualFunc(a.strings, b.strings, bytes.Equal) && slices.EqualFunc(a.tensors, b.tensors, equalTensors) &&
+				slices.EqualFunc(a.graphs, b.graphs, equalGraphs) && bytes.Equal(a.unknown, b.unknown)
+		})
 }
 
 // sameBits compares as bytes would be: a NaN equals itself, -0 is not 0.
@@ -124,26 +139,33 @@ func equalTensors(a, b *Tensor) bool {
 		return a == b
 	}
 	return a.name == b.name && a.DataType == b.DataType && a.hasData() == b.hasData() && a.location == b.location &&
-		slices.Equal(a.Dims, b.Dims) && bytes.Equal(a.Raw, b.Raw) && bytes.Equal(a.floats, b.floats) &&
-		bytes.Equal(a.doubles, b.doubles) && bytes.Equal(a.int32s, b.int32s) && bytes.Equal(a.int64s, b.int64s) &&
-		bytes.Equal(a.uint64s, b.uint64s) && slices.EqualFunc(a.Strings, b.Strings, bytes.Equal) &&
-		equalPairs(a.External, b.External) && equalPairs(a.Metadata, b.Metadata) &&
-		a.DocString == b.DocString && bytes.Equal(a.unknown, b.unknown)
+		slices.Equal(a.Dims, b.Dims) && bytes.Equal(a.Raw, b.Raw) && a.listNum == b.listNum && bytes.Equal(a.list, b.list) &&
+		equalRare(a.rare, b.rare, func(a, b *tensorRare) bool {
+			return slices.EqualFunc(a.strings, b.strings, bytes.Equal) &&
+				slices.EqualFunc(a.more, b.more, func(a, b typedField) bool { return a.num == b.num && bytes.Equal(a.data, b.data) }) &&
+				equalPairs(a.external, b.external) && equalPairs(a.metadata, b.metadata) &&
+				a.doc == b.doc && bytes.Equal(a.unknown, b.unknown)
+		})
 }
 
 func equalValues(a, b *ValueInfo) bool {
-	return a.name == b.name && a.DocString == b.DocString && equalTypes(a.Type, b.Type) &&
-		equalPairs(a.Metadata, b.Metadata) && bytes.Equal(a.unknown, b.unknown)
+	return a.name == b.name && equalTypes(a.Type, b.Type) && equalRare(a.rare, b.rare, func(a, b *valueRare) bool {
+		return a.doc == b.doc && equalPairs(a.metadata, b.metadata) && bytes.Equal(a.unknown, b.unknown)
+	})
 }
 
 func equalTypes(a, b *Type) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Kind == b.Kind && a.Elem == b.Elem && a.HasShape == b.HasShape && a.Denotation == b.Denotation &&
+	return a.Kind == b.Kind && a.Elem == b.Elem && a.HasShape == b.HasShape &&
 		slices.EqualFunc(a.Shape, b.Shape, func(a, b Dim) bool {
-			return a.Value == b.Value && a.Param == b.Param && a.Denotation == b.Denotation && bytes.Equal(a.unknown, b.unknown)
+			return a.Value == b.Value && a.Param == b.Param && equalRare(a.rare, b.rare, func(a, b *dimRare) bool {
+				return a.denotation == b.denotation && bytes.Equal(a.unknown, b.unknown)
+			})
 		}) &&
-		bytes.Equal(a.other, b.other) && bytes.Equal(a.unknown, b.unknown) &&
-		bytes.Equal(a.tensorUnk, b.tensorUnk) && bytes.Equal(a.shapeUnk, b.shapeUnk)
+		equalRare(a.rare, b.rare, func(a, b *typeRare) bool {
+			return a.denotation == b.denotation && bytes.Equal(a.other, b.other) && bytes.Equal(a.unknown, b.unknown) &&
+				bytes.Equal(a.tensorUnk, b.tensorUnk) && bytes.Equal(a.shapeUnk, b.shapeUnk)
+		})
 }

@@ -47,7 +47,7 @@ func (v *evaluator) evaluate(n *Node, in []*Tensor) ([]*Tensor, error) {
 		}
 	}
 	for _, a := range n.attrs {
-		if a.RefName != "" {
+		if a.RefName() != "" {
 			return nil, errNotEvaluated
 		}
 	}

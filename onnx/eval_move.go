@@ -59,7 +59,7 @@ func evalReshape(e *evaluation) ([]*Tensor, error) {
 		return nil, errNotEvaluated
 	}
 	out := t.WithName("")
-	out.Dims, out.raw = dims, nil
+	out.Dims, out.raw = dims, ""
 	return one(out), nil
 }
 
@@ -258,15 +258,14 @@ func evalConcat(e *evaluation) ([]*Tensor, error) {
 }
 
 func evalConcatStrings(e *evaluation) ([]*Tensor, error) {
-	out := &Tensor{DataType: String, Dims: []int64{0}}
+	var all [][]byte
 	for _, t := range e.in {
-		if t == nil || t.DataType != String || len(t.Dims) != 1 || int64(len(t.Strings)) != t.Dims[0] {
+		if t == nil || t.DataType != String || len(t.Dims) != 1 || int64(len(t.Strings())) != t.Dims[0] {
 			return nil, errNotEvaluated
 		}
-		out.Strings = append(out.Strings, t.Strings...)
-		out.Dims[0] += t.Dims[0]
+		all = append(all, t.Strings()...)
 	}
-	return one(out), nil
+	return one(newStrings(all, int64(len(all)))), nil
 }
 
 func evalShape(e *evaluation) ([]*Tensor, error) {

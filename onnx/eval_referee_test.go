@@ -84,8 +84,8 @@ func differ(got, want *Tensor) string {
 		}
 	}
 	if got.DataType == String {
-		for i := range want.Strings {
-			if string(got.Strings[i]) != string(want.Strings[i]) {
+		for i := range want.Strings() {
+			if string(got.Strings()[i]) != string(want.Strings()[i]) {
 				return "strings differ"
 			}
 		}

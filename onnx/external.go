@@ -22,7 +22,7 @@ type place struct {
 // externalPlace reads the place from the tensor's entries.
 func (t *Tensor) externalPlace() (p place, err error) {
 	p.length = -1
-	for _, e := range t.External {
+	for _, e := range t.External() {
 		switch e.Key {
 		case "location":
 			p.location = e.Value

@@ -124,12 +124,12 @@ func (g *Graph) walkTensors(yield func(*Tensor) bool) bool {
 			if a.T != nil && !yield(a.T) {
 				return false
 			}
-			for _, t := range a.Tensors {
+			for _, t := range a.Tensors() {
 				if !yield(t) {
 					return false
 				}
 			}
-			for _, s := range a.graphs {
+			for _, s := range a.Graphs() {
 				if !s.walkTensors(yield) {
 					return false
 				}
@@ -191,12 +191,14 @@ func (m *Model) WriteFileExternal(path string, minBytes int) error {
 			offset += pad
 		}
 		e := *t
-		e.Raw, e.hasRaw, e.raw, e.location = nil, false, nil, 1
-		e.External = []StringPair{
-			{Key: "location", Value: filepath.Base(dataPath)},
-			{Key: "offset", Value: strconv.FormatInt(offset, 10)},
-			{Key: "length", Value: strconv.Itoa(len(t.Raw))},
-		}
+		e.Raw, e.hasRaw, e.raw, e.location = nil, false, "", 1
+		setRare(&e.rare, func(r *tensorRare) {
+			r.external = []StringPair{
+				{Key: "location", Value: filepath.Base(dataPath)},
+				{Key: "offset", Value: strconv.FormatInt(offset, 10)},
+				{Key: "length", Value: strconv.Itoa(len(t.Raw))},
+			}
+		})
 		data, offset = append(data, t.Raw), offset+int64(len(t.Raw))
 		g.inits[i] = &e
 	}

@@ -18,7 +18,7 @@ func external(location, offset, length string) *Model {
 	w := &Tensor{name: "w", DataType: Float, Dims: []int64{3}, location: 1}
 	for _, p := range [][2]string{{"location", location}, {"offset", offset}, {"length", length}} {
 		if p[1] != "" {
-			w.External = append(w.External, StringPair{Key: p[0], Value: p[1]})
+			setRare(&w.rare, func(r *tensorRare) { r.external = append(r.external, StringPair{Key: p[0], Value: p[1]}) })
 		}
 	}
 	m.Graph.AddInitializer(w)
@@ -163,9 +163,9 @@ func TestReadHugeExternalData(t *testing.T) {
 	m := NewModel("huge", 17)
 	const far = 3 << 30
 	for i, at := range []int64{0, 16, far - 16} {
-		m.Graph.AddInitializer(&Tensor{name: fmt.Sprint("t", i), DataType: Float, Dims: []int64{4}, location: 1, External: []StringPair{
+		m.Graph.AddInitializer(&Tensor{name: fmt.Sprint("t", i), DataType: Float, Dims: []int64{4}, location: 1, rare: &tensorRare{external: []StringPair{
 			{Key: "location", Value: "data"}, {Key: "offset", Value: strconv.FormatInt(at, 10)}, {Key: "length", Value: "16"},
-		}})
+		}}})
 	}
 	path := filepath.Join(dir, "model.onnx")
 	if err := m.WriteFile(path); err != nil {

@@ -131,7 +131,7 @@ type inliner struct {
 }
 
 func (x *inliner) called(n *Node) *function {
-	return x.functions[functionKey{canonicalDomain(n.Domain), n.OpType, n.Overload}]
+	return x.functions[functionKey{canonicalDomain(n.Domain), n.OpType, n.Overload()}]
 }
 
 // measure finds cycles and calls that would become too many nodes, before anything is
@@ -314,7 +314,7 @@ func (c *callSite) name(s string) string {
 
 // adapt rewrites a node that was just read and is in no graph.
 func (c *callSite) adapt(n *Node) {
-	n.raw = nil
+	n.raw = ""
 	n.inputs, n.outputs = slices.Clone(n.inputs), slices.Clone(n.outputs)
 	for i, s := range n.inputs {
 		n.inputs[i] = c.name(s)
@@ -327,18 +327,18 @@ func (c *callSite) adapt(n *Node) {
 	}
 	var attrs []*Attribute
 	for _, a := range n.attrs {
-		a.raw = nil
-		if a.RefName != "" {
-			given := c.attribute(a.RefName)
+		a.raw = ""
+		if a.RefName() != "" {
+			given := c.attribute(a.RefName())
 			if given == nil {
 				continue // neither given nor with a default: the operator's own applies
 			}
 			b := *given
-			b.Name, b.raw = a.Name, nil
+			b.Name, b.raw = a.Name, ""
 			attrs = append(attrs, &b)
 			continue
 		}
-		for _, g := range a.graphs {
+		for _, g := range a.Graphs() {
 			c.adaptGraph(g)
 		}
 		attrs = append(attrs, a)
@@ -362,11 +362,11 @@ func (c *callSite) attribute(name string) *Attribute {
 func (c *callSite) adaptGraph(g *Graph) {
 	for _, vs := range [][]*ValueInfo{g.inputs, g.outputs, g.values} {
 		for _, v := range vs {
-			v.name, v.raw = c.name(v.name), nil
+			v.name, v.raw = c.name(v.name), ""
 		}
 	}
 	for _, t := range g.inits {
-		t.name, t.raw = c.name(t.name), nil
+		t.name, t.raw = c.name(t.name), ""
 	}
 	g.initPos, g.idx, g.names = nil, nil, nil
 	for n := range g.Nodes() {

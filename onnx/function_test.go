@@ -16,9 +16,9 @@ func functionModel(t testing.TB) *Model {
 		return slices.Concat(w.list()...)
 	}
 	by := IntAttr("value_int", 0)
-	by.RefName = "by"
+	*by = *RefAttr(by.Name, "by", by.Type)
 	constant := NewNode("Constant", "", "", nil, []string{"k"})
-	constant.SetAttr(&Attribute{Name: "value_int", RefName: "by", Type: AttrInt})
+	constant.SetAttr(RefAttr("value_int", "by", AttrInt))
 	var def writer
 	def.attribute(IntAttr("by", 2))
 	scaled := message(nil).text(1, "Scaled").text(4, "x").text(5, "y").text(5, "same").
@@ -136,10 +136,10 @@ func TestSparseToDense(t *testing.T) {
 	} {
 		m := graphOf(FixedDims(2, 3), "y", node("Add", "y", "x", "s"))
 		if name == "constant" {
-			a := &Attribute{Name: "sparse_value", Type: AttrSparseTensor, unknown: message(nil).bytes(22, sparse("", indices))}
+			a := &Attribute{Name: "sparse_value", Type: AttrSparseTensor, rare: &attrRare{unknown: message(nil).bytes(22, sparse("", indices))}}
 			m.Graph.PrependNode(NewNode("Constant", "", "", nil, []string{"s"}, a))
 		} else {
-			m.Graph.sparse, m.Graph.sparseNames = [][]byte{sparse("s", indices)}, []string{"s"}
+			m.Graph.rare = &graphRare{sparse: [][]byte{sparse("s", indices)}, sparseNames: []string{"s"}}
 		}
 		m = reparse(t, m)
 		if _, err := SparseToDense(m, 16); err == nil {
@@ -157,7 +157,7 @@ func TestSparseToDense(t *testing.T) {
 		}
 	}
 	bad := graphOf(FixedDims(2, 3), "y", node("Add", "y", "x", "s"))
-	bad.Graph.sparse, bad.Graph.sparseNames = [][]byte{sparse("s", NewInt64s("", []int64{1, 6}, 2))}, []string{"s"}
+	bad.Graph.rare = &graphRare{sparse: [][]byte{sparse("s", NewInt64s("", []int64{1, 6}, 2))}, sparseNames: []string{"s"}}
 	if _, err := SparseToDense(bad, 1<<20); err == nil || !strings.Contains(err.Error(), "outside") {
 		t.Errorf("a value outside: %v", err)
 	}

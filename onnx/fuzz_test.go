@@ -21,11 +21,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(marshal(f, m))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		m, err := Parse(in)
-		runtime.ReadMemStats(&after)
-		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(2*budgetBase+2*budgetPerByte*len(in)); got > most {
+		got, m, err := parseBytes(in)
+		if most := maxParseBytes(len(in)); got > most {
 			t.Errorf("%d bytes took %d bytes of memory, more than %d", len(in), got, most)
 		}
 		if err != nil {

@@ -8,25 +8,21 @@ import (
 
 // Graph is a GraphProto. Nodes keep the order in which they are written.
 type Graph struct {
-	Name      string
-	DocString string
-	Metadata  []StringPair
+	Name string
 
-	head, tail  *Node
-	count       int
-	inits       []*Tensor // nil: removed
-	initPos     map[string]int
-	removed     int // nils in inits
-	inputs      []*ValueInfo
-	outputs     []*ValueInfo
-	values      []*ValueInfo
-	sparse      [][]byte // sparse_initializer messages, not decoded
-	sparseNames []string
+	head, tail *Node
+	count      int
+	inits      []*Tensor // nil: removed
+	initPos    map[string]int
+	removed    int // nils in inits
+	inputs     []*ValueInfo
+	outputs    []*ValueInfo
+	values     []*ValueInfo
 
-	owner   *Node // the node whose attribute this graph is; nil: not a subgraph
-	idx     *graphIndex
-	names   map[string]int // of a root graph: every name in and below it, and which number UniqueName tries next
-	unknown []byte
+	owner *Node // the node whose attribute this graph is; nil: not a subgraph
+	idx   *graphIndex
+	names map[string]int // of a root graph: every name in and below it, and which number UniqueName tries next
+	rare  *graphRare
 }
 
 // NewGraph returns an empty graph.
@@ -82,7 +78,7 @@ func (n *Node) Subgraphs() []*Graph {
 	}
 	var out []*Graph
 	for _, a := range n.attrs {
-		out = append(out, a.graphs...)
+		out = append(out, a.Graphs()...)
 	}
 	return out
 }
@@ -421,7 +417,7 @@ func (g *Graph) collectNames(into map[string]int) {
 	for t := range g.Initializers() {
 		into[t.name] = 1
 	}
-	for _, s := range g.sparseNames {
+	for _, s := range g.sparseNames() {
 		into[s] = 1
 	}
 	for n := range g.Nodes() {

@@ -95,7 +95,7 @@ func (g *Graph) captures() []string {
 	for t := range g.Initializers() {
 		defined[t.name] = struct{}{}
 	}
-	for _, s := range g.sparseNames {
+	for _, s := range g.sparseNames() {
 		defined[s] = struct{}{}
 	}
 	for n := range g.Nodes() {
@@ -236,7 +236,7 @@ func (n *Node) replaceReads(old, new string) int {
 // replaceCaptured renames a value taken from an outer graph, unless this graph has
 // its own of that name.
 func (g *Graph) replaceCaptured(old, new string) int {
-	if g.IsInput(old) || g.Initializer(old) != nil || g.Producer(old) != nil || slices.Contains(g.sparseNames, old) {
+	if g.IsInput(old) || g.Initializer(old) != nil || g.Producer(old) != nil || slices.Contains(g.sparseNames(), old) {
 		return 0
 	}
 	count := g.ReplaceAllUses(old, new)
@@ -244,7 +244,7 @@ func (g *Graph) replaceCaptured(old, new string) int {
 		if v.name == old {
 			// An output of a subgraph is known by its place, not by its name.
 			w := *v
-			w.name, w.raw = new, nil
+			w.name, w.raw = new, ""
 			g.outputs = slices.Clone(g.outputs)
 			g.outputs[i] = &w
 			g.touch()
@@ -273,14 +273,14 @@ func (g *Graph) renameValue(p *Node, old, new string) {
 		g.RemoveValueInfo(old)
 		if !g.IsOutput(new) && findValue(g.values, new) == nil {
 			w := *v
-			w.name, w.raw = new, nil
+			w.name, w.raw = new, ""
 			g.SetValueInfo(&w)
 		}
 	}
 }
 
 func (g *Graph) defines(value string) bool {
-	return g.IsInput(value) || g.Initializer(value) != nil || g.Producer(value) != nil || slices.Contains(g.sparseNames, value)
+	return g.IsInput(value) || g.Initializer(value) != nil || g.Producer(value) != nil || slices.Contains(g.sparseNames(), value)
 }
 
 // Bypass removes a node whose first output equals value, and lets everything that

@@ -34,7 +34,7 @@ type Opset struct {
 type StringPair struct {
 	Key, Value string
 
-	unknown []byte
+	unknown string
 }
 
 // DefaultDomain is the standard operators' domain; "ai.onnx" is another name of it.

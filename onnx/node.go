@@ -8,12 +8,9 @@ import (
 // Node is a NodeProto: one use of an operator. An empty name among its inputs or
 // outputs is an optional one left out.
 type Node struct {
-	Name      string
-	OpType    string
-	Domain    string
-	Overload  string
-	DocString string
-	Metadata  []StringPair
+	Name   string
+	OpType string
+	Domain string
 
 	inputs, outputs []string
 	attrs           []*Attribute
@@ -21,7 +18,8 @@ type Node struct {
 	prev, next      *Node
 	removed         bool // next still leads on, so that a walk survives the removal
 	subgraphs       bool // an attribute holds a graph
-	unknown, raw    []byte
+	rare            *nodeRare
+	raw             string // the message it was read from; "": made in memory
 }
 
 // NewNode makes a node that is in no graph yet.
@@ -160,7 +158,7 @@ func (n *Node) RemoveAttr(name string) {
 func (n *Node) adopt() {
 	n.subgraphs = false
 	for _, a := range n.attrs {
-		for _, g := range a.graphs {
+		for _, g := range a.Graphs() {
 			n.subgraphs = true
 			g.owner = n
 		}
@@ -194,7 +192,7 @@ func (n *Node) FloatAttr(name string, def float32) float32 {
 // FloatsAttr returns a FLOATS attribute, or nil. The slice must not be changed.
 func (n *Node) FloatsAttr(name string) []float32 {
 	if a := n.Attr(name); a != nil && a.Type == AttrFloats {
-		return a.Floats
+		return a.Floats()
 	}
 	return nil
 }

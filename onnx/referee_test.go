@@ -91,20 +91,20 @@ func (r *referee) write(m *Model, folder, path string) string {
 func forget(m *Model) {
 	m.raw = nil
 	for t := range m.AllTensors() {
-		t.raw = nil
+		t.raw = ""
 	}
 	var graph func(g *Graph)
 	graph = func(g *Graph) {
 		for _, vs := range [][]*ValueInfo{g.inputs, g.outputs, g.values} {
 			for _, v := range vs {
-				v.raw = nil
+				v.raw = ""
 			}
 		}
 		for n := range g.Nodes() {
-			n.raw = nil
+			n.raw = ""
 			for _, a := range n.attrs {
-				a.raw = nil
-				for _, s := range a.graphs {
+				a.raw = ""
+				for _, s := range a.Graphs() {
 					graph(s)
 				}
 			}

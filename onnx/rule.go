@@ -120,7 +120,7 @@ func (l *ruleNode) is(n *Node) bool {
 	}
 	for _, want := range l.attrs {
 		have := n.Attr(want.Name)
-		if have == nil || !equalAttributes(&Attribute{Name: have.Name, Type: have.Type, I: have.I, F: have.F, S: have.S, Ints: have.Ints, Floats: have.Floats}, want) {
+		if have == nil || !equalAttributes(&Attribute{Name: have.Name, Type: have.Type, I: have.I, F: have.F, S: have.S, Ints: have.Ints, rare: &attrRare{floats: have.Floats()}}, want) {
 			return false
 		}
 	}

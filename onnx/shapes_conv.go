@@ -308,7 +308,7 @@ func inferResize(c *inferContext) {
 	}
 	scales, ok := c.floats(scalesAt)
 	if a := c.n.Attr("scales"); a != nil {
-		scales, ok = a.Floats, true
+		scales, ok = a.Floats(), true
 	}
 	stretch := c.n.StringAttr("keep_aspect_ratio_policy", "stretch") == "stretch"
 	if sizes := c.in(3).data; c.has(3) && len(sizes) == len(axes) && stretch {

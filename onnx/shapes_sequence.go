@@ -30,7 +30,8 @@ func containerType(t *Type, depth int) *valueType {
 	case KindTensor:
 		return &valueType{elem: t.Elem, ranked: t.HasShape, dims: t.Shape}
 	case KindSequence, KindOptional:
-		r := reader{b: t.other, session: newSession(len(t.other))}
+		other := rareOf(t.rare).other
+		r := reader{b: other, session: newSession(len(other))}
 		for r.next() {
 			if r.key == 1<<3|wireBytes {
 				inner, err := r.typeProto()

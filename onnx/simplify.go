@@ -248,8 +248,8 @@ func (m *Model) giveValueInfos(types map[*Graph][]*ValueInfo) {
 func (s *Shapes) tells(v *ValueInfo) bool {
 	elem, shape, ok := s.Of(v.name)
 	t := v.Type
-	return ok && t != nil && t.Kind == KindTensor && t.HasShape && t.Denotation == "" && elem == t.Elem && shape != nil &&
-		slices.EqualFunc(shape, t.Shape, func(a, b Dim) bool { return a.Value == b.Value && a.Param == b.Param && b.Denotation == "" })
+	return ok && t != nil && t.Kind == KindTensor && t.HasShape && t.Denotation() == "" && elem == t.Elem && shape != nil &&
+		slices.EqualFunc(shape, t.Shape, func(a, b Dim) bool { return a.Value == b.Value && a.Param == b.Param && b.Denotation() == "" })
 }
 
 // sharedNames lists the names that more than one graph gives to a value of its own, as

@@ -119,7 +119,7 @@ func (s *simplifier) takeBranch(n *Node) bool {
 		which = "then_branch"
 	}
 	a := n.Attr(which)
-	if a == nil || a.Graph() == nil || len(a.Graph().inputs) > 0 || len(a.Graph().outputs) < len(n.outputs) || len(a.Graph().sparse) > 0 {
+	if a == nil || a.Graph() == nil || len(a.Graph().inputs) > 0 || len(a.Graph().outputs) < len(n.outputs) || len(a.Graph().sparseNames()) > 0 {
 		return false
 	}
 	g, branch := n.graph, a.Graph()

@@ -72,7 +72,7 @@ func (n *Node) appendKey(key []byte) []byte {
 		key = append(key, s...)
 	}
 	text(n.OpType)
-	text(n.Overload)
+	text(n.Overload())
 	key = binary.AppendUvarint(key, uint64(len(n.inputs)))
 	for _, in := range n.inputs {
 		text(in)
@@ -92,24 +92,24 @@ func (n *Node) appendKey(key []byte) []byte {
 	}
 	for _, a := range attrs {
 		text(a.Name)
-		text(a.RefName)
+		text(a.RefName())
 		key = append(key, byte(a.Type))
 		key = binary.LittleEndian.AppendUint32(key, math.Float32bits(a.F))
 		key = binary.AppendVarint(key, a.I)
 		text(string(a.S))
-		key = binary.AppendUvarint(key, uint64(len(a.Floats)))
-		for _, f := range a.Floats {
+		key = binary.AppendUvarint(key, uint64(len(a.Floats())))
+		for _, f := range a.Floats() {
 			key = binary.LittleEndian.AppendUint32(key, math.Float32bits(f))
 		}
 		key = binary.AppendUvarint(key, uint64(len(a.Ints)))
 		for _, i := range a.Ints {
 			key = binary.AppendVarint(key, i)
 		}
-		key = binary.AppendUvarint(key, uint64(len(a.Strings)))
-		for _, b := range a.Strings {
+		key = binary.AppendUvarint(key, uint64(len(a.Strings())))
+		for _, b := range a.Strings() {
 			text(string(b))
 		}
-		tensors := a.Tensors
+		tensors := a.Tensors()
 		if a.T != nil {
 			tensors = []*Tensor{a.T}
 		}
@@ -120,7 +120,7 @@ func (n *Node) appendKey(key []byte) []byte {
 				text(string(c))
 			}
 		}
-		text(string(a.unknown))
+		text(string(rareOf(a.rare).unknown))
 	}
 	return key
 }

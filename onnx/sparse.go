@@ -92,12 +92,12 @@ func (s *sparseTensor) dense(maxBytes int64) (*Tensor, error) {
 func SparseToDense(m *Model, maxBytes int64) (int, error) {
 	count := 0
 	convert := func(g *Graph) error {
-		for len(g.sparse) > 0 {
-			t, err := denseOf(g.sparse[0], maxBytes)
+		for len(g.sparseNames()) > 0 {
+			t, err := denseOf(g.rare.sparse[0], maxBytes)
 			if err != nil {
 				return err
 			}
-			g.sparse, g.sparseNames = g.sparse[1:], g.sparseNames[1:]
+			setRare(&g.rare, func(r *graphRare) { r.sparse, r.sparseNames = r.sparse[1:], r.sparseNames[1:] })
 			g.AddInitializer(t)
 			count++
 		}
@@ -116,7 +116,8 @@ func SparseToDense(m *Model, maxBytes int64) (int, error) {
 		if a == nil || !n.Is("Constant") || a.Type != AttrSparseTensor {
 			continue
 		}
-		r := reader{b: a.unknown, session: newSession(len(a.unknown))}
+		unknown := rareOf(a.rare).unknown
+		r := reader{b: unknown, session: newSession(len(unknown))}
 		for r.next() {
 			if r.key != 22<<3|wireBytes {
 				continue

@@ -13,26 +13,19 @@ import (
 
 // Tensor is a TensorProto: an initializer, or the value of an attribute.
 type Tensor struct {
-	DataType  DataType
-	Dims      []int64
-	DocString string
-	Metadata  []StringPair
+	DataType DataType
+	location int32 // data_location: 1 is another file
+	Dims     []int64
 	// Raw is raw_data: little-endian, row-major. Nil when the numbers are in
 	// typed fields, strings or an external file; Tensor reads all but the last.
 	Raw []byte
-	// Strings are the elements of a tensor of strings.
-	Strings [][]byte
-	// External is where the bytes are when they are not in the model: keys
-	// location, offset, length, checksum. ReadFile loads them and clears it.
-	External []StringPair
 
-	name   string
-	hasRaw bool
-	// The typed fields as packed bytes: fixed-width ones are the elements
-	// themselves, so they too are used without a copy.
-	floats, doubles, int32s, int64s, uint64s []byte
-	location                                 int32
-	unknown, raw                             []byte
+	name    string
+	list    []byte // a list of numbers as in typedField; a second one makes no sense, but is kept
+	listNum uint8
+	hasRaw  bool
+	rare    *tensorRare
+	raw     string // the message it was read from; "": made in memory
 }
 
 // NewTensor returns a tensor whose raw data are t's bytes, not copied. An element
@@ -51,6 +44,11 @@ func NewInt64s(name string, data []int64, shape ...int64) *Tensor {
 	return NewTensor(name, tensor.Of(append([]int64{}, shape...), data))
 }
 
+// newStrings returns a tensor of strings, not copied.
+func newStrings(elements [][]byte, shape ...int64) *Tensor {
+	return &Tensor{DataType: String, Dims: shape, rare: &tensorRare{strings: elements}}
+}
+
 // Name returns the tensor's name. It cannot be changed: indexes hold it. WithName
 // makes a copy under another name.
 func (t *Tensor) Name() string { return t.name }
@@ -60,7 +58,7 @@ func (t *Tensor) WithName(name string) *Tensor {
 	c := *t
 	c.name = name
 	if name != t.name {
-		c.raw = nil
+		c.raw = ""
 	}
 	return &c
 }
@@ -101,8 +99,10 @@ func (t *Tensor) hasData() bool { return t.hasRaw || t.Raw != nil }
 // setRaw makes b the elements, whatever held them before.
 func (t *Tensor) setRaw(b []byte) {
 	t.Raw, t.hasRaw = b, true
-	t.floats, t.doubles, t.int32s, t.int64s, t.uint64s = nil, nil, nil, nil, nil
-	t.Strings, t.External, t.location = nil, nil, 0
+	t.list, t.listNum, t.location = nil, 0, 0
+	if t.rare != nil {
+		setRare(&t.rare, func(r *tensorRare) { r.strings, r.external, r.more = nil, nil, nil })
+	}
 }
 
 // Tensor returns the elements: a view of the model's bytes for raw_data,
@@ -138,23 +138,23 @@ func (t *Tensor) elements() ([]byte, error) {
 	}
 	switch t.DataType {
 	case Float:
-		return t.floats, nil
+		return t.typed(4), nil
 	case Double:
-		return t.doubles, nil
+		return t.typed(10), nil
 	case Int64:
-		return unpack(t.int64s, 8)
+		return unpack(t.typed(7), 8)
 	case Uint64:
-		return unpack(t.uint64s, 8)
+		return unpack(t.typed(11), 8)
 	case Uint32:
-		return unpack(t.uint64s, 4)
+		return unpack(t.typed(11), 4)
 	case Int32:
-		return unpack(t.int32s, 4)
+		return unpack(t.typed(5), 4)
 	case Uint16, Int16, Float16, BFloat16:
-		return unpack(t.int32s, 2)
+		return unpack(t.typed(5), 2)
 	}
 	// int32_data holds one element per entry, except for types narrower than a
 	// byte, which it holds packed as raw_data does, one byte per entry.
-	return unpack(t.int32s, 1)
+	return unpack(t.typed(5), 1)
 }
 
 // unpack decodes packed varints and stores the low width bytes of each.

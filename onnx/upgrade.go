@@ -179,7 +179,7 @@ var upgradeRewrites = map[int64]map[string]rewrite{
 		"BatchNormalization": dropAttrs("spatial"),
 		"Upsample": func(_ *upgrader, n *Node) {
 			if a := n.Attr("scales"); a != nil {
-				n.moveToInput("scales", 1, tensor.Of([]int64{int64(len(a.Floats))}, a.Floats))
+				n.moveToInput("scales", 1, tensor.Of([]int64{int64(len(a.Floats()))}, a.Floats()))
 			}
 		},
 	},

@@ -2,12 +2,11 @@ package onnx
 
 // ValueInfo is the name and type of a graph's input, output or inner value.
 type ValueInfo struct {
-	Type      *Type // nil: not known
-	DocString string
-	Metadata  []StringPair
+	Type *Type // nil: not known
 
-	name         string
-	unknown, raw []byte
+	name string
+	rare *valueRare
+	raw  string // the message it was read from; "": made in memory
 }
 
 // NewValueInfo returns a tensor value; a nil shape (as opposed to an empty one)
@@ -36,14 +35,12 @@ const (
 // Type is a TypeProto. Elem, HasShape and Shape describe tensors only; the other
 // kinds are kept as bytes.
 type Type struct {
-	Kind       TypeKind
-	Elem       DataType
-	HasShape   bool
-	Shape      []Dim
-	Denotation string
+	Kind     TypeKind
+	HasShape bool
+	Elem     DataType
+	Shape    []Dim
 
-	other                        []byte // a kind other than tensor: its message
-	unknown, tensorUnk, shapeUnk []byte
+	rare *typeRare
 }
 
 // NewTensorType returns a tensor type; a nil shape says that it is not known.
@@ -53,11 +50,10 @@ func NewTensorType(elem DataType, shape []Dim) *Type {
 
 // Dim is one axis: a size, or -1 with a name (Param) or without one.
 type Dim struct {
-	Value      int64 // -1: not known
-	Param      string
-	Denotation string
+	Value int64 // -1: not known
+	Param string
 
-	unknown []byte
+	rare *dimRare
 }
 
 // Fixed tells whether the size is known.

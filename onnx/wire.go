@@ -52,10 +52,11 @@ const (
 const (
 	// maxDepth bounds the nesting of messages, as protobuf's own parsers do.
 	maxDepth = 100
-	// Structs are larger than the shortest messages they are made from. The
-	// budget keeps a file of millions of empty messages from taking a hundred
-	// times its size; real models need about ten times what is not weights.
-	budgetBase, budgetPerByte = 16 << 20, 32
+	// Structs are larger than the shortest messages they are made from: a node of
+	// nothing is two bytes in the file. The budget keeps a file of millions of them
+	// from taking a hundred times its size. Models take three to seven times what is not
+	// weights; a small one of very short names may need what it has from the start.
+	budgetBase, budgetPerByte = 768 << 10, 10
 )
 
 // session is what the readers of one parse share: what it may still allocate, and
@@ -67,7 +68,7 @@ type session struct {
 	attrs    arena[Attribute]
 	attrPtrs arena[*Attribute]
 	ints     arena[int64]
-	run      []int64 // being collected
+	number   [16]byte // being packed
 }
 
 func newSession(size int) *session {
@@ -89,17 +90,35 @@ type arena[T any] struct {
 	used  int
 }
 
-const minChunk, maxChunk = 16, 2048
+const minChunk, maxChunk = 16, 512 // elements
 
-func (a *arena[T]) take(n int) []T {
+// take returns n values, fewer when the budget does not reach: r.err says so then.
+func take[T any](r *reader, a *arena[T], n int) []T {
 	if n == 0 {
 		return nil
 	}
-	if n > len(a.chunk)-a.used {
-		a.chunk, a.used = make([]T, max(n, minChunk, min(2*len(a.chunk), maxChunk))), 0
+	if n <= len(a.chunk)-a.used {
+		a.used += n
+		return a.chunk[a.used-n : a.used : a.used]
 	}
-	a.used += n
-	return a.chunk[a.used-n : a.used : a.used]
+	if n > maxChunk/8 { // what is left of the chunk is not given up for it
+		return slab[T](r, n)
+	}
+	next := slab[T](r, max(n, minChunk, min(2*len(a.chunk), maxChunk)))
+	if next == nil {
+		return nil
+	}
+	a.chunk, a.used = next, n
+	return a.chunk[:n:n]
+}
+
+// slab makes n values within the budget, none when it does not reach.
+func slab[T any](r *reader, n int) []T {
+	var size T
+	if n == 0 || !r.spend(n, unsafe.Sizeof(size)) {
+		return nil
+	}
+	return make([]T, n)
 }
 
 func (a *arena[T]) reset() {
@@ -129,16 +148,72 @@ func (r *reader) fail(reason string) bool {
 	return false
 }
 
-// spend accounts for an allocation of n values of the given size in bytes.
+// spend accounts for an allocation of n values of the given size in bytes, and for
+// what Go's allocator rounds it up by: an eighth at most, or to a page.
 func (r *reader) spend(n int, size uintptr) bool {
 	if r.err != nil {
 		return false
 	}
-	r.session.budget -= n * int(size)
-	if r.session.budget < 0 {
-		return r.fail("it has more empty messages than a model could use")
+	const small, page = 32 << 10, 8 << 10
+	left := r.session.budget
+	if n <= left/int(size) {
+		if need := n * int(size); need <= small {
+			left -= need + need/8
+		} else {
+			left -= (need + page - 1) &^ (page - 1)
+		}
+		if left >= 0 {
+			r.session.budget = left
+			return true
+		}
 	}
-	return true
+	return r.fail("it has more empty messages than a model could use")
+}
+
+// room returns the list with room for the field just read; for the first of them it
+// makes room for all.
+func room[T any](r *reader, to []T) []T {
+	if len(to) < cap(to) {
+		return to
+	}
+	more := slab[T](r, len(to)+r.remaining())
+	return more[:copy(more, to)]
+}
+
+// remaining counts the fields of the key just read from here to the end. It stops
+// quietly where the message is broken, since the real pass reports that.
+func (r *reader) remaining() int {
+	n, c := 1, reader{b: r.b, pos: r.pos, session: r.session}
+	for c.next() {
+		if c.key == r.key {
+			n++
+		}
+	}
+	return n
+}
+
+// extra returns what is behind a pointer, made when there is nothing.
+func extra[T any](r *reader, p **T) *T {
+	if *p == nil {
+		*p = new(T)
+		r.spend(1, unsafe.Sizeof(**p))
+	}
+	return *p
+}
+
+// join appends b to a within the budget; the first part is not copied.
+func (r *reader) join(a, b []byte) []byte {
+	if a == nil {
+		return b
+	}
+	if len(a)+len(b) > cap(a) {
+		grown := slab[byte](r, 2*len(a)+len(b))
+		if grown == nil {
+			return a
+		}
+		a = grown[:copy(grown, a)]
+	}
+	return append(a, b...)
 }
 
 func (r *reader) varint() (uint64, bool) {
@@ -218,21 +293,14 @@ func (r *reader) sub() (reader, error) {
 }
 
 // str returns the field just read as a string, without a copy.
-func (r *reader) str() string {
-	if len(r.data) == 0 {
-		return ""
-	}
-	return unsafe.String(&r.data[0], len(r.data))
-}
+func (r *reader) str() string { return stringOf(r.data) }
+
+func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // unknown appends the field just read to the unknown ones. The first is not copied.
-func (r *reader) unknown(to []byte) []byte {
-	f := r.b[r.start:r.pos:r.pos]
-	if to == nil {
-		return f
-	}
-	return append(to, f...)
-}
+func (r *reader) unknown(to []byte) []byte { return r.join(to, r.b[r.start:r.pos:r.pos]) }
 
 // counts returns how often each of the first 32 field numbers occurs as a
 // length-delimited field; it stops quietly where the message is broken, since the

@@ -85,7 +85,7 @@ func inspect(_ context.Context, a sdk.Artifact) (any, error) {
 			// Sparse and string tensors have no bytes of their own to count.
 			d.Weights[dtypeName(t.DataType)] += (t.Elements()*int64(bits) + 7) / 8
 		}
-		for _, e := range t.External {
+		for _, e := range t.External() {
 			if t.IsExternal() && e.Key == "location" && filepath.IsLocal(e.Value) && !files[e.Value] {
 				files[e.Value] = true
 				if st, err := os.Stat(filepath.Join(filepath.Dir(a.Path), e.Value)); err == nil {

@@ -101,7 +101,7 @@ func (w *Workspace) Replace(name string, v []float32) error {
 	}
 	var file string
 	var off int64
-	for _, p := range t.External {
+	for _, p := range t.External() {
 		switch p.Key {
 		case "location":
 			file = p.Value
