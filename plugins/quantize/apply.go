@@ -54,7 +54,15 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	if err != nil {
 		return nil, err
 	}
-	p := place(m, shapes, t, placeOptions{Keep: c.KeepFloat})
+	if ds := c.planRepair(); len(ds) > 0 {
+		return nil, ds[0]
+	}
+	var repaired *RepairFacts
+	if c.repairs() {
+		repaired = &RepairFacts{Equalized: []string{}, Layers: []string{}}
+	}
+	options := placeOptions{Keep: c.KeepFloat}
+	p := place(m, shapes, t, options)
 	warnUnused(j, p.unused)
 	if !p.multiplies() {
 		return nil, nothingStatic(p)
@@ -68,8 +76,20 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 		return nil, err
 	}
 	each, total := weightBytes(m.Graph)
-	v := &variants{model: m, full: p, target: t, options: placeOptions{Keep: c.KeepFloat}, ranges: rangesOf(learnt), perChannel: c.PerChannel}
-	facts := StaticFacts{Target: t.Name, Samples: learnt.Samples, Method: string(learnt.Options.Method), RandomCalibration: learnt.Random}
+	if c.Equalize {
+		better, err := c.equalized(ctx, j, &prepared{m, p, learnt}, t, options, repaired)
+		if err != nil {
+			return nil, err
+		}
+		m, p, learnt = better.model, better.place, better.learnt
+	}
+	v := &variants{model: m, full: p, target: t, options: options, ranges: rangesOf(learnt), perChannel: c.PerChannel}
+	if c.rounds() || c.BiasCorrection {
+		if err := c.repair(ctx, j, m, p, t, v.ranges, repaired); err != nil {
+			return nil, err
+		}
+	}
+	facts := StaticFacts{Repair: repaired, Target: t.Name, Samples: learnt.Samples, Method: string(learnt.Options.Method), RandomCalibration: learnt.Random}
 	var chosen *variant
 	if c.Accuracy != nil {
 		if chosen, facts.Accuracy, err = c.controlled(ctx, j, t, v); err != nil {

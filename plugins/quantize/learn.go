@@ -24,6 +24,7 @@ type learnConfig struct {
 	states      map[string]string
 	perChannel  bool
 	histograms  bool
+	quiet       bool // others say where the samples came from
 }
 
 // options are how ranges are chosen.
@@ -133,7 +134,9 @@ func (c learnConfig) learnRanges(ctx context.Context, j job, m *onnx.Model, name
 			return nil, err
 		}
 		cal.Data, cal.Argument = source, "calibration_random"
-		defer warnRandom(j, *c.random)
+		if !c.quiet {
+			defer warnRandom(j, *c.random)
+		}
 	case c.calibration != nil:
 		data, err := c.calibration.Open()
 		if err != nil {

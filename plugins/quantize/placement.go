@@ -43,6 +43,8 @@ type placement struct {
 	macs     map[*onnx.Node]int64
 	macTotal int64
 	at       map[*onnx.Node]int // see order
+	// fixed are constants that do not become what rounding to nearest would make of them, by nodeName.
+	fixed map[string]*fixedWeight
 }
 
 // clampFold is a Relu or Clip that vanishes when saturation does the same.

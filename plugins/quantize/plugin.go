@@ -26,7 +26,7 @@ func Plugin(version string) *sdk.Plugin {
 				Revision: 2,
 				Doc: "Quantizes weights and activations to 8 bits, with ranges measured on a calibration dataset, in the layout that the " +
 					"target's kernels want. For convolutional networks.",
-				Examples:      []string{staticExample, accuracyExample, budgetExample},
+				Examples:      []string{staticExample, accuracyExample, budgetExample, repairExample},
 				Outputs:       output,
 				ResultExample: StaticFacts{},
 			}, applyStatic),
@@ -82,6 +82,14 @@ const budgetExample = `step "quantize_static" "small" {
   }
 }`
 
+const repairExample = `step "quantize_static" "repaired" {
+  model           = model.classifier
+  calibration     = dataset.train
+  rounding        = "adaround"
+  bias_correction = true
+  equalize        = true
+}`
+
 const dynamicExample = `step "quantize_dynamic" "int8" {
   model      = model.encoder
   keep_float = ["/pooler/*"]
@@ -89,22 +97,25 @@ const dynamicExample = `step "quantize_dynamic" "int8" {
 
 // StaticConfig is the configuration of quantize_static.
 type StaticConfig struct {
-	Model       sdk.Model         `opt:"model,required" accepts:"onnx" doc:"Float model to quantize."`
-	Calibration *sdk.Dataset      `opt:"calibration" doc:"Samples like those that the model will meet; 32 to 256 are enough. Labels are not used. Give this, ranges or calibration_random."`
-	Ranges      *sdk.Artifact     `opt:"ranges" kind:"ranges" accepts:"optimize-ranges" doc:"What quantize_calibrate learnt about this model: no data is run then."`
-	Target      string            `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64,tensorrt,openvino,coreml,tflite" doc:"What the model will run on. \"auto\" looks at this machine. Layouts for onnxruntime-arm64, tensorrt, coreml and tflite follow their engines' rules, but have not been run on them."`
-	PerChannel  bool              `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
-	KeepFloat   []string          `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
-	Validation  *sdk.Dataset      `opt:"validation" doc:"Samples that accuracy is measured on; not those of calibration, which flatter. With labels where the metric needs them."`
-	Accuracy    *AccuracyConfig   `opt:"accuracy,block" doc:"A bound on what quantization may cost: candidates are measured on validation, in the runtime that the target names, and layers are given back their float form until the bound holds, those first that hurt most."`
-	Budget      *BudgetConfig     `opt:"budget,block" doc:"A size or a speed that the model must have: the form of each layer is chosen so that it holds with the least error. Errors are measured on validation, or else on calibration."`
-	Random      *int64            `opt:"calibration_random" doc:"Instead of data: this many made-up samples, from the step's seed. They say nothing about real data; for timing and trials."`
-	Method      *string           `opt:"method" oneof:"minmax,moving_average,entropy,percentile,mse" doc:"How a range is chosen from what was seen. \"minmax\", the default: the smallest and largest value. \"moving_average\": the mean over the samples of each. \"entropy\": the range whose 8-bit histogram diverges least from the whole. \"percentile\": the same share cut off on both sides. \"mse\": the least squared error. With ranges, the default is what they were made with."`
-	Percentile  *float64          `opt:"percentile" doc:"For \"percentile\": the share of values kept, in percent; 99.999 without it."`
-	Bins        *int64            `opt:"bins" doc:"For \"entropy\" and \"percentile\": bins of the histogram that they look at, from 128 on; 2048 without it."`
-	Batch       *int64            `opt:"batch" doc:"Samples that calibration runs at a time; 1 without it."`
-	MemoryMB    *int64            `opt:"calibration_memory" doc:"Megabytes that the tensors of one run may take; 1024 without it. When they take more, the data is run several times."`
-	States      map[string]string `opt:"states" doc:"Inputs that the data does not have, such as the state of a recurrent model: each with the output that is its value for the next sample. They begin as zeros."`
+	Model          sdk.Model         `opt:"model,required" accepts:"onnx" doc:"Float model to quantize."`
+	Calibration    *sdk.Dataset      `opt:"calibration" doc:"Samples like those that the model will meet; 32 to 256 are enough. Labels are not used. Give this, ranges or calibration_random."`
+	Ranges         *sdk.Artifact     `opt:"ranges" kind:"ranges" accepts:"optimize-ranges" doc:"What quantize_calibrate learnt about this model: no data is run then."`
+	Target         string            `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64,tensorrt,openvino,coreml,tflite" doc:"What the model will run on. \"auto\" looks at this machine. Layouts for onnxruntime-arm64, tensorrt, coreml and tflite follow their engines' rules, but have not been run on them."`
+	PerChannel     bool              `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
+	KeepFloat      []string          `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
+	Rounding       string            `opt:"rounding" default:"nearest" oneof:"nearest,gptq,adaround" doc:"How weights are rounded. \"nearest\" looks at the weight alone. \"gptq\" and \"adaround\" look for the smallest error of each layer's product on the calibration data, at the same size and speed: gptq goes input by input and lets those that follow make up for the error; adaround decides for each weight whether it goes up or down, takes longer and is mostly the better."`
+	BiasCorrection bool              `opt:"bias_correction" default:"false" doc:"Correct the bias of each Conv and Gemm by the mean error that rounding its weights causes on the calibration data."`
+	Equalize       bool              `opt:"equalize" default:"false" doc:"Scale the channels between layers that follow each other so that their ranges are alike, which the float model does not notice. It pays where channels differ much, as in nets with depthwise convolutions, above all with per_channel = false; it is measured on the calibration data, and left out where it does not pay."`
+	Validation     *sdk.Dataset      `opt:"validation" doc:"Samples that accuracy is measured on; not those of calibration, which flatter. With labels where the metric needs them."`
+	Accuracy       *AccuracyConfig   `opt:"accuracy,block" doc:"A bound on what quantization may cost: candidates are measured on validation, in the runtime that the target names, and layers are given back their float form until the bound holds, those first that hurt most."`
+	Budget         *BudgetConfig     `opt:"budget,block" doc:"A size or a speed that the model must have: the form of each layer is chosen so that it holds with the least error. Errors are measured on validation, or else on calibration."`
+	Random         *int64            `opt:"calibration_random" doc:"Instead of data: this many made-up samples, from the step's seed. They say nothing about real data; for timing and trials."`
+	Method         *string           `opt:"method" oneof:"minmax,moving_average,entropy,percentile,mse" doc:"How a range is chosen from what was seen. \"minmax\", the default: the smallest and largest value. \"moving_average\": the mean over the samples of each. \"entropy\": the range whose 8-bit histogram diverges least from the whole. \"percentile\": the same share cut off on both sides. \"mse\": the least squared error. With ranges, the default is what they were made with."`
+	Percentile     *float64          `opt:"percentile" doc:"For \"percentile\": the share of values kept, in percent; 99.999 without it."`
+	Bins           *int64            `opt:"bins" doc:"For \"entropy\" and \"percentile\": bins of the histogram that they look at, from 128 on; 2048 without it."`
+	Batch          *int64            `opt:"batch" doc:"Samples that calibration runs at a time; 1 without it."`
+	MemoryMB       *int64            `opt:"calibration_memory" doc:"Megabytes that the tensors of one run may take; 1024 without it. When they take more, the data is run several times."`
+	States         map[string]string `opt:"states" doc:"Inputs that the data does not have, such as the state of a recurrent model: each with the output that is its value for the next sample. They begin as zeros."`
 }
 
 // DynamicConfig is the configuration of quantize_dynamic.
@@ -159,6 +170,7 @@ func (c StaticConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResu
 		r.Diagnostics = append(r.Diagnostics, c.learn().source()...)
 	}
 	r.Nondeterministic = c.Accuracy != nil && c.Accuracy.TimeLimit != nil || c.Budget != nil && c.Budget.Speedup != nil
+	r.Diagnostics = append(r.Diagnostics, c.planRepair()...)
 	if t, err := resolveTarget(c.Target, ThisCPU()); err == nil {
 		r.Diagnostics = append(r.Diagnostics, c.planAccuracy(t)...)
 	}

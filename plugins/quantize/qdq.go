@@ -15,10 +15,12 @@ type emitter struct {
 	target *Target
 	params map[string]Params    // of each group, by its representative
 	names  map[string][2]string // scale and zero point of each group
+	// magnitudes are the largest of each channel of a weight.
+	magnitudes map[weightKey][]float32
 }
 
 func newEmitter(g *onnx.Graph, p *placement, t *Target, r ranges) *emitter {
-	e := &emitter{graph: g, place: p, target: t, params: map[string]Params{}, names: map[string][2]string{}}
+	e := &emitter{graph: g, place: p, target: t, params: map[string]Params{}, names: map[string][2]string{}, magnitudes: map[weightKey][]float32{}}
 	joint := map[string]Range{}
 	for _, v := range p.values {
 		root := p.groups.find(v)
@@ -213,7 +215,6 @@ const perTensor = -1
 func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error) {
 	quantized = map[string]bool{}
 	shared := map[weightKey]string{}
-	magnitudes := map[weightKey][]float32{}
 	for _, k := range e.place.nodes {
 		if err := e.operands(k); err != nil {
 			return nil, err
@@ -221,38 +222,40 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 		if k.weight == nil {
 			continue
 		}
-		weight := k.scheme
 		axis := k.axis
 		if !perChannel {
 			axis = perTensor
 		}
-		w, err := k.weight.Float32s()
+		key := weightKey{name: k.weight.Name(), axis: axis, scheme: k.scheme}
+		w, scales, widened, err := e.scalesOf(k, perChannel)
 		if err != nil {
-			return nil, fmt.Errorf("weight of node %q: %w", nodeName(k.node), err)
-		}
-		key := weightKey{name: k.weight.Name(), axis: axis, scheme: weight}
-		l := channelLayout(k.weight.Dims, axis)
-		absmax, ok := magnitudes[key]
-		if !ok {
-			if absmax, err = channelMax(w, l); err != nil {
-				return nil, fmt.Errorf("weight %q of node %q: %w: integers cannot stand for it", k.weight.Name(), nodeName(k.node), err)
-			}
-			magnitudes[key] = absmax
+			return nil, err
 		}
 		bias, err := k.biasValues()
 		if err != nil {
 			return nil, err
 		}
+		fix := e.place.fixed[nodeName(k.node)]
+		if fix != nil {
+			scales, widened = fix.scales, true // codes of its own
+			if fix.bias != nil {
+				bias = fix.bias
+			}
+		}
 		// The activation that the product reads has this scale; the bias is added on the scale of the product.
 		sx := e.paramsOf(k.data[0]).Scale
-		scales := weight.weightScales(absmax)
 		key.alpha = k.alpha
-		if !e.target.FloatBias && fitBias(scales, absmax, bias, sx*k.alpha) {
+		if widened {
 			key.widest = nodeName(k.node)
 		}
 		dq, ok := shared[key]
 		if !ok {
-			q := weight.quantizeWeights(w, l, scales)
+			var q []int8
+			if fix != nil && fix.codes != nil {
+				q = fix.codes
+			} else {
+				q = k.scheme.quantizeWeights(w, channelLayout(k.weight.Dims, axis), scales)
+			}
 			stored := scales
 			if k.alpha != 1 {
 				stored = make([]float32, len(scales))
@@ -266,8 +269,8 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 		k.node.SetInput(1, dq)
 		quantized[k.weight.Name()] = true
 		if bias != nil && e.target.FloatBias {
-			if k.node.OpType == "Gemm" && (k.beta != 1 || k.bias.Elements() != int64(k.biasLen)) {
-				name := e.graph.UniqueName(k.bias.Name() + "_scaled")
+			if fix != nil && fix.bias != nil || k.node.OpType == "Gemm" && (k.beta != 1 || k.bias.Elements() != int64(k.biasLen)) {
+				name := e.graph.UniqueName(k.biasName() + "_scaled")
 				e.graph.AddInitializer(floats(name, []int64{int64(k.biasLen)}, bias))
 				k.node.SetInput(2, name)
 			}
@@ -281,14 +284,51 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 			if axis != perTensor {
 				baxis = 0
 			}
-			k.node.SetInput(2, e.tensorDQ(k.node, k.bias.Name(), tensor.Of(nil, q), sb, false, baxis))
-			quantized[k.bias.Name()] = true
+			k.node.SetInput(2, e.tensorDQ(k.node, k.biasName(), tensor.Of(nil, q), sb, false, baxis))
+			quantized[k.biasName()] = true
 		}
 		for _, a := range []string{"alpha", "beta"} {
 			k.node.RemoveAttr(a)
 		}
 	}
 	return quantized, nil
+}
+
+// scalesOf returns the float weight of a product and the scales of its integers: one a channel, or one for all. widened
+// tells that the bias, which is added on the scale of the product, asked for another scale than the weight alone would.
+func (e *emitter) scalesOf(k *candidate, perChannel bool) (w, scales []float32, widened bool, err error) {
+	if w, err = k.weight.Float32s(); err != nil {
+		return nil, nil, false, fmt.Errorf("weight of node %q: %w", nodeName(k.node), err)
+	}
+	axis := k.axis
+	if !perChannel {
+		axis = perTensor
+	}
+	key := weightKey{name: k.weight.Name(), axis: axis}
+	absmax, ok := e.magnitudes[key]
+	if !ok {
+		if absmax, err = channelMax(w, channelLayout(k.weight.Dims, axis)); err != nil {
+			return nil, nil, false, fmt.Errorf("weight %q of node %q: %w: integers cannot stand for it", k.weight.Name(), nodeName(k.node), err)
+		}
+		e.magnitudes[key] = absmax
+	}
+	bias, err := k.biasValues()
+	if err != nil {
+		return nil, nil, false, err
+	}
+	scales = k.scheme.weightScales(absmax)
+	if !e.target.FloatBias {
+		widened = fitBias(scales, absmax, bias, e.paramsOf(k.data[0]).Scale*k.alpha)
+	}
+	return w, scales, widened, nil
+}
+
+// biasName is what the bias is called, or would be.
+func (k *candidate) biasName() string {
+	if k.bias != nil {
+		return k.bias.Name()
+	}
+	return k.weight.Name() + "_bias"
 }
 
 // operands lowers the constant operands of a join, each with a scale of its own.

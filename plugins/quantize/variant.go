@@ -59,6 +59,9 @@ func (v *variants) with(exclude map[string]string) (*variant, error) {
 		o.Exclude[name] = why
 	}
 	p := place(m, shapes, v.target, o)
+	if v.full != nil {
+		p.fixed = v.full.fixed
+	}
 	out := &variant{model: m, place: p}
 	if !p.multiplies() {
 		return out, nil

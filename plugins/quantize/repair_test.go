@@ -1,0 +1,166 @@
+package quantize
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/tensor"
+)
+
+// sqnrOf is that of a model's first output against another's, in dB.
+func sqnrOf(t testing.TB, float, m *onnx.Model, in map[string]tensor.Tensor) float64 {
+	t.Helper()
+	name := float.Graph.Outputs()[0].Name()
+	a, b := runModel(t, float, in)[name], runModel(t, m, in)[name]
+	var noise, signal float64
+	for i, x := range a {
+		d := float64(x) - float64(b[i])
+		noise += d * d
+		signal += float64(x) * float64(x)
+	}
+	return 10 * math.Log10(signal/noise)
+}
+
+// TestRepairDigits: each way to repair weights makes the error of the layers smaller, the engine still runs the whole
+// network in integers, and the outputs come nearer to those of the float model. Scales of the whole weight and 7 bits
+// leave something to repair.
+func TestRepairDigits(t *testing.T) {
+	needRuntime(t)
+	data := writeDataset(t, map[string]tensor.Tensor{"input": digitImages(t, "mnist-train.npz", 32)})
+	in := map[string]tensor.Tensor{"input": digitImages(t, "mnist-test.npz", 100)}
+	float, err := onnx.ReadFile(digits + "digits.onnx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := StaticConfig{Model: digitsModel(), Calibration: &data, Target: "onnxruntime-x86"}
+	var plain float64
+	for _, c := range []struct {
+		name   string
+		change func(*StaticConfig)
+		share  float64 // of the mean error of plain rounding, at most
+		gain   float64 // dB at the outputs, at least
+	}{
+		{"plain", func(*StaticConfig) {}, 1, 0},
+		{"bias_correction", func(c *StaticConfig) { c.BiasCorrection = true }, 0.9, -1},
+		{"gptq", func(c *StaticConfig) { c.Rounding = roundGPTQ }, 0.5, 0.5},
+		{"adaround", func(c *StaticConfig) { c.Rounding = roundAdaRound }, 0.4, 0.5},
+		{"equalize", func(c *StaticConfig) { c.Equalize = true }, 1, 0}, // it does not pay here, so it is left out
+		{"all", func(c *StaticConfig) { c.Equalize, c.BiasCorrection, c.Rounding = true, true, roundGPTQ }, 0.5, 0.5},
+	} {
+		cfg := base
+		c.change(&cfg)
+		m, f := static(t, cfg)
+		got := sqnrOf(t, float, m, in)
+		if c.name == "plain" {
+			plain = got
+			t.Logf("plain: %.2f dB", got)
+			continue
+		}
+		t.Logf("%s: %.2f dB, %s", c.name, got, fmt.Sprintf("error %.3g of %.3g", f.Repair.Error, f.Repair.ErrorNearest))
+		if got < plain+c.gain {
+			t.Errorf("%s: %.2f dB at the outputs, plain rounding has %.2f", c.name, got, plain)
+		}
+		if f.Repair.Error > c.share*f.Repair.ErrorNearest {
+			t.Errorf("%s: error of the layers %v, with plain rounding %v", c.name, f.Repair.Error, f.Repair.ErrorNearest)
+		}
+		if len(f.Repair.Equalized) != 0 || cfg.Equalize != (f.Repair.SQNRPlain > 0) || c.name != "equalize" && len(f.Repair.Layers) != 10 {
+			t.Errorf("%s: %+v", c.name, f.Repair)
+		}
+		if g := counts(engineGraph(t, m)); g["QLinearConv"] != 9 || g["QGemm"] != 1 {
+			t.Errorf("%s: the engine runs %s", c.name, show(g))
+		}
+	}
+}
+
+// TestRepairProducts: MatMul, Gemm both ways round, with factors and with no bias, and grouped convolutions: the codes end
+// up where they belong.
+func TestRepairProducts(t *testing.T) {
+	needRuntime(t)
+	b := newBuilder(13)
+	x := b.input("x", 8, 6, 6)
+	x = b.relu("g.relu", b.node("Conv", "g", []string{x, b.random("g.w", 0.5, 12, 4, 3, 3)}, onnx.IntAttr("group", 2), onnx.IntsAttr("pads", 1, 1, 1, 1)))
+	x = b.relu("dw.relu", b.node("Conv", "dw", []string{x, b.random("dw.w", 0.5, 12, 1, 3, 3), b.random("dw.b", 1, 12)}, onnx.IntAttr("group", 12)))
+	x = b.node("Flatten", "flat", []string{x})
+	x = b.relu("fc.relu", b.node("Gemm", "fc", []string{x, b.random("fc.w", 0.2, 192, 24), b.random("fc.b", 1, 24)}, onnx.FloatAttr("alpha", 0.5), onnx.FloatAttr("beta", 2)))
+	x = b.relu("mm.relu", b.node("MatMul", "mm", []string{x, b.random("mm.w", 0.3, 24, 20)}))
+	b.output(b.node("Gemm", "out", []string{x, b.random("out.w", 0.3, 7, 20)}, onnx.IntAttr("transB", 1)))
+	data := writeDataset(t, map[string]tensor.Tensor{"x": b.noise(1, 48, 8, 6, 6)})
+	in := map[string]tensor.Tensor{"x": b.noise(1, 64, 8, 6, 6)}
+	plainCfg := StaticConfig{Model: writeModel(t, b.m), Calibration: &data, Target: "onnxruntime-x86", PerChannel: true}
+	plain, _ := static(t, plainCfg)
+	before := sqnrOf(t, b.m, plain, in)
+	for _, rounding := range []string{roundGPTQ, roundAdaRound} {
+		cfg := plainCfg
+		cfg.Rounding, cfg.BiasCorrection = rounding, true
+		m, f := static(t, cfg)
+		after := sqnrOf(t, b.m, m, in)
+		t.Logf("%s: %.2f dB, plain %.2f; %v", rounding, after, before, f.Repair.Layers)
+		if after < before || len(f.Repair.Layers) != 5 {
+			t.Errorf("%s: %.2f dB, plain %.2f", rounding, after, before)
+		}
+		// A convolution that had no bias has one now.
+		if rounding == roundGPTQ {
+			for n := range m.Graph.Nodes() {
+				if n.Name == "g" && n.Input(2) == "" {
+					t.Error("the bias is not corrected")
+				}
+			}
+		}
+	}
+}
+
+// TestEqualizePays: where the channels of a depthwise net differ by orders of magnitude, one scale for a whole weight
+// leaves little of it, and equalized channels bring it back.
+func TestEqualizePays(t *testing.T) {
+	needRuntime(t)
+	b := newBuilder(13)
+	// A balanced net whose channels were scaled: up in one layer and down in the next.
+	uneven := func(name string, sign float64, dims ...int64) string {
+		x := b.noise(0.5, dims...)
+		v, _ := tensor.View[float32](x)
+		for i := range v {
+			c := float64(i / (len(v) / int(dims[0])))
+			v[i] *= float32(math.Exp(sign * 2.5 * math.Sin(3*c)))
+		}
+		b.m.Graph.AddInitializer(onnx.NewTensor(name, x))
+		return name
+	}
+	x := b.input("x", 4, 8, 8)
+	x = b.relu("a.relu", b.node("Conv", "a", []string{x, uneven("a.w", 1, 16, 4, 3, 3)}, onnx.IntsAttr("pads", 1, 1, 1, 1)))
+	x = b.relu("dw.relu", b.node("Conv", "dw", []string{x, uneven("dw.w", -1, 16, 1, 3, 3)}, onnx.IntAttr("group", 16), onnx.IntsAttr("pads", 1, 1, 1, 1)))
+	b.output(b.node("Conv", "pw", []string{x, b.random("pw.w", 0.5, 6, 16, 1, 1)}))
+	data := writeDataset(t, map[string]tensor.Tensor{"x": b.noise(1, 32, 4, 8, 8)})
+	in := map[string]tensor.Tensor{"x": b.noise(1, 32, 4, 8, 8)}
+	c := StaticConfig{Model: writeModel(t, b.m), Calibration: &data, Target: "onnxruntime-x86"}
+	plain, _ := static(t, c)
+	c.Equalize = true
+	m, f := static(t, c)
+	before, after := sqnrOf(t, b.m, plain, in), sqnrOf(t, b.m, m, in)
+	t.Logf("%.2f dB, plain %.2f; %+v", after, before, *f.Repair)
+	if after < before+3 || len(f.Repair.Equalized) != 2 || !(f.Repair.SQNREqual > f.Repair.SQNRPlain) {
+		t.Errorf("%.2f dB, plain %.2f; %+v", after, before, *f.Repair)
+	}
+}
+
+func TestRepairNeedsData(t *testing.T) {
+	ranges := &sdk.Artifact{Path: "r"}
+	for arg, c := range map[string]StaticConfig{
+		"equalize":        {Ranges: ranges, Equalize: true},
+		"rounding":        {Ranges: ranges, Rounding: roundGPTQ},
+		"bias_correction": {Ranges: ranges, Rounding: roundNearest, BiasCorrection: true},
+	} {
+		if ds := c.planRepair(); len(ds) != 1 || ds[0].Path[0] != arg {
+			t.Errorf("%s: %+v", arg, ds)
+		}
+		j, _ := testJob(t)
+		c.Model, c.Target = digitsModel(), "onnxruntime-x86"
+		var d sdk.Diagnostic
+		if _, err := quantizeStatic(t.Context(), j, c); !errors.As(err, &d) || d.Path[0] != arg {
+			t.Errorf("%s: %v", arg, err)
+		}
+	}
+}
