@@ -1,12 +1,9 @@
 package tensor
 
 import (
-	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -127,10 +124,13 @@ func Parse(data []byte) (*File, error) {
 		}
 		return sign(ranges[a][1] - ranges[b][1]) // empty tensors come first
 	})
-	f := &File{entries: make(map[string]entry, len(infos)), metadata: metadata}
+	f := &File{names: make([]string, 0, len(infos)), entries: make(map[string]entry, len(infos)), metadata: metadata}
 	var at int64
 	for _, i := range order {
 		in, r := infos[i], ranges[i]
+		if _, twice := f.entries[in.Name]; twice {
+			return bad("its header names %q twice", clip(in.Name))
+		}
 		size, err := Size(in.DType, in.Shape)
 		if err != nil {
 			return bad("tensor %q: %s", clip(in.Name), err)
@@ -160,65 +160,6 @@ func sign(v int64) int {
 		return 1
 	}
 	return 0
-}
-
-// parseHeader reads the JSON object. It walks tokens, because the order of the keys
-// and a name given twice are lost in a map.
-func parseHeader(b []byte) (infos []Info, ranges [][2]int64, metadata map[string]string, err error) {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	tok, err := dec.Token()
-	if err != nil || tok != json.Delim('{') {
-		return nil, nil, nil, errors.New("its header is not a JSON object")
-	}
-	seen := make(map[string]bool)
-	for dec.More() {
-		tok, err := dec.Token()
-		if err != nil {
-			return nil, nil, nil, headerError(err)
-		}
-		name, _ := tok.(string)
-		if seen[name] {
-			return nil, nil, nil, fmt.Errorf("its header names %q twice", clip(name))
-		}
-		seen[name] = true
-		if name == "__metadata__" {
-			if err := dec.Decode(&metadata); err != nil {
-				return nil, nil, nil, fmt.Errorf("__metadata__ must map strings to strings: %w", headerError(err))
-			}
-			continue
-		}
-		var v struct {
-			DType   string   `json:"dtype"`
-			Shape   *[]int64 `json:"shape"`
-			Offsets []int64  `json:"data_offsets"`
-		}
-		if err := dec.Decode(&v); err != nil {
-			return nil, nil, nil, fmt.Errorf("tensor %q: %w", clip(name), headerError(err))
-		}
-		d, err := ParseDType(v.DType)
-		if err != nil {
-			return nil, nil, nil, fmt.Errorf("tensor %q: %w", clip(name), err)
-		}
-		if v.Shape == nil || len(v.Offsets) != 2 || v.Offsets[0] < 0 || v.Offsets[1] < v.Offsets[0] {
-			return nil, nil, nil, fmt.Errorf("tensor %q lacks a shape or has no data_offsets [begin, end]", clip(name))
-		}
-		infos = append(infos, Info{name, d, *v.Shape})
-		ranges = append(ranges, [2]int64{v.Offsets[0], v.Offsets[1]})
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, nil, nil, headerError(err)
-	}
-	if rest := strings.TrimRight(string(b[dec.InputOffset():]), " "); rest != "" {
-		return nil, nil, nil, errors.New("something other than spaces follows its header")
-	}
-	return infos, ranges, metadata, nil
-}
-
-func headerError(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("its header ends too early")
-	}
-	return err
 }
 
 // Names returns the tensors' names in the order of their bytes in the file.

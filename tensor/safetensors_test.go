@@ -3,9 +3,12 @@ package tensor
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -109,6 +112,21 @@ var badFiles = map[string]struct {
 	"cut body":       {raw(`{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}`, "xxx"), "truncated"},
 	"long body":      {raw(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, "xx"), "2 follow"},
 	"metadata":       {raw(`{"__metadata__":{"a":1}}`, ""), "__metadata__"},
+	"two metadata":   {raw(`{"__metadata__":{},"__metadata__":{}}`, ""), "twice"},
+	"two dtypes":     {raw(`{"a":{"dtype":"U8","shape":[1],"dtype":"U8","data_offsets":[0,1]}}`, "x"), "twice"},
+	"no dtype":       {raw(`{"a":{"shape":[1],"data_offsets":[0,1]}}`, "x"), "lacks a dtype"},
+	"no object":      {raw(`{"a":[]}`, ""), "an object was expected"},
+	"large number":   {raw(`{"a":{"dtype":"U8","shape":[9223372036854775808],"data_offsets":[0,1]}}`, "x"), "64 bits"},
+	"leading zero":   {raw(`{"a":{"dtype":"U8","shape":[01],"data_offsets":[0,1]}}`, "x"), "no whole number"},
+	"empty number":   {raw(`{"a":{"dtype":"U8","shape":[1,],"data_offsets":[0,1]}}`, "x"), "a whole number was expected"},
+	"open list":      {raw(`{"a":{"dtype":"U8","shape":[1`, ""), "ends too early"},
+	"null":           {raw(`{"a":{"dtype":"U8","shape":null,"data_offsets":[0,1]}}`, "x"), "a list of whole numbers"},
+	"unknown":        {raw(`{"a":{"x":{]},"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, "x"), "not JSON"},
+	"no colon":       {raw(`{"a"}`, ""), "a colon was expected"},
+	"no comma":       {raw(`{"a":{"dtype":"U8" "shape":[1]}}`, ""), "a comma"},
+	"bad escape":     {raw(`{"\q":{}}`, ""), "escape"},
+	"raw control":    {raw("{\"\n\":{}}", ""), "control"},
+	"not UTF-8":      {raw("{\"\xff\":{}}", ""), "UTF-8"},
 }
 
 func TestBadFiles(t *testing.T) {
@@ -212,13 +230,91 @@ func TestWriterFailures(t *testing.T) {
 	}
 }
 
+// What no writer writes, and readers of JSON take all the same.
+func TestUnusualHeader(t *testing.T) {
+	f, err := Parse(raw(" {\t\"\\u00e9 \\\"\" : {\"note\":[{\"a,]\":null},1.5e3], \"shape\" : [ 2 , 1 ] ,\r\n\"data_offsets\":[0,2],\"dtype\":\"U8\"}, \"__metadata__\":{\"k\":\"\\n\",\"\":\"\"}}", "ab"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in, ok := f.Info("é \""); !ok || !slices.Equal(in.Shape, []int64{2, 1}) {
+		t.Error(in, f.Names())
+	}
+	if m := f.Metadata(); len(m) != 2 || m["k"] != "\n" {
+		t.Error(m)
+	}
+}
+
+// maxParseBytes is the most that parsing n bytes may allocate, whatever they say.
+func maxParseBytes(n int) uint64 { return 1<<20 + 10*uint64(n) }
+
+// parseBytes returns what parsing allocates in all, garbage included.
+func parseBytes(b []byte) (uint64, *File, error) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f, err := Parse(b)
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc, f, err
+}
+
+// TestParseMemory feeds the parser headers that are nothing but the shortest parts there are.
+func TestParseMemory(t *testing.T) {
+	const n = 35_000 // just over a power of two, where a map has just grown
+	many := func(part func(i int) string) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(part(i))
+		}
+		return strings.TrimSuffix(b.String(), ",")
+	}
+	tensor := func(name, shape, rest string) string {
+		return `"` + name + `":{"dtype":"U8","shape":[` + shape + `],"data_offsets":[0,0]` + rest + `},`
+	}
+	one := func(shape, rest string) string { return "{" + strings.TrimSuffix(tensor("a", shape, rest), ",") + "}" }
+	zeros := strings.Repeat("0,", n) + "0"
+	for name, header := range map[string]string{
+		"tensors":    "{" + many(func(i int) string { return tensor(strconv.FormatInt(int64(i), 36), "0", "") }) + "}",
+		"scalars":    "{" + many(func(i int) string { return fmt.Sprintf(`"%x":{"dtype":"F4","shape":[]},`, i) }) + "}",
+		"axes":       one(zeros, ""),
+		"offsets":    strings.Replace(one("0", ""), "[0,0]", "["+zeros+"]", 1),
+		"metadata":   `{"__metadata__":{` + many(func(i int) string { return `"` + strconv.FormatInt(int64(i), 36) + `":"",` }) + `}}`,
+		"unknown":    one("0", `,"x":[`+zeros+"]"),
+		"dtypes":     one("0", `,"x":[`+strings.Repeat(`{"dtype":0},`, n)+"0]"),
+		"deep":       one("0", `,"x":`+strings.Repeat("[", n)),
+		"escapes":    "{" + tensor(strings.Repeat(`\n`, n), "0", "") + "}",
+		"long names": "{" + many(func(i int) string { return tensor(fmt.Sprintf("\\u00ff%d", i), "0", "") }) + "}",
+	} {
+		in := raw(header, "")
+		if got, _, err := parseBytes(in); got > maxParseBytes(len(in)) {
+			t.Errorf("%s: %d bytes take %d, %.1f times as much (%v)", name, len(in), got, float64(got)/float64(len(in)), err)
+		}
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	var header strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&header, `,"model.layers.%d.weight":{"dtype":"F32","shape":[0,4096],"data_offsets":[0,0]}`, i)
+	}
+	in := raw("{"+header.String()[1:]+"}", "")
+	b.SetBytes(int64(len(in)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse(in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, c := range badFiles {
 		f.Add(c.data)
 	}
 	f.Add(raw(`{"__metadata__":{"a":"b"},"x":{"dtype":"F16","shape":[1,2],"data_offsets":[0,4]}}`, "abcd"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		file, err := Parse(b)
+		got, file, err := parseBytes(b)
+		if most := maxParseBytes(len(b)); got > most {
+			t.Errorf("%d bytes took %d bytes of memory, more than %d", len(b), got, most)
+		}
 		if err != nil {
 			return
 		}
