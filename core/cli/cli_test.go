@@ -129,7 +129,7 @@ func TestScripts(t *testing.T) {
 							ts.Check(os.WriteFile(ts.MkAbs(name), b, 0o644))
 						}
 					},
-					// fixture DIR puts the digit recipe's files there.
+					// fixture DIR puts the digit recipe's files there; layouts are not searched for.
 					"fixture": func(ts *testscript.TestScript, _ bool, args []string) {
 						dir := ts.MkAbs(args[0])
 						ts.Check(os.MkdirAll(dir, 0o755))
@@ -140,7 +140,7 @@ func TestScripts(t *testing.T) {
 							}
 							b, err := os.ReadFile(filepath.Join(digits, f))
 							ts.Check(err)
-							ts.Check(os.WriteFile(to, b, 0o644))
+							ts.Check(os.WriteFile(to, unsearched(b), 0o644))
 						}
 					},
 					// exits CODE COMMAND... runs a command that must end with that code, and without a stack trace.

@@ -224,13 +224,17 @@ func (c *classifier) matrix(k *candidate) (err error) {
 // join takes operands that are activations; where integers are everywhere, one may be a constant.
 func (c *classifier) join(k *candidate) error {
 	k.data = slices.Clone(k.node.Inputs())
-	if !c.target.Everywhere || len(k.data) < 2 {
+	absorb := c.Absorb && k.node.OpType == "Add" && len(k.data) == 2
+	if !c.target.Everywhere && !absorb || len(k.data) < 2 {
 		return nil
 	}
 	for i, v := range k.data {
 		t := c.graph.Initializer(v)
 		if t == nil {
 			continue
+		}
+		if !c.target.Everywhere && t.Elements() != 1 {
+			return nil // an ordinary constant, which classify refuses
 		}
 		if _, err := constant(c.graph, v); err != nil {
 			return fmt.Errorf("its operand %q %w", v, err)

@@ -16,6 +16,11 @@ func lowerStatic(m *onnx.Model, p *placement, t *Target, r ranges, perChannel bo
 		return nil, sdk.AttrError("model", "a weight cannot be quantized", err.Error())
 	}
 	e.activations()
+	e.gateTables()
+	e.dropAbsorbed()
+	if e.contrib && m.Opset("com.microsoft") == 0 {
+		m.SetOpset("com.microsoft", 1)
+	}
 	e.hideFloat()
 	d := newDynamicLowering(m.Graph, t, perChannel)
 	for _, k := range p.dynamic {

@@ -22,11 +22,14 @@ type placeOptions struct {
 	Dynamic map[string]bool
 	// Attention quantizes products of two activations too.
 	Attention bool
+	// Absorb quantizes the addition of a number, and lets the scales around it do it where they can.
+	Absorb bool
 }
 
 // placement says what becomes integers: the nodes, and the values around them.
 type placement struct {
 	target   *Target
+	options  placeOptions
 	nodes    []*candidate // in graph order
 	byNode   map[*onnx.Node]*candidate
 	clamps   []*clampFold            // in graph order
@@ -70,7 +73,7 @@ func (f floatNode) String() string {
 // only on a path between two of them: elsewhere the conversions cost more than the integers save.
 func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *placement {
 	g := m.Graph
-	p := &placement{target: t, byNode: map[*onnx.Node]*candidate{}, needed: map[string]bool{}, groups: newGroups(),
+	p := &placement{target: t, options: o, byNode: map[*onnx.Node]*candidate{}, needed: map[string]bool{}, groups: newGroups(),
 		refused: map[*onnx.Node]*refusal{}, inside: map[*onnx.Node]bool{}, norms: map[*onnx.Node]bool{}}
 	p.macTotal, p.macs = countWork(m, shapes)
 	c := &classifier{graph: g, shapes: shapes, opset: m.Opset(onnx.DefaultDomain), target: t,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/optimize-hcl/optimize/plugins/quantize/layout"
 	"github.com/optimize-hcl/optimize/sdk"
 )
 
@@ -23,11 +24,14 @@ func Plugin(version string) *sdk.Plugin {
 		Steps: []sdk.StepType{
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_static",
-				Revision: 2,
+				Revision: 3,
 				Doc: "Quantizes weights and activations to 8 bits, with ranges measured on a calibration dataset, in the layout that the " +
-					"target's kernels want. For convolutional networks.",
-				Examples:      []string{staticExample, accuracyExample, budgetExample, repairExample},
-				Outputs:       output,
+					"target's kernels want. For convolutional networks. Where the target can be timed, layouts are: which nodes stay in float, and in " +
+					"which form the others are written. The fastest of those that are about as accurate as the plain rules is used, and when integers are slower " +
+					"than float, the model stays in float.",
+				Examples: []string{staticExample, accuracyExample, budgetExample, repairExample, layoutExample},
+				Outputs: append(slices.Clone(output), sdk.Output{Name: "layout", Kind: layout.Kind, Format: layout.Format,
+					Doc: "How the model was lowered, for the argument layout: with it, the same bytes come out without a search."}),
 				ResultExample: StaticFacts{},
 			}, applyStatic),
 			calibrateStep(),
@@ -90,6 +94,18 @@ const repairExample = `step "quantize_static" "repaired" {
   equalize        = true
 }`
 
+const layoutExample = `step "quantize_static" "searched" {
+  model        = model.classifier
+  calibration  = dataset.train
+  search_limit = 60
+}
+
+step "quantize_static" "again" {
+  model       = model.classifier
+  calibration = dataset.train
+  layout      = step.searched.layout
+}`
+
 const dynamicExample = `step "quantize_dynamic" "int8" {
   model      = model.encoder
   keep_float = ["/pooler/*"]
@@ -116,6 +132,10 @@ type StaticConfig struct {
 	Batch          *int64            `opt:"batch" doc:"Samples that calibration runs at a time; 1 without it."`
 	MemoryMB       *int64            `opt:"calibration_memory" doc:"Megabytes that the tensors of one run may take; 1024 without it. When they take more, the data is run several times."`
 	States         map[string]string `opt:"states" doc:"Inputs that the data does not have, such as the state of a recurrent model: each with the output that is its value for the next sample. They begin as zeros."`
+	Search         string            `opt:"search" default:"on" oneof:"on,off" doc:"\"on\" times layouts on this machine, one sample at a time on one thread, and takes the fastest that is good enough, or leaves the model in float when integers lose. \"off\" follows the target's rules as they are. Nothing is timed for a target that does not run here, nor without calibration."`
+	SearchLimit    *float64          `opt:"search_limit" doc:"Seconds after which a search tries nothing new; 30 without it."`
+	MinSQNR        *float64          `opt:"min_sqnr" doc:"Signal-to-noise ratio in dB that a searched layout keeps on calibration data, against the model in float. Without it 20, or where the plain rules do not reach that, what they reach."`
+	Layout         *sdk.Artifact     `opt:"layout" kind:"layout" accepts:"optimize-layout" doc:"How an earlier search found that the model should be lowered: nothing is timed then."`
 }
 
 // DynamicConfig is the configuration of quantize_dynamic.
@@ -128,7 +148,7 @@ type DynamicConfig struct {
 
 // Validate checks what the schema cannot.
 func (c StaticConfig) Validate(ctx context.Context) sdk.Diagnostics {
-	ds := validateKeepFloat(c.KeepFloat)
+	ds := append(validateKeepFloat(c.KeepFloat), c.validateSearch()...)
 	if c.Accuracy != nil {
 		ds = append(ds, c.Accuracy.validate(ctx)...)
 	}
@@ -161,7 +181,8 @@ func validateKeepFloat(patterns []string) sdk.Diagnostics {
 
 // Plan tells what the bytes will depend on: the target that "auto" stands for here, and the engine that calibrates.
 func (c StaticConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResult, error) {
-	r, err := planTarget(c.Target, ThisCPU())
+	cpu := ThisCPU()
+	r, err := planTarget(c.Target, cpu)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +192,8 @@ func (c StaticConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResu
 	}
 	r.Nondeterministic = c.Accuracy != nil && c.Accuracy.TimeLimit != nil || c.Budget != nil && c.Budget.Speedup != nil
 	r.Diagnostics = append(r.Diagnostics, c.planRepair()...)
-	if t, err := resolveTarget(c.Target, ThisCPU()); err == nil {
+	if t, err := resolveTarget(c.Target, cpu); err == nil {
+		r.Nondeterministic = r.Nondeterministic || c.noSearch(t, cpu) == ""
 		r.Diagnostics = append(r.Diagnostics, c.planAccuracy(t)...)
 	}
 	if c.Ranges != nil && c.Accuracy == nil && c.Budget == nil {

@@ -114,12 +114,12 @@ func TestChannelLayout(t *testing.T) {
 	for _, c := range []struct {
 		shape []int64
 		axis  int
-		want  layout
+		want  channelsOf
 	}{
-		{[]int64{64, 32, 3, 3}, 0, layout{1, 64, 288}},
-		{[]int64{64, 32, 3, 3}, 1, layout{64, 32, 9}},
-		{[]int64{64, 32}, 1, layout{64, 32, 1}},
-		{[]int64{64, 32}, perTensor, layout{1, 1, 2048}},
+		{[]int64{64, 32, 3, 3}, 0, channelsOf{1, 64, 288}},
+		{[]int64{64, 32, 3, 3}, 1, channelsOf{64, 32, 9}},
+		{[]int64{64, 32}, 1, channelsOf{64, 32, 1}},
+		{[]int64{64, 32}, perTensor, channelsOf{1, 1, 2048}},
 	} {
 		if got := channelLayout(c.shape, c.axis); got != c.want {
 			t.Errorf("channelLayout(%v, %d) = %v, want %v", c.shape, c.axis, got, c.want)
@@ -167,7 +167,7 @@ func TestWeightKernels(t *testing.T) {
 
 func TestChannelMaxNonFinite(t *testing.T) {
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
-		for _, l := range []layout{{1, 4, 100000}, {100000, 4, 1}} {
+		for _, l := range []channelsOf{{1, 4, 100000}, {100000, 4, 1}} {
 			w := make([]float32, 400000)
 			w[123456], w[399999] = bad, bad
 			_, err := channelMax(w, l)

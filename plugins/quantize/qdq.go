@@ -17,13 +17,20 @@ type emitter struct {
 	names  map[string][2]string // scale and zero point of each group
 	// magnitudes are the largest of each channel of a weight.
 	magnitudes map[weightKey][]float32
+
+	joint    map[string]Range // of each group, as calibrated
+	sizes    map[string]int   // values in each group
+	absorbed map[*onnx.Node]bool
+	contrib  bool // operators of com.microsoft were written
 }
 
 func newEmitter(g *onnx.Graph, p *placement, t *Target, r ranges) *emitter {
-	e := &emitter{graph: g, place: p, target: t, params: map[string]Params{}, names: map[string][2]string{}, magnitudes: map[weightKey][]float32{}}
-	joint := map[string]Range{}
+	e := &emitter{graph: g, place: p, target: t, params: map[string]Params{}, names: map[string][2]string{}, magnitudes: map[weightKey][]float32{},
+		joint: map[string]Range{}, sizes: map[string]int{}, absorbed: map[*onnx.Node]bool{}}
+	joint := e.joint
 	for _, v := range p.values {
 		root := p.groups.find(v)
+		e.sizes[root]++
 		if old, ok := joint[root]; ok {
 			joint[root] = old.Union(r[v])
 		} else {
@@ -40,6 +47,9 @@ func newEmitter(g *onnx.Graph, p *placement, t *Target, r ranges) *emitter {
 		if f := fixed[root]; f != nil {
 			e.params[root] = *f
 		}
+	}
+	if p.options.Absorb {
+		e.absorb()
 	}
 	return e
 }

@@ -29,6 +29,11 @@ type StaticFacts struct {
 	Samples           int64          `opt:"samples" doc:"Samples that calibration has seen."`
 	Method            string         `opt:"method" doc:"How ranges were chosen."`
 	RandomCalibration bool           `opt:"random_calibration" doc:"The samples were made up: the ranges say nothing about real data."`
+	Layout            string         `opt:"layout" doc:"The layout that was used, in words."`
+	Search            string         `opt:"search" doc:"Whether layouts were timed, and if not, why."`
+	Candidates        []string       `opt:"candidates" doc:"What a search has tried: each layout with its speed-up over the model as it came and the 95% interval, its signal-to-noise ratio on calibration data, its size, and how far it came."`
+	Noise             string         `opt:"noise" doc:"The model as it came, timed against itself beside the finalists: how far from 1 a speed-up may be by chance."`
+	Declined          string         `opt:"declined" doc:"Why the model stays in float; empty when it does not."`
 	Accuracy          *AccuracyFacts `opt:"accuracy" doc:"What accuracy control did: metric, first and last (the loss before and after), restored (the layers given back their float form, and what each gave), held, trials, samples and out_of_time; null without it."`
 	Budget            *BudgetFacts   `opt:"budget" doc:"What was chosen for a budget: size, speedup, layers (the form of each) and sqnr; null without it."`
 	Repair            *RepairFacts   `opt:"repair" doc:"What weight repair did: equalized (layers between which channels were scaled), layers (each with the error of its product), error_nearest and error (their means, with plain rounding and as they are); null without it."`

@@ -8,12 +8,12 @@ import (
 	"sync/atomic"
 )
 
-// layout is a row-major tensor seen as [outer, channels, inner]. Per tensor there is one channel.
-type layout struct{ outer, channels, inner int }
+// channelsOf is a row-major tensor seen as [outer, channels, inner]. Per tensor there is one channel.
+type channelsOf struct{ outer, channels, inner int }
 
 // channelLayout views shape along axis; axis < 0 is per tensor.
-func channelLayout(shape []int64, axis int) layout {
-	l := layout{1, 1, 1}
+func channelLayout(shape []int64, axis int) channelsOf {
+	l := channelsOf{1, 1, 1}
 	for i, d := range shape {
 		switch {
 		case axis < 0 || i > axis:
@@ -38,7 +38,7 @@ func (e *nonFiniteError) Error() string {
 }
 
 // channelMax returns the largest magnitude of each channel. The answer does not depend on the number of workers.
-func channelMax(w []float32, l layout) ([]float32, error) {
+func channelMax(w []float32, l channelsOf) ([]float32, error) {
 	out := make([]float32, l.channels)
 	var bad atomic.Int64
 	bad.Store(math.MaxInt64)
@@ -108,7 +108,7 @@ func (s Scheme) weightScales(absmax []float32) []float32 {
 }
 
 // quantizeWeights rounds w to integers, half to even. scales has one entry per channel.
-func (s Scheme) quantizeWeights(w []float32, l layout, scales []float32) []int8 {
+func (s Scheme) quantizeWeights(w []float32, l channelsOf, scales []float32) []int8 {
 	q := make([]int8, len(w))
 	lo, hi := float32(s.QMin), float32(s.QMax)
 	if l.inner == 1 && l.outer > 1 {

@@ -1,0 +1,399 @@
+package quantize
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
+	"github.com/optimize-hcl/optimize/plugins/quantize/layout"
+	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/tensor"
+)
+
+const (
+	// slice is how long the core runs a candidate before the next has its turn.
+	slice = 15 * time.Millisecond
+	// quickRounds are slices of each candidate while there are many, finalRounds of those that are left. Below fewestRounds
+	// an interval says nothing.
+	quickRounds  = 9
+	finalRounds  = 40
+	fewestRounds = 5
+	// cutsTried and finalists bound how many candidates the rounds have.
+	cutsTried = 6
+	finalists = 3
+	// defaultLimit is that of search_limit, in seconds.
+	defaultLimit = 30.0
+	// defaultSQNR in dB is asked of a layout where the plain rules reach it; sqnrSlack is how much less than theirs is as good.
+	defaultSQNR = 20.0
+	sqnrSlack   = 1.0
+)
+
+// search finds the layout that is fast on this machine. Candidates come from rules, are timed side by side, and the
+// losers drop out early.
+type search struct {
+	work *staticWork
+	dir  string
+	end  time.Time
+
+	ref     *reference
+	base    []byte               // the rewritten model
+	ranges  [2]*calibrate.Ranges // of the model as it came, and rewritten
+	seen    map[[sha256.Size]byte]bool
+	files   []string
+	results []layout.Result
+	latency []float64 // ms, by candidate
+}
+
+// outcome is what a search found.
+type outcome struct {
+	layout layout.Layout
+	why    string // integers lost
+	lines  []string
+	noise  string // the race of the model against itself
+}
+
+// search times layouts. An error means that none could be; the plain one is left then.
+func (w *staticWork) search(ctx context.Context) (*outcome, error) {
+	ctx, span := sdk.StartSpan(ctx, "search")
+	defer span.End()
+	limit := defaultLimit
+	if w.config.SearchLimit != nil {
+		limit = *w.config.SearchLimit
+	}
+	dir, err := os.MkdirTemp(w.job.scratch, "search")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // the host removes what is left
+	data, err := w.config.Calibration.Open()
+	if err != nil {
+		return nil, sdk.AttrError("calibration", "the dataset cannot be read", err.Error())
+	}
+	defer data.Close() // samples of the reference lie in it
+	s := &search{work: w, dir: dir, end: time.Now().Add(time.Duration(limit * float64(time.Second))), seen: map[[sha256.Size]byte]bool{}}
+	if err := s.prepare(ctx, data); err != nil {
+		return nil, err
+	}
+	return s.run(ctx)
+}
+
+// prepare runs the model in float, and puts it into the race as it came and rewritten.
+func (s *search) prepare(ctx context.Context, data *tensor.Shards) error {
+	err := loadEngine("a search")
+	if err != nil {
+		return err
+	}
+	if s.ref, err = newReference(ctx, s.work.path, data, s.work.job.threads); err != nil {
+		return fmt.Errorf("the model cannot be run: %w", err)
+	}
+	st, err := os.Stat(s.work.path)
+	if err != nil {
+		return err
+	}
+	target := s.work.target.Name
+	s.put(layout.Layout{Target: target, Float: true}, s.work.path, st.Size(), math.Inf(1))
+	m, err := s.work.rewritten()
+	if err != nil {
+		return err
+	}
+	if s.base, err = m.Marshal(); err != nil {
+		return err
+	}
+	return s.candidate(ctx, layout.Layout{Target: target, Float: true, Rewrite: true}, s.base)
+}
+
+// run returns the layout to use.
+func (s *search) run(ctx context.Context) (*outcome, error) {
+	m, shapes, err := s.model(true)
+	if err != nil {
+		return nil, err
+	}
+	if t, err := onnx.TypicalShapes(m); err == nil {
+		shapes = t
+	}
+	net := layout.Inspect(m, shapes)
+	plain := layout.Layout{Target: s.work.target.Name}
+	if err := s.round(ctx, "time forms", append([]layout.Layout{plain}, layout.Forms(net, plain.Target)...)); err != nil {
+		return nil, err
+	}
+	if best := s.fastest(); best >= 0 {
+		if err := s.round(ctx, "time cuts", layout.Cuts(net, s.results[best].Layout, cutsTried)); err != nil {
+			return nil, err
+		}
+	}
+	if best := s.fastest(); best >= 0 {
+		if err := s.round(ctx, "time variations", layout.Variations(net, s.results[best].Layout)); err != nil {
+			return nil, err
+		}
+	}
+	final := layout.Survivors(s.results, s.gate(), finalists)
+	noise, err := s.final(ctx, final)
+	if err != nil {
+		return nil, err
+	}
+	finals := make([]layout.Result, len(final))
+	for k, i := range final {
+		finals[k] = s.results[i]
+	}
+	winner, why := layout.Choose(finals, s.gate())
+	if winner < 0 {
+		return nil, errors.New(why)
+	}
+	o := &outcome{layout: finals[winner].Layout, why: why, noise: noise}
+	for i, r := range s.results {
+		mark := "lost early"
+		switch {
+		case i == final[winner]:
+			mark = "chosen"
+		case slices.Contains(final, i):
+			mark = "finalist"
+		case r.Lost != "":
+			mark = "out"
+		}
+		o.lines = append(o.lines, fmt.Sprintf("%s (%s)", r, mark))
+	}
+	return o, nil
+}
+
+// gate is the signal-to-noise ratio in dB that a layout must keep.
+func (s *search) gate() float64 {
+	if m := s.work.config.MinSQNR; m != nil {
+		return *m
+	}
+	for _, r := range s.results {
+		if r.Layout.Plain() && r.Lost == "" && !math.IsNaN(r.SQNR) {
+			return min(defaultSQNR, r.SQNR-sqnrSlack)
+		}
+	}
+	return defaultSQNR
+}
+
+// model returns the model in the form that lowering works on, fresh.
+func (s *search) model(rewritten bool) (*onnx.Model, *onnx.Shapes, error) {
+	if !rewritten {
+		return s.work.prepared(false)
+	}
+	m, err := onnx.Parse(bytes.Clone(s.base))
+	if err != nil {
+		return nil, nil, err
+	}
+	shapes, err := prepare(m, s.work.target.MinOpset)
+	return m, shapes, err
+}
+
+// learn measures ranges once for all candidates: of whatever one of them may ask for.
+func (s *search) learn(ctx context.Context, m *onnx.Model, names []string, rewritten bool) (ranges, error) {
+	at := 0
+	if rewritten {
+		at = 1
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	if s.ranges[at] == nil || len(s.ranges[at].Missing(names)) > 0 {
+		all := names
+		if rewritten {
+			fresh, shapes, err := s.model(true)
+			if err != nil {
+				return nil, err
+			}
+			expandHardSwish(fresh)
+			m, all = fresh, calibratable(fresh.Graph, shapes, false)
+			for _, n := range names {
+				if !slices.Contains(all, n) {
+					all = append(all, n)
+				}
+			}
+		}
+		var err error
+		if s.ranges[at], err = s.work.learn(ctx, m, all); err != nil {
+			return nil, err
+		}
+	}
+	return rangesOf(s.ranges[at]), nil
+}
+
+func (s *search) put(l layout.Layout, path string, size int64, sqnr float64) {
+	s.results = append(s.results, layout.Result{Layout: l, SQNR: sqnr, Size: size})
+	s.files = append(s.files, path)
+	s.latency = append(s.latency, 0)
+}
+
+// candidate puts a model into the race and judges it. One that is in it already is no other.
+func (s *search) candidate(ctx context.Context, l layout.Layout, model []byte) error {
+	sum := sha256.Sum256(model)
+	if s.seen[sum] {
+		return nil
+	}
+	s.seen[sum] = true
+	path := filepath.Join(s.dir, fmt.Sprintf("%d.onnx", len(s.files)))
+	if err := os.WriteFile(path, model, 0o600); err != nil {
+		return err
+	}
+	s.put(l, path, int64(len(model)), math.NaN())
+	r := &s.results[len(s.results)-1]
+	var err error
+	if r.SQNR, err = s.ref.sqnr(ctx, path); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		r.Lost = "the engine cannot run it: " + err.Error()
+	}
+	return nil
+}
+
+// add lowers a candidate. One that quantizes nothing is none.
+func (s *search) add(ctx context.Context, l layout.Layout) error {
+	if slices.ContainsFunc(s.results, func(r layout.Result) bool { return r.Layout.Equal(l) }) {
+		return nil
+	}
+	m, shapes, err := s.model(l.Rewrite)
+	if err != nil {
+		return err
+	}
+	v, err := s.work.place(m, shapes, l)
+	var none *nothingError
+	if errors.As(err, &none) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if v.ranges, err = s.learn(ctx, m, v.full.values, l.Rewrite); err != nil {
+		return err
+	}
+	w, err := v.inPlace()
+	if err != nil {
+		return err
+	}
+	b, err := w.model.Marshal()
+	if err != nil {
+		return err
+	}
+	return s.candidate(ctx, l, b)
+}
+
+// round times new candidates beside the models in float and the best so far.
+func (s *search) round(ctx context.Context, phase string, ls []layout.Layout) error {
+	before := len(s.results)
+	for i, l := range ls {
+		if time.Now().After(s.end) {
+			break
+		}
+		s.work.job.progress("lower layouts", int64(i), int64(len(ls)), "candidates")
+		if err := s.add(ctx, l); err != nil {
+			return err
+		}
+	}
+	var who []int
+	best := s.fastest()
+	fresh := 0
+	for i, r := range s.results {
+		switch {
+		case r.Lost != "":
+		case i >= before:
+			fresh++
+			who = append(who, i)
+		case i == 0 || r.Layout.Float && r.Speedup == 0 || i == best:
+			who = append(who, i)
+		}
+	}
+	if fresh == 0 {
+		return nil
+	}
+	laps, err := s.laps(ctx, phase, who, quickRounds)
+	if err != nil {
+		return err
+	}
+	for k, i := range who {
+		s.note(i, laps[k])
+	}
+	return nil
+}
+
+// laps times candidates, of which the model as it came is the first.
+func (s *search) laps(ctx context.Context, phase string, who []int, want int) ([]sdk.Lap, error) {
+	s.work.job.progress(phase, 0, int64(len(who)), "candidates")
+	r := sdk.Race{Dataset: *s.work.config.Calibration, Runtime: s.work.target.Engine, Batch: int(s.ref.batch), Threads: 1,
+		Duration: time.Duration(s.rounds(who, want)) * slice}
+	for _, i := range who {
+		r.Candidates = append(r.Candidates, sdk.Artifact{Kind: "model", Format: "onnx", Path: s.files[i]})
+	}
+	laps, err := s.work.job.race(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if laps[0].Lost != nil {
+		return nil, fmt.Errorf("the model as it came cannot be timed: %w", laps[0].Lost)
+	}
+	s.work.job.progress(phase, int64(len(who)), int64(len(who)), "candidates")
+	return laps, nil
+}
+
+// rounds is how many slices there is time for.
+func (s *search) rounds(who []int, want int) int {
+	var each time.Duration
+	for _, i := range who {
+		ms := s.latency[i]
+		if ms == 0 {
+			ms = s.latency[0]
+		}
+		each += max(slice, time.Duration(ms*float64(time.Millisecond)))
+	}
+	return max(fewestRounds, min(want, int(time.Until(s.end)/max(each, 1))))
+}
+
+func (s *search) note(i int, l sdk.Lap) {
+	r := &s.results[i]
+	if l.Lost != nil {
+		r.Lost = l.Lost.Error()
+		return
+	}
+	sp := l.Metrics["speedup"]
+	r.Speedup, r.Low, r.High = sp.Value, sp.Low, sp.High
+	s.latency[i] = l.Metrics["latency_p50"].Value
+}
+
+// fastest is the best quantized candidate so far among those that are good enough, else among all: the cut that makes
+// it good enough may be yet to come.
+func (s *search) fastest() int {
+	best, good := -1, false
+	gate := s.gate()
+	for i, r := range s.results {
+		if r.Lost != "" || r.Layout.Float || r.Speedup == 0 {
+			continue
+		}
+		ok := r.SQNR >= gate
+		if best < 0 || ok && !good || ok == good && r.Speedup > s.results[best].Speedup {
+			best, good = i, ok
+		}
+	}
+	return best
+}
+
+// final times the survivors once more, and the model as it came against itself: what the race says of that tells how
+// much the other figures are worth.
+func (s *search) final(ctx context.Context, who []int) (noise string, err error) {
+	twice := append(slices.Clone(who), 0)
+	laps, err := s.laps(ctx, "time finalists", twice, finalRounds)
+	if err != nil {
+		return "", err
+	}
+	for k, i := range who {
+		s.note(i, laps[k])
+	}
+	if l := laps[len(who)]; l.Lost == nil {
+		sp := l.Metrics["speedup"]
+		noise = fmt.Sprintf("%.2f (%.2f to %.2f)", sp.Value, sp.Low, sp.High)
+	}
+	return noise, nil
+}
