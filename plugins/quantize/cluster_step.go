@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -96,11 +97,12 @@ func (c ClusterConfig) Plan(_ context.Context, run *sdk.PlanRun) (*sdk.PlanResul
 	return r, planEngine(r, run.Threads, c.Model.Size)
 }
 
-func quantizeCluster(ctx context.Context, j job, c ClusterConfig) (*sdk.Result, error) {
-	m, err := readHalf(c.Model.Path)
+func quantizeCluster(ctx context.Context, j job, c ClusterConfig) (_ *sdk.Result, err error) {
+	m, unmap, err := mapModel(c.Model.Path, true)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, unmap()) }()
 	const opset = 13 // ReduceSum reads its axes as an input from there on
 	if m.Opset(onnx.DefaultDomain) < opset {
 		if err := m.UpgradeOpset(opset); err != nil {
@@ -110,25 +112,18 @@ func quantizeCluster(ctx context.Context, j job, c ClusterConfig) (*sdk.Result, 
 	if err := float16.Prepare(m); err != nil {
 		return nil, sdk.AttrError("model", "the model cannot be simplified", err.Error())
 	}
-	used := make([]bool, len(c.KeepFloat))
+	keep := newKeepFloat(c.KeepFloat)
 	o := cluster.Options{Clusters: c.clusters(), GroupSize: int(c.GroupSize), Threads: j.threads,
 		Progress: func(done, total int64) { j.progress("cluster", done, total, "tables") },
 		Keep: func(n *onnx.Node) (string, bool) {
-			i := globs(c.KeepFloat).match(nodeName(n))
-			if i < 0 {
-				return "", false
-			}
-			used[i] = true
-			return fmt.Sprintf("kept by keep_float %q", c.KeepFloat[i]), true
+			why := keep.why(nodeName(n))
+			return why, why != ""
 		}}
 	var data *float16.Data
 	if c.Calibration != nil {
-		if err := loadEngine("calibration"); err != nil {
-			return nil, err
-		}
-		shards, err := c.Calibration.Open()
+		shards, err := openCalibration(c.Calibration)
 		if err != nil {
-			return nil, sdk.AttrError("calibration", "the dataset cannot be read", err.Error())
+			return nil, err
 		}
 		defer shards.Close()
 		data = &float16.Data{Shards: shards, Threads: j.threads,
@@ -150,17 +145,14 @@ func quantizeCluster(ctx context.Context, j job, c ClusterConfig) (*sdk.Result, 
 	if len(r.Weights) == 0 {
 		return nil, nothingToCluster(r)
 	}
-	for i, u := range used {
-		if !u {
-			warnUnused(j, []string{c.KeepFloat[i]})
-		}
-	}
+	keep.warn(j)
 	f := clusterFacts(c, r)
 	if data != nil {
-		before, err := onnx.ReadFile(c.Model.Path)
+		before, unmap, err := mapModel(c.Model.Path, true)
 		if err != nil {
-			return nil, sdk.AttrError("model", "the model cannot be read", err.Error())
+			return nil, err
 		}
+		defer unmap()
 		data.Progress = func(done, total int64) { j.progress("compare", done, total, "samples") }
 		a, err := float16.Compare(ctx, before, m, *data)
 		if err != nil {

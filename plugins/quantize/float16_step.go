@@ -147,11 +147,12 @@ func loadEngine(what string) error {
 // poorSQNR is the agreement, in dB, below which a result is likely to be of little use.
 const poorSQNR = 20
 
-func quantizeFloat16(ctx context.Context, j job, c Float16Config) (*sdk.Result, error) {
-	m, err := readHalf(c.Model.Path)
+func quantizeFloat16(ctx context.Context, j job, c Float16Config) (_ *sdk.Result, err error) {
+	m, unmap, err := mapModel(c.Model.Path, true)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, unmap()) }()
 	if err := float16.Prepare(m); err != nil {
 		return nil, sdk.AttrError("model", "the model cannot be simplified", err.Error())
 	}
@@ -160,15 +161,14 @@ func quantizeFloat16(ctx context.Context, j job, c Float16Config) (*sdk.Result, 
 		return nil, sdk.AttrError("model", "the shapes in the model do not fit together", err.Error())
 	}
 	total, macs := countWork(m, shapes)
-	used := make([]bool, len(c.KeepFloat))
+	keep := newKeepFloat(c.KeepFloat)
 	o := float16.Options{To: onnx.Float16, AllowOps: c.AllowOps, KeepIO: c.KeepIO, WeightsOnly: c.weightsOnly()}
 	if c.DType == "bfloat16" {
 		o.To = onnx.BFloat16
 	}
 	o.Keep = func(n *onnx.Node) (string, bool) {
-		if i := globs(c.KeepFloat).match(nodeName(n)); i >= 0 {
-			used[i] = true
-			return fmt.Sprintf("kept by keep_float %q", c.KeepFloat[i]), true
+		if why := keep.why(nodeName(n)); why != "" {
+			return why, true
 		}
 		return "kept by keep_ops", slices.Contains(c.KeepOps, n.OpType)
 	}
@@ -178,12 +178,9 @@ func quantizeFloat16(ctx context.Context, j job, c Float16Config) (*sdk.Result, 
 	var data *float16.Data
 	var before *onnx.Model
 	if c.Calibration != nil {
-		if err := loadEngine("calibration"); err != nil {
-			return nil, err
-		}
-		shards, err := c.Calibration.Open()
+		shards, err := openCalibration(c.Calibration)
 		if err != nil {
-			return nil, sdk.AttrError("calibration", "the dataset cannot be read", err.Error())
+			return nil, err
 		}
 		defer shards.Close()
 		data = &float16.Data{Shards: shards, Threads: j.threads}
@@ -193,9 +190,12 @@ func quantizeFloat16(ctx context.Context, j job, c Float16Config) (*sdk.Result, 
 				return nil, dataError(ctx, err)
 			}
 		}
-		if before, err = onnx.ReadFile(c.Model.Path); err != nil {
-			return nil, sdk.AttrError("model", "the model cannot be read", err.Error())
+		original, unmapOriginal, err := mapModel(c.Model.Path, true)
+		if err != nil {
+			return nil, err
 		}
+		defer unmapOriginal()
+		before = original
 	}
 	r, err := float16.Convert(m, o)
 	if err != nil {
@@ -204,11 +204,7 @@ func quantizeFloat16(ctx context.Context, j job, c Float16Config) (*sdk.Result, 
 	if r.Weights == 0 && r.Half == 0 {
 		return nil, nothingHalf(r)
 	}
-	for i, u := range used {
-		if !u {
-			warnUnused(j, []string{c.KeepFloat[i]})
-		}
-	}
+	keep.warn(j)
 	f := float16Facts(c, r, macs, total)
 	if data != nil {
 		data.Progress = func(done, total int64) { j.progress("compare", done, total, "samples") }
@@ -223,18 +219,6 @@ func quantizeFloat16(ctx context.Context, j job, c Float16Config) (*sdk.Result, 
 		return nil, fmt.Errorf("the model cannot be written: %w", err)
 	}
 	return result(f), nil
-}
-
-// readHalf reads a model that may be quantized or partly in half precision already.
-func readHalf(path string) (*onnx.Model, error) {
-	m, err := onnx.ReadFile(path)
-	if err != nil {
-		return nil, sdk.AttrError("model", "the model cannot be read", err.Error())
-	}
-	if err := onnx.Check(m); err != nil {
-		return nil, sdk.AttrError("model", "the model is not valid ONNX", err.Error())
-	}
-	return m, nil
 }
 
 func nothingHalf(r *float16.Report) error {

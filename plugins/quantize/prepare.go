@@ -19,11 +19,19 @@ func readModel(path string) (*onnx.Model, error) {
 	if err := onnx.Check(m); err != nil {
 		return nil, sdk.AttrError("model", "the model is not valid ONNX", err.Error())
 	}
-	if n := quantizedNode(m.Graph); n != nil {
-		return nil, sdk.AttrError("model", "the model is quantized already",
-			fmt.Sprintf("Node %q is a %s. Quantizing integers again would only lose accuracy: give the float model that this one was made from.", nodeName(n), n.OpType))
+	if err := floatOnly(m); err != nil {
+		return nil, err
 	}
 	return m, nil
+}
+
+// floatOnly refuses a model that computes with quantized values.
+func floatOnly(m *onnx.Model) error {
+	if n := quantizedNode(m.Graph); n != nil {
+		return sdk.AttrError("model", "the model is quantized already",
+			fmt.Sprintf("Node %q is a %s. Quantizing integers again would only lose accuracy: give the float model that this one was made from.", nodeName(n), n.OpType))
+	}
+	return nil
 }
 
 // integerOps are operators that only a quantized model has, beside those that begin with QLinear.

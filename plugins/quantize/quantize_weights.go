@@ -151,31 +151,25 @@ func applyWeights(ctx context.Context, run *sdk.Run, c WeightsConfig) (*sdk.Resu
 	return quantizeWeights(ctx, jobOf(run), run.ScratchDir, c)
 }
 
-func quantizeWeights(ctx context.Context, j job, scratch string, c WeightsConfig) (*sdk.Result, error) {
+func quantizeWeights(ctx context.Context, j job, scratch string, c WeightsConfig) (_ *sdk.Result, err error) {
 	if ds := c.source(); len(ds) > 0 {
 		return nil, ds[0]
 	}
-	m, err := readModel(c.Model.Path)
+	m, unmap, err := mapModel(c.Model.Path, false)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, unmap()) }()
 	form := c.form()
 	shapes, err := prepare(m, weightonly.MinOpset(c.Format, form))
 	if err != nil {
 		return nil, err
 	}
-	keep, used := globs(c.KeepFloat), make([]bool, len(c.KeepFloat))
+	keep := newKeepFloat(c.KeepFloat)
 	o := weightonly.Options{
 		Format: c.Format, Form: form, Algorithm: c.Algorithm, BlockSize: int(c.BlockSize), Symmetric: c.Symmetric, Embeddings: c.Embeddings,
 		Int8Compute: c.Compute == "int8", Damping: c.Damping, ActOrder: c.ActOrder, Threads: j.threads,
-		Keep: func(name string) string {
-			i := keep.match(name)
-			if i < 0 {
-				return ""
-			}
-			used[i] = true
-			return fmt.Sprintf("kept by keep_float %q", keep[i])
-		},
+		Keep:     keep.why,
 		Progress: func(done, total int64) { j.progress("quantize", done, total, "weights") },
 	}
 	var samples int64
@@ -192,13 +186,7 @@ func quantizeWeights(ctx context.Context, j job, scratch string, c WeightsConfig
 	if err != nil {
 		return nil, weightsError(err)
 	}
-	var unused []string
-	for i, u := range used {
-		if !u {
-			unused = append(unused, c.KeepFloat[i])
-		}
-	}
-	warnUnused(j, unused)
+	keep.warn(j)
 	if len(r.Quantized) == 0 {
 		return nil, nothingWeights(r)
 	}
@@ -213,12 +201,9 @@ func quantizeWeights(ctx context.Context, j job, scratch string, c WeightsConfig
 
 // calibrate opens the dataset and what the algorithms run; done closes them.
 func (c WeightsConfig) calibrate(j job, scratch string, m *onnx.Model, o *weightonly.Options) (done func(), samples int64, err error) {
-	if err := loadEngine("calibration"); err != nil {
-		return nil, 0, err
-	}
-	data, err := c.Calibration.Open()
+	data, err := openCalibration(c.Calibration)
 	if err != nil {
-		return nil, 0, sdk.AttrError("calibration", "the dataset cannot be read", err.Error())
+		return nil, 0, err
 	}
 	_, fixed, err := (&calibrate.Job{Model: m, Data: data}).MatchInputs()
 	if err != nil {
