@@ -150,6 +150,8 @@ func (w *Workspace) Measure(ctx context.Context, taps []Tap) ([]*Stat, error) {
 		g := max(t.Groups, 1)
 		out[i] = &Stat{Groups: g, K: t.K, Gram: make([]float32, g*t.K*t.K), Sum: make([]float64, g*t.K), Abs: make([]float64, g*t.K)}
 	}
+	r := runner{s: s}
+	defer r.close()
 	total := w.src.Samples()
 	for done := int64(0); done < total; {
 		if err := ctx.Err(); err != nil {
@@ -167,7 +169,7 @@ func (w *Workspace) Measure(ctx context.Context, taps []Tap) ([]*Stat, error) {
 		for _, in := range s.Inputs() {
 			feed[in.Name] = all[in.Name]
 		}
-		got, err := s.Run(feed, nil)
+		got, err := r.run(feed)
 		if err != nil {
 			return nil, err
 		}

@@ -277,3 +277,43 @@ func TestGemm(t *testing.T) {
 		}
 	}
 }
+
+// TestRunnerReuses: batches of one shape are written to the same place, and one of another shape to its own.
+func TestRunnerReuses(t *testing.T) {
+	needRuntime(t)
+	m := layers(13)
+	p := newProbe(m)
+	p.add(Tap{Value: "r", K: 600})
+	b, err := p.marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ort.NewSession(b, ort.Options{Threads: 1, Optimize: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r := runner{s: s}
+	defer r.close()
+	var last *byte
+	for i, n := range []int64{2, 2, 2, 1} {
+		x := noise(uint64(i), int(n)*40)
+		out, err := r.run(map[string]tensor.Tensor{"x": tensor.Of([]int64{n, 5, 8}, x)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.bound == nil {
+			t.Fatal("the engine was given no places")
+		}
+		gram := out[p.outputs[0][0]]
+		if same := last == &gram.Data[0]; same != (i == 1 || i == 2) {
+			t.Errorf("run %d: the same place: %v", i, same)
+		}
+		last = &gram.Data[0]
+		stat := &Stat{Groups: 1, K: 600, Gram: make([]float32, 600*600), Sum: make([]float64, 600), Abs: make([]float64, 600)}
+		if err := stat.add(out, p.outputs[0], 1); err != nil {
+			t.Fatal(err)
+		}
+		check(t, stat, hidden(x, noise(1, 8*600)))
+	}
+}

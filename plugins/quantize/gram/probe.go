@@ -56,9 +56,13 @@ func (p *probe) sum(v string, axes ...int64) string {
 	return p.node("ReduceSum", []string{v}, onnx.IntsAttr("axes", axes...), onnx.IntAttr("keepdims", 0))
 }
 
-// output makes v an output; the sums of rows are Gram's.
-func (p *probe) output(v string) string {
-	p.m.Graph.AddOutput(onnx.NewValueInfo(v, onnx.Float, nil))
+// output makes v an output of a shape that is known beforehand, so that the engine can be told where to write it.
+func (p *probe) output(v string, dims ...int) string {
+	shape := make([]onnx.Dim, len(dims))
+	for i, d := range dims {
+		shape[i] = onnx.Dim{Value: int64(d)}
+	}
+	p.m.Graph.AddOutput(onnx.NewValueInfo(v, onnx.Float, shape))
 	return v
 }
 
@@ -69,22 +73,23 @@ func (p *probe) add(t Tap) {
 		v = p.patches(t, v)
 		gram := p.sum(p.node("MatMul", []string{v, p.node("Transpose", []string{v}, onnx.IntsAttr("perm", 0, 1, 3, 2))}), 0)
 		// The same sum of ones: how many patches there were.
-		p.outputs = append(p.outputs, [3]string{p.output(gram), p.output(p.sum(v, 0, 3)), p.output(p.sum(p.node("Abs", []string{v}), 0, 3))})
-		p.rows(v, t)
+		g := max(t.Groups, 1)
+		p.outputs = append(p.outputs, [3]string{p.output(gram, g, t.K, t.K), p.output(p.sum(v, 0, 3), g, t.K), p.output(p.sum(p.node("Abs", []string{v}), 0, 3), g, t.K)})
+		p.rows(v, 4)
 		return
 	}
 	v = p.node("Reshape", []string{v, p.ints(-1, int64(t.K))})
 	gram := p.node("MatMul", []string{p.node("Transpose", []string{v}, onnx.IntsAttr("perm", 1, 0)), v})
-	p.outputs = append(p.outputs, [3]string{p.output(gram), p.output(p.sum(v, 0)), p.output(p.sum(p.node("Abs", []string{v}), 0))})
-	p.rows(v, t)
+	p.outputs = append(p.outputs, [3]string{p.output(gram, t.K, t.K), p.output(p.sum(v, 0), t.K), p.output(p.sum(p.node("Abs", []string{v}), 0), t.K)})
+	p.rows(v, 2)
 }
 
-// rows gives the number of x as an output.
-func (p *probe) rows(v string, t Tap) {
+// rows gives the shape of the x as an output, of rank axes.
+func (p *probe) rows(v string, rank int) {
 	shape := p.node("Cast", []string{p.node("Shape", []string{v})}, onnx.IntAttr("to", int64(onnx.Float)))
 	name := p.m.Graph.UniqueName(rowsName(p.outputs[len(p.outputs)-1]))
 	p.m.Graph.AppendNode(onnx.NewNode("Identity", "", p.m.Graph.UniqueName("gram_node"), []string{shape}, []string{name}))
-	p.output(name)
+	p.output(name, rank)
 }
 
 func rowsName(o [3]string) string { return o[0] + "_rows" }
