@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Puts the peers, at pinned versions, into bench/.venv. With `export` also what exports models: PyTorch and transformers,
-# which take several gigabytes where the package of PyTorch brings CUDA. Does nothing when they are there.
+# which take several gigabytes where the package of PyTorch brings CUDA; with `weights` those that make weights smaller.
+# Does nothing when they are there.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 files=(requirements.txt)
-if [ "${1:-}" = export ]; then files+=(requirements-export.txt); fi
+for extra in "$@"; do files+=("requirements-$extra.txt"); done
 missing=()
 for f in "${files[@]}"; do
   cmp -s "$f" ".venv/$f" || missing+=("$f")

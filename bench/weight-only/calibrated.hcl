@@ -25,6 +25,12 @@ variable "symmetric" {
   default = false
 }
 
+# The peer's GPTQ and its NF4 leave tables alone.
+variable "embeddings" {
+  type    = bool
+  default = true
+}
+
 model "encoder" {
   source = var.model
 }
@@ -39,6 +45,7 @@ step "quantize_weights" "weights" {
   algorithm   = var.algorithm
   block_size  = var.block_size
   symmetric   = var.symmetric
+  embeddings  = var.embeddings
   calibration = dataset.tokens
 }
 

@@ -24,16 +24,23 @@ variable "symmetric" {
   default = false
 }
 
+# The peer's GPTQ and its NF4 leave tables alone.
+variable "embeddings" {
+  type    = bool
+  default = true
+}
+
 model "encoder" {
   source = var.model
 }
 
 step "quantize_weights" "weights" {
-  model       = model.encoder
-  format      = var.format
-  algorithm   = var.algorithm
-  block_size  = var.block_size
-  symmetric   = var.symmetric
+  model      = model.encoder
+  format     = var.format
+  algorithm  = var.algorithm
+  block_size = var.block_size
+  symmetric  = var.symmetric
+  embeddings = var.embeddings
 }
 
 output "model" {

@@ -87,6 +87,9 @@ func (s *session) place(data *tensor.Shards, n int64) error {
 		return sdk.CodeError(codeMismatch, "the dataset cannot be read", err.Error())
 	}
 	in = pad(in, n)
+	if err := fed(in, s.model.Inputs()); err != nil {
+		return err
+	}
 	if s.bench != nil && maps.EqualFunc(s.bench.inputs, in, func(a, b tensor.Tensor) bool { return slices.Equal(a.Shape, b.Shape) }) {
 		for name, t := range in {
 			copy(s.bench.inputs[name].Data, t.Data)

@@ -11,7 +11,9 @@ import (
 )
 
 // match checks that the dataset's fields are the model's inputs, by name, element
-// type and the shape of one sample. It returns how many samples the model takes in
+// type and the shape of one sample. A floating-point field fits an input of another
+// floating-point type: a model in half precision and its original are compared on one
+// dataset. It returns how many samples the model takes in
 // one run, 0 when any number. What does not fit is said with both sides.
 func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
 	var wrong []string
@@ -22,7 +24,7 @@ func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
 			continue
 		}
 		f := fields[i]
-		if f.DType != in.DType {
+		if f.DType != in.DType && !(rounded(f.DType) && rounded(in.DType)) {
 			wrong = append(wrong, fmt.Sprintf("input %q takes %s, but the dataset gives %s", in.Name, in.DType, f.DType))
 		}
 		if in.Shape == nil {
@@ -64,6 +66,30 @@ func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
 	return 0, sdk.CodeError(codeMismatch, "the dataset does not fit the model", fmt.Sprintf(
 		"%s. The model takes, per sample: %s. The dataset gives: %s. Its input blocks say which field goes to which input, and convert types.",
 		strings.Join(wrong, "; "), list(model), list(data)))
+}
+
+// rounded tells the floating-point types that [fed] converts into one another.
+func rounded(d tensor.DType) bool {
+	return d == tensor.F32 || d == tensor.F16 || d == tensor.BF16
+}
+
+// fed gives a batch in the element types that the model's inputs take; values are
+// rounded to the nearest where those are narrower.
+func fed(batch map[string]tensor.Tensor, inputs []ort.Info) error {
+	for _, in := range inputs {
+		t, ok := batch[in.Name]
+		if !ok || t.DType == in.DType {
+			continue
+		}
+		v, err := tensor.ToFloat32(t)
+		if err == nil {
+			batch[in.Name], err = tensor.FromFloat32(in.DType, t.Shape, v)
+		}
+		if err != nil {
+			return fmt.Errorf("input %q: %w", in.Name, err)
+		}
+	}
+	return nil
 }
 
 func list(s []string) string {

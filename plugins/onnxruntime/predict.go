@@ -127,6 +127,9 @@ func (p *prediction) run(ctx context.Context) (err error) {
 		if p.fixed && n < p.batch {
 			in = pad(in, p.batch)
 		}
+		if err := fed(in, p.session.model.Inputs()); err != nil {
+			return err
+		}
 		out, err := p.session.model.Run(in, p.names)
 		if err != nil {
 			return runError(err)

@@ -301,3 +301,41 @@ func TestSessionInfo(t *testing.T) {
 		t.Fatal(i.Facts)
 	}
 }
+
+// TestFloatTypes: one dataset serves a model and the same model in another floating-point type.
+func TestFloatTypes(t *testing.T) {
+	n := onnx.ParamDim("N")
+	types := map[tensor.DType]onnx.DataType{tensor.F32: onnx.Float, tensor.F16: onnx.Float16, tensor.BF16: onnx.BFloat16}
+	values := []float32{0.1, -3.3, 70000, 1e-6, 1, 2}
+	for takes, elem := range types {
+		m := onnx.NewModel("test", 13)
+		m.Graph.AddInput(onnx.NewValueInfo("x", elem, []onnx.Dim{n, {Value: 2}}))
+		m.Graph.AppendNode(op("Cast", "x", "y", onnx.IntAttr("to", int64(onnx.Float))))
+		m.Graph.AddOutput(onnx.NewValueInfo("y", onnx.Float, []onnx.Dim{n, {Value: 2}}))
+		model := filepath.Join(t.TempDir(), "model.onnx")
+		if err := m.WriteFile(model); err != nil {
+			t.Fatal(err)
+		}
+		s := load(t, model)
+		for given := range types {
+			field, err := tensor.FromFloat32(given, []int64{3, 2}, values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, _ := tensor.ToFloat32(field)
+			rounded, _ := tensor.FromFloat32(takes, []int64{3, 2}, v)
+			want, _ := tensor.ToFloat32(rounded)
+			data := shards(t, 9, tensor.Named{Name: "x", Tensor: field})
+			path := filepath.Join(t.TempDir(), "out.safetensors")
+			if _, err := s.Predict(t.Context(), sdk.PredictRequest{Dataset: data, Output: path, Batch: 2}); err != nil {
+				t.Fatalf("%s given to %s: %v", given, takes, err)
+			}
+			if got, _ := tensor.ToFloat32(written(t, path, "y")); !slices.Equal(got, want) {
+				t.Errorf("%s given to %s: %v, want %v", given, takes, got, want)
+			}
+			if ns, err := s.Benchmark(t.Context(), sdk.BenchmarkRequest{Dataset: data, Batch: 4}); err != nil || len(ns) != 1 {
+				t.Errorf("%s given to %s: timed %v, %v", given, takes, ns, err)
+			}
+		}
+	}
+}

@@ -37,7 +37,7 @@ func applyDynamic(ctx context.Context, run *sdk.Run, c DynamicConfig) (*sdk.Resu
 const outputFile = "model.onnx"
 
 func result(facts any) *sdk.Result {
-	return &sdk.Result{Outputs: map[string]sdk.Artifact{"model": {Kind: "model", Format: "onnx", Path: outputFile}}, Facts: facts}
+	return &sdk.Result{Outputs: map[string]sdk.Artifact{"model": {Kind: "model", Format: "onnx", Path: outputFile}}, Facts: detached(facts)}
 }
 
 func nothingStatic(p *placement) error {

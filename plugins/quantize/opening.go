@@ -3,6 +3,8 @@ package quantize
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/sdk"
@@ -26,6 +28,28 @@ func mapModel(path string, any bool) (m *onnx.Model, unmap func() error, err err
 		return nil, nil, errors.Join(err, unmap())
 	}
 	return m, unmap, nil
+}
+
+// detached returns facts, a struct, whose texts are copies: names of a mapped model end with its mapping.
+func detached(facts any) any {
+	from := reflect.ValueOf(facts)
+	to := reflect.New(from.Type()).Elem()
+	to.Set(from)
+	for i := range to.NumField() {
+		switch f := to.Field(i); v := f.Interface().(type) {
+		case string:
+			f.SetString(strings.Clone(v))
+		case []string:
+			if v != nil {
+				c := make([]string, len(v))
+				for k, s := range v {
+					c[k] = strings.Clone(s)
+				}
+				f.Set(reflect.ValueOf(c))
+			}
+		}
+	}
+	return to.Interface()
 }
 
 // openCalibration loads the engine, whose results the data are for, and opens the dataset.
