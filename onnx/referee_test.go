@@ -261,6 +261,52 @@ func TestRefereeUpgradeOpset(t *testing.T) {
 	r.equivalent(pairs, written)
 }
 
+// TestRefereeConverter brings the models of opsets 9 to 20 to 21, as onnx.version_converter
+// does too, and runs both: those of the onnx package, the digits, and the models in the folder
+// that OPTIMIZE_FIXTURES names.
+func TestRefereeConverter(t *testing.T) {
+	r := newReferee(t)
+	const to = 21
+	if dir := os.Getenv("OPTIMIZE_FIXTURES"); dir != "" {
+		more, _ := filepath.Glob(filepath.Join(dir, "*.onnx"))
+		r.models = append(r.models, more...)
+	}
+	dir := t.TempDir()
+	ops := map[string]bool{}
+	var asked, pairs []string
+	for _, path := range r.models {
+		m := r.read(path)
+		// Three of the light ones take up to half a gigabyte as numbers.
+		heavy := strings.Contains(path, "vgg") || strings.Contains(path, "zfnet") || strings.Contains(path, "alexnet")
+		if m.Opset("") < 9 || m.Opset("") >= to || heavy {
+			continue
+		}
+		for n := range m.Graph.AllNodes() {
+			ops[n.OpType] = true
+		}
+		if err := m.UpgradeOpset(to); err != nil {
+			t.Logf("%s: %v", filepath.Base(path), err)
+			continue
+		}
+		theirs := filepath.Join(dir, filepath.Base(path))
+		asked = append(asked, path+"\t"+theirs)
+		pairs = append(pairs, theirs+"\t"+r.write(m, "ours", path))
+	}
+	refused := r.complaints("convert", asked)
+	for _, s := range refused {
+		t.Logf("the converter refuses %s", s)
+	}
+	t.Logf("%d models of %d kinds of nodes converted here, the converter refuses %d of them", len(pairs), len(ops), len(refused))
+	var both, written []string
+	for _, pair := range pairs {
+		theirs, ours, _ := strings.Cut(pair, "\t")
+		if _, err := os.Stat(theirs); err == nil {
+			both, written = append(both, pair), append(written, ours)
+		}
+	}
+	r.equivalent(both, written)
+}
+
 func (r *referee) equivalent(pairs, written []string) {
 	r.t.Helper()
 	if len(pairs) == 0 {

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"container/heap"
 	"encoding/json"
 	"errors"
@@ -25,23 +26,18 @@ type merge struct {
 
 // readMerges reads "a b" or ["a", "b"].
 func (m *bpe) readMerges(b json.RawMessage) error {
-	var pairs [][2]string
-	if err := json.Unmarshal(b, &pairs); err != nil {
-		var lines []string
-		if err := json.Unmarshal(b, &lines); err != nil {
-			return errors.New("its merges are neither pairs nor lines")
-		}
-		pairs = make([][2]string, 0, len(lines))
-		for _, l := range lines {
-			x, y, ok := strings.Cut(l, " ")
-			if !ok {
-				return fmt.Errorf("its merge %q is no pair", clip(l))
+	// As many as there are in a usual file of this length: a hint, not a promise.
+	m.merges = make(map[[2]int64]merge, min(bytes.Count(b, []byte(",")), len(b)/16))
+	rank := 0
+	err := elements(b, func(part []byte) error {
+		var p [2]string
+		if line, ok := text(part); ok {
+			if p[0], p[1], ok = strings.Cut(line, " "); !ok {
+				return fmt.Errorf("its merge %q is no pair", clip(line))
 			}
-			pairs = append(pairs, [2]string{x, y})
+		} else if json.Unmarshal(part, &p) != nil {
+			return errMerges
 		}
-	}
-	m.merges = make(map[[2]int64]merge, len(pairs))
-	for rank, p := range pairs {
 		a, ok1 := m.vocab[p[0]]
 		b, ok2 := m.vocab[p[1]]
 		id, ok3 := m.vocab[p[0]+trimmed(p[1], m.prefix)]
@@ -49,9 +45,16 @@ func (m *bpe) readMerges(b json.RawMessage) error {
 			return fmt.Errorf("its merge of %q and %q is not in the vocabulary", clip(p[0]), clip(p[1]))
 		}
 		m.merges[[2]int64{a, b}] = merge{rank, id}
+		rank++
+		return nil
+	})
+	if err != nil && rank == 0 && !strings.HasPrefix(err.Error(), "its merge") {
+		return errMerges
 	}
-	return nil
+	return err
 }
+
+var errMerges = errors.New("its merges are neither pairs nor lines")
 
 // symbol is a token of a word; the live ones are linked.
 type symbol struct {

@@ -67,6 +67,7 @@ func (m *charmap) normalize(s string) string {
 		s = s[n:]
 		if len(g) < longestGrapheme {
 			if t, ok := m.find(g); ok {
+				bound(out.Len() + len(t))
 				out.Write(t)
 				continue
 			}
@@ -74,6 +75,7 @@ func (m *charmap) normalize(s string) string {
 		for len(g) > 0 {
 			n := runeLen(g[0])
 			if t, ok := m.find(g[:n]); ok {
+				bound(out.Len() + len(t))
 				out.Write(t)
 			} else {
 				out.WriteString(g[:n])

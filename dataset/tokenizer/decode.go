@@ -93,7 +93,7 @@ func parseDecoder(b json.RawMessage, depth int) (decoder, error) {
 		return nil, errors.New("its decoders lie too deep in each other")
 	}
 	p := struct {
-		Decoders                []json.RawMessage
+		Decoders                json.RawMessage
 		Prefix, Suffix, Content string
 		Cleanup                 bool
 		Replacement             string
@@ -107,8 +107,12 @@ func parseDecoder(b json.RawMessage, depth int) (decoder, error) {
 	}
 	switch kind {
 	case "Sequence":
+		list, err := parts("decoders", p.Decoders)
+		if err != nil {
+			return nil, err
+		}
 		var all []decoder
-		for _, part := range p.Decoders {
+		for _, part := range list {
 			d, err := parseDecoder(part, depth+1)
 			if err != nil {
 				return nil, err
@@ -151,16 +155,16 @@ func parseDecoder(b json.RawMessage, depth int) (decoder, error) {
 		never := p.PrependScheme == "never" || p.PrependScheme == "" && p.AddPrefixSpace != nil && !*p.AddPrefixSpace
 		return each(func(s string, i, _ int) string {
 			if i == 0 && !never {
-				return strings.ReplaceAll(s, p.Replacement, "")
+				return replaceAll(s, p.Replacement, "")
 			}
-			return strings.ReplaceAll(s, p.Replacement, " ")
+			return replaceAll(s, p.Replacement, " ")
 		}), nil
 	case "BPEDecoder":
 		return each(func(s string, i, n int) string {
 			if i == n-1 {
-				return strings.ReplaceAll(s, p.Suffix, "")
+				return replaceAll(s, p.Suffix, "")
 			}
-			return strings.ReplaceAll(s, p.Suffix, " ")
+			return replaceAll(s, p.Suffix, " ")
 		}), nil
 	case "Fuse":
 		return func(tokens []string) []string { return []string{strings.Join(tokens, "")} }, nil

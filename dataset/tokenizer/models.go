@@ -1,10 +1,12 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -161,26 +163,29 @@ type unigram struct {
 }
 
 func newUnigram(b json.RawMessage, unk *int, fallback bool) (*unigram, error) {
-	var vocab [][2]any
-	if err := json.Unmarshal(b, &vocab); err != nil || len(vocab) == 0 {
-		return nil, errors.New("its model has no vocabulary of pieces and scores")
-	}
-	u := &unigram{pieces: make(map[string]int, len(vocab)), unk: -1}
+	u := &unigram{pieces: map[string]int{}, unk: -1}
 	least := math.Inf(1)
-	for i, v := range vocab {
-		piece, ok1 := v[0].(string)
-		score, ok2 := v[1].(float64)
-		if !ok1 || !ok2 {
-			return nil, fmt.Errorf("entry %d of its vocabulary is no piece with a score", i)
+	err := elements(b, func(part []byte) error {
+		i := len(u.scores)
+		piece, score, ok := scored(part)
+		if !ok {
+			return fmt.Errorf("entry %d of its vocabulary is no piece with a score", i)
 		}
 		u.pieces[piece] = i
 		u.scores = append(u.scores, score)
 		u.longest = max(u.longest, len(piece))
 		least = min(least, score)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(u.scores) == 0 {
+		return nil, errors.New("its model has no vocabulary of pieces and scores")
 	}
 	if unk != nil {
-		if *unk < 0 || *unk >= len(vocab) {
-			return nil, fmt.Errorf("its unknown token is number %d of %d", *unk, len(vocab))
+		if *unk < 0 || *unk >= len(u.scores) {
+			return nil, fmt.Errorf("its unknown token is number %d of %d", *unk, len(u.scores))
 		}
 		u.unk = *unk
 	}
@@ -193,6 +198,33 @@ func newUnigram(b json.RawMessage, unk *int, fallback bool) (*unigram, error) {
 		}
 	}
 	return u, nil
+}
+
+// scored reads ["piece", score], which is valid JSON. Vocabularies have hundreds of
+// thousands of them.
+func scored(element []byte) (piece string, score float64, ok bool) {
+	comma := bytes.LastIndexByte(element, ',')
+	if element[0] != '[' || comma < 0 {
+		return "", 0, false
+	}
+	piece, ok = text(bytes.TrimSpace(element[1:comma]))
+	if !ok {
+		return "", 0, false
+	}
+	score, err := strconv.ParseFloat(string(bytes.TrimSpace(element[comma+1:len(element)-1])), 64)
+	return piece, score, err == nil
+}
+
+// text reads a string of JSON; what is something else is not ok.
+func text(b []byte) (s string, ok bool) {
+	if len(b) < 2 || b[0] != '"' {
+		return "", false
+	}
+	if inner := b[1 : len(b)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+		return string(inner), bytes.IndexByte(inner, '"') < 0 // "a", "b" is no string
+	}
+	err := json.Unmarshal(b, &s)
+	return s, err == nil
 }
 
 func (u *unigram) find(s string) (int64, bool) { id, ok := u.pieces[s]; return int64(id), ok }

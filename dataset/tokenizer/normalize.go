@@ -32,7 +32,7 @@ func parseNormalizer(b json.RawMessage, depth int) (normalizer, error) {
 		return nil, errors.New("its normalizers lie too deep in each other")
 	}
 	var p struct {
-		Normalizers            []json.RawMessage
+		Normalizers            json.RawMessage
 		CleanText              bool  `json:"clean_text"`
 		HandleChineseChars     bool  `json:"handle_chinese_chars"`
 		StripAccents           *bool `json:"strip_accents"`
@@ -48,8 +48,12 @@ func parseNormalizer(b json.RawMessage, depth int) (normalizer, error) {
 	}
 	switch kind {
 	case "Sequence":
+		list, err := parts("normalizers", p.Normalizers)
+		if err != nil {
+			return nil, err
+		}
 		var all []normalizer
-		for _, part := range p.Normalizers {
+		for _, part := range list {
 			n, err := parseNormalizer(part, depth+1)
 			if err != nil {
 				return nil, err
@@ -108,6 +112,7 @@ func parseNormalizer(b json.RawMessage, depth int) (normalizer, error) {
 			if s == "" {
 				return s
 			}
+			bound(len(s) + len(p.Prepend))
 			return p.Prepend + s
 		}, nil
 	case "Replace":
@@ -116,7 +121,7 @@ func parseNormalizer(b json.RawMessage, depth int) (normalizer, error) {
 			if old == "" {
 				return nil, errors.New("its normalizer replaces an empty text")
 			}
-			return func(s string) string { return strings.ReplaceAll(s, old, p.Content) }, nil
+			return func(s string) string { return replaceAll(s, old, p.Content) }, nil
 		}
 		find, err := compile(p.Pattern)
 		if err != nil {
@@ -126,6 +131,7 @@ func parseNormalizer(b json.RawMessage, depth int) (normalizer, error) {
 			var out strings.Builder
 			at := 0
 			for _, m := range find(s) {
+				bound(out.Len() + len(p.Content))
 				out.WriteString(s[at:m[0]])
 				out.WriteString(p.Content)
 				at = m[1]
@@ -135,6 +141,27 @@ func parseNormalizer(b json.RawMessage, depth int) (normalizer, error) {
 		}, nil
 	}
 	return nil, unknown("normalizer", kind)
+}
+
+// maxNormalized bounds what a normalizer makes of a text. Four that each put a
+// thousand letters in the place of one would fill any memory.
+const maxNormalized = 64 << 20
+
+// bound gives up when a text would become too long.
+func bound(length int) {
+	if length > maxNormalized {
+		panic(failure{fmt.Errorf("it makes a text longer than %d bytes", maxNormalized)})
+	}
+}
+
+// replaceAll is strings.ReplaceAll within the bound.
+func replaceAll(s, from, to string) string {
+	if len(to) > len(from) {
+		if n := strings.Count(s, from); n > 0 {
+			bound(len(s) + min(n, maxNormalized)*min(len(to)-len(from), maxNormalized))
+		}
+	}
+	return strings.ReplaceAll(s, from, to)
 }
 
 // finder gives the places in bytes where a pattern matches.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,7 +26,7 @@ func parsePreTokenizer(b json.RawMessage, depth int) (preTokenizer, error) {
 		return nil, errors.New("its pre-tokenizers lie too deep in each other")
 	}
 	var p struct {
-		PreTokenizers    []json.RawMessage
+		PreTokenizers    json.RawMessage
 		AddPrefixSpace   *bool `json:"add_prefix_space"`
 		UseRegex         *bool `json:"use_regex"`
 		Replacement      string
@@ -43,8 +44,12 @@ func parsePreTokenizer(b json.RawMessage, depth int) (preTokenizer, error) {
 	switch kind {
 	case "Sequence":
 		next := preTokenizer(func(s string, _ bool, do func(string)) { do(s) })
-		for i := len(p.PreTokenizers) - 1; i >= 0; i-- {
-			one, err := parsePreTokenizer(p.PreTokenizers[i], depth+1)
+		list, err := parts("pre-tokenizers", p.PreTokenizers)
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range slices.Backward(list) {
+			one, err := parsePreTokenizer(part, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -99,7 +104,7 @@ func parsePreTokenizer(b json.RawMessage, depth int) (preTokenizer, error) {
 		}
 		split := p.Split == nil || *p.Split
 		return func(s string, first bool, do func(string)) {
-			s = strings.ReplaceAll(s, " ", mark)
+			s = replaceAll(s, " ", mark)
 			if (scheme == "always" || scheme == "first" && first) && !strings.HasPrefix(s, mark) {
 				s = mark + s
 			}

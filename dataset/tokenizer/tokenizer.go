@@ -5,10 +5,11 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -44,15 +45,7 @@ type model interface {
 
 // file is the outline of a tokenizer.json.
 type file struct {
-	AddedTokens []struct {
-		ID         int64  `json:"id"`
-		Content    string `json:"content"`
-		SingleWord bool   `json:"single_word"`
-		LStrip     bool   `json:"lstrip"`
-		RStrip     bool   `json:"rstrip"`
-		Normalized bool   `json:"normalized"`
-		Special    bool   `json:"special"`
-	} `json:"added_tokens"`
+	AddedTokens   json.RawMessage `json:"added_tokens"`
 	Normalizer    json.RawMessage `json:"normalizer"`
 	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
 	PostProcessor json.RawMessage `json:"post_processor"`
@@ -69,11 +62,36 @@ type file struct {
 	} `json:"padding"`
 }
 
+// fileToken is one of the file's added_tokens.
+type fileToken struct {
+	ID         int64  `json:"id"`
+	Content    string `json:"content"`
+	SingleWord bool   `json:"single_word"`
+	LStrip     bool   `json:"lstrip"`
+	RStrip     bool   `json:"rstrip"`
+	Normalized bool   `json:"normalized"`
+	Special    bool   `json:"special"`
+}
+
 // maxLength bounds what a file may ask every text to be padded to.
 const maxLength = 1 << 20
 
-// Parse reads a tokenizer.json.
-func Parse(b []byte) (*Tokenizer, error) {
+// Parse reads a tokenizer.json. It takes memory in proportion to the file.
+func Parse(b []byte) (t *Tokenizer, err error) {
+	// Added tokens go through the normalizer, which may give up.
+	defer func() {
+		if r := recover(); r != nil {
+			f, ok := r.(failure)
+			if !ok {
+				panic(r)
+			}
+			t, err = nil, f.error
+		}
+	}()
+	return parse(b)
+}
+
+func parse(b []byte) (*Tokenizer, error) {
 	var f file
 	if err := json.Unmarshal(b, &f); err != nil {
 		return nil, fmt.Errorf("it is no tokenizer.json: %w", err)
@@ -97,20 +115,27 @@ func Parse(b []byte) (*Tokenizer, error) {
 	if err := t.post(f.PostProcessor, 0); err != nil {
 		return nil, err
 	}
-	for _, a := range f.AddedTokens {
-		if a.Content == "" {
-			continue
+	err = elements(f.AddedTokens, func(part []byte) error {
+		var a fileToken
+		if err := json.Unmarshal(part, &a); err != nil || a.Content == "" {
+			return err
 		}
 		t.addedNames[a.ID] = a.Content
 		t.specialIDs[a.ID] = a.Special
 		tok := addedToken{a.Content, a.ID, a.SingleWord, a.LStrip, a.RStrip}
 		if !a.Normalized {
 			t.raw.add(tok)
-			continue
+			return nil
 		}
 		tok.text = t.normalize(tok.text)
 		t.cooked.add(tok)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("its added tokens cannot be read: %w", err)
 	}
+	t.raw.sort()
+	t.cooked.sort()
 	for _, name := range []string{"[PAD]", "<pad>", "<|pad|>", "<|endoftext|>"} {
 		if id, ok := vocab(name); ok {
 			t.Pad = id
@@ -150,8 +175,69 @@ func kindOf(b json.RawMessage) (string, error) {
 	return k.Type, nil
 }
 
-// maxDepth bounds how deep parts of the file lie in each other.
-const maxDepth = 16
+const (
+	// maxDepth bounds how deep parts of the file lie in each other, each of which is
+	// copied out of the one around it.
+	maxDepth = 6
+	// maxParts bounds how many steps a part of the file has.
+	maxParts = 256
+	// maxSpecials bounds the tokens that are put round a text.
+	maxSpecials = 1 << 10
+)
+
+// elements gives the elements of a list one by one, as parts of b, which is valid JSON.
+// Into a slice they would be read all at once, and a slice of messages takes many times
+// the memory of the text. It does nothing when there is no list.
+func elements(b json.RawMessage, do func(element []byte) error) error {
+	if isNull(b) {
+		return nil
+	}
+	if b = bytes.TrimSpace(b); b[0] != '[' {
+		return errors.New("it is no list")
+	}
+	depth, start := 0, 1
+	for i := 1; i < len(b); i++ {
+		switch c := b[i]; c {
+		case '"':
+			for i++; b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		case '[', '{':
+			depth++
+		case ']', '}', ',':
+			if depth > 0 {
+				if c != ',' {
+					depth--
+				}
+				continue
+			}
+			if element := bytes.TrimSpace(b[start:i]); len(element) > 0 { // none: the list is empty
+				if err := do(element); err != nil {
+					return err
+				}
+			}
+			start = i + 1
+		}
+	}
+	return nil
+}
+
+// parts reads the list of steps that a part of the file consists of.
+func parts(what string, b json.RawMessage) (list []json.RawMessage, err error) {
+	err = elements(b, func(element []byte) error {
+		if len(list) == maxParts {
+			return fmt.Errorf("there are more than %d", maxParts)
+		}
+		list = append(list, element)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("its list of %s cannot be used: %w", what, err)
+	}
+	return list, nil
+}
 
 // Encode returns the tokens of a text with what the post-processor adds, and the type
 // of each. With limit over 0 the text is cut at its end so that all are at most limit.
@@ -236,12 +322,12 @@ func (t *Tokenizer) post(b json.RawMessage, depth int) error {
 		return errors.New("its post-processors lie too deep in each other")
 	}
 	var p struct {
-		Processors    []json.RawMessage
-		Single        []map[string]json.RawMessage
+		Processors    json.RawMessage
+		Single        json.RawMessage
 		SpecialTokens map[string]struct {
 			IDs []int64 `json:"ids"`
 		} `json:"special_tokens"`
-		Cls, Sep []any
+		Cls, Sep [3]json.RawMessage // a third one is too many
 	}
 	if err := json.Unmarshal(b, &p); err != nil {
 		return fmt.Errorf("its post-processor cannot be read: %w", err)
@@ -249,7 +335,11 @@ func (t *Tokenizer) post(b json.RawMessage, depth int) error {
 	switch kind {
 	case "ByteLevel": // concerns offsets only
 	case "Sequence":
-		for _, part := range p.Processors {
+		list, err := parts("post-processors", p.Processors)
+		if err != nil {
+			return err
+		}
+		for _, part := range list {
 			if err := t.post(part, depth+1); err != nil {
 				return err
 			}
@@ -263,7 +353,15 @@ func (t *Tokenizer) post(b json.RawMessage, depth int) error {
 		t.before, t.after = []special{{cls, 0}}, []special{{sep, 0}}
 	case "TemplateProcessing":
 		text := false
-		for _, piece := range p.Single {
+		list, err := parts("pieces round a text", p.Single)
+		if err != nil {
+			return err
+		}
+		for _, part := range list {
+			var piece map[string]json.RawMessage
+			if err := json.Unmarshal(part, &piece); err != nil {
+				return fmt.Errorf("its post-processor cannot be read: %w", err)
+			}
 			for what, v := range piece {
 				var x struct {
 					ID     string `json:"id"`
@@ -279,7 +377,11 @@ func (t *Tokenizer) post(b json.RawMessage, depth int) error {
 					text, t.typeID = true, x.TypeID
 					continue
 				}
-				for _, id := range p.SpecialTokens[x.ID].IDs {
+				ids := p.SpecialTokens[x.ID].IDs
+				if len(ids) > maxSpecials-len(t.before)-len(t.after) {
+					return fmt.Errorf("its post-processor puts more than %d tokens round a text", maxSpecials)
+				}
+				for _, id := range ids {
 					if text {
 						t.after = append(t.after, special{id, x.TypeID})
 					} else {
@@ -295,12 +397,11 @@ func (t *Tokenizer) post(b json.RawMessage, depth int) error {
 }
 
 // idOf reads ["[CLS]", 101].
-func idOf(pair []any) (int64, bool) {
-	if len(pair) != 2 {
+func idOf(pair [3]json.RawMessage) (id int64, ok bool) {
+	if isNull(pair[1]) || pair[2] != nil {
 		return 0, false
 	}
-	id, ok := pair[1].(float64)
-	return int64(id), ok
+	return id, json.Unmarshal(pair[1], &id) == nil
 }
 
 func unknown(what, kind string) error {
@@ -331,9 +432,14 @@ func (a *added) add(t addedToken) {
 	if a.by == nil {
 		a.by = map[byte][]addedToken{}
 	}
-	list := append(a.by[t.text[0]], t)
-	sort.SliceStable(list, func(i, j int) bool { return len(list[i].text) > len(list[j].text) })
-	a.by[t.text[0]] = list
+	a.by[t.text[0]] = append(a.by[t.text[0]], t)
+}
+
+// sort puts the longest first; it comes after the last add.
+func (a *added) sort() {
+	for _, list := range a.by {
+		slices.SortStableFunc(list, func(a, b addedToken) int { return len(b.text) - len(a.text) })
+	}
 }
 
 func (a *added) find(text string) (int64, bool) {
