@@ -30,6 +30,7 @@ type command struct {
 // A run is what one execution of a command cost.
 type run struct {
 	wall    time.Duration
+	cpu     time.Duration // of the process and those that it waited for
 	peak    int64 // bytes; 0 when memory was not sampled
 	samples int
 }
@@ -51,6 +52,7 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 	memory := flags.Int("memory", 0, "further runs of each command whose peak memory is sampled (Linux)")
 	against := flags.String("against", "", "name of the command that the others are compared with")
 	gate := flags.Bool("gate", false, "fail when a command is slower or takes more memory than the one it is compared with")
+	grow := flags.Float64("grow", 0, "fail when a command's peak memory is over this many times that of the one it is compared with; 0: any")
 	limits := limitFlag{}
 	flags.Var(limits, "limit", "NAME=DURATION that the median of that command must stay under (repeatable)")
 	if err := flags.Parse(args); err != nil {
@@ -65,6 +67,9 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 	}
 	if *runs < 1 {
 		return fmt.Errorf("-runs %d: at least one run is needed", *runs)
+	}
+	if *grow > 0 && (*memory < 1 || *against == "") {
+		return errors.New("-grow: it needs -memory and -against")
 	}
 	if *memory > 0 && !canSample {
 		return errors.New("-memory: peak memory can be sampled on Linux only")
@@ -98,7 +103,7 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 			}
 		}
 	}
-	missed := report(out, summarise(commands, timed, sampled), *against, limits, *gate)
+	missed := report(out, summarise(commands, timed, sampled), *against, limits, *gate, *grow)
 	if len(missed) > 0 {
 		return errors.New(strings.Join(missed, "; "))
 	}
@@ -198,7 +203,7 @@ func execute(ctx context.Context, c command, sample bool) (run, error) {
 		s = startSampler(cmd.Process.Pid)
 	}
 	err = cmd.Wait()
-	r := run{wall: time.Since(start)}
+	r := run{wall: time.Since(start), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
 	if s != nil {
 		r.peak, r.samples = s.stop()
 	}

@@ -92,7 +92,7 @@ func TestReport(t *testing.T) {
 		{name: "peer", wall: 400, p10: 390, p90: 430, peak: 100, samples: 60},
 	}
 	var out strings.Builder
-	missed := report(&out, all, "peer", limitFlag{"ours": 300 * time.Millisecond}, true)
+	missed := report(&out, all, "peer", limitFlag{"ours": 300 * time.Millisecond}, true, 0)
 	if len(missed) > 0 {
 		t.Errorf("missed %q", missed)
 	}
@@ -102,7 +102,7 @@ func TestReport(t *testing.T) {
 		}
 	}
 
-	missed = report(&out, all, "ours", limitFlag{"ours": 100 * time.Millisecond}, true)
+	missed = report(&out, all, "ours", limitFlag{"ours": 100 * time.Millisecond}, true, 0)
 	want := []string{
 		"ours takes 200.0 ms; the limit is 100 ms",
 		"peer is slower than ours: 400.0 ms, 200.0 ms",

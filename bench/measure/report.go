@@ -12,6 +12,7 @@ import (
 type summary struct {
 	name           string
 	wall, p10, p90 float64
+	cores          float64 // median of processor time over wall time
 	peak           float64 // median of the runs' peaks; 0 when memory was not sampled
 	samples        int     // median number of samples in a run
 }
@@ -19,9 +20,10 @@ type summary struct {
 func summarise(commands []command, timed, sampled [][]run) []summary {
 	all := make([]summary, len(commands))
 	for i, c := range commands {
-		var walls, peaks, counts []float64
+		var walls, cores, peaks, counts []float64
 		for _, r := range timed[i] {
 			walls = append(walls, float64(r.wall)/float64(time.Millisecond))
+			cores = append(cores, float64(r.cpu)/float64(r.wall))
 		}
 		for _, r := range sampled[i] {
 			peaks = append(peaks, float64(r.peak)/1e6)
@@ -32,6 +34,7 @@ func summarise(commands []command, timed, sampled [][]run) []summary {
 			wall:    quantile(walls, 0.5),
 			p10:     quantile(walls, 0.1),
 			p90:     quantile(walls, 0.9),
+			cores:   quantile(cores, 0.5),
 			peak:    quantile(peaks, 0.5),
 			samples: int(quantile(counts, 0.5)),
 		}
@@ -54,7 +57,7 @@ func quantile(values []float64, q float64) float64 {
 }
 
 // report prints the table and returns a line for each limit or gate that did not hold.
-func report(out io.Writer, all []summary, against string, limits limitFlag, gate bool) []string {
+func report(out io.Writer, all []summary, against string, limits limitFlag, gate bool, grow float64) []string {
 	var peer *summary
 	memory := false
 	for i := range all {
@@ -65,7 +68,7 @@ func report(out io.Writer, all []summary, against string, limits limitFlag, gate
 	}
 
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	header := "\twall ms\tp10\tp90\t"
+	header := "\twall ms\tp10\tp90\tcores\t"
 	if peer != nil {
 		header += "ratio\t"
 	}
@@ -83,7 +86,7 @@ func report(out io.Writer, all []summary, against string, limits limitFlag, gate
 
 	var missed []string
 	for _, s := range all {
-		row := fmt.Sprintf("%s\t%.1f\t%.1f\t%.1f\t", s.name, s.wall, s.p10, s.p90)
+		row := fmt.Sprintf("%s\t%.1f\t%.1f\t%.1f\t%.2f\t", s.name, s.wall, s.p10, s.p90, s.cores)
 		if peer != nil {
 			row += fmt.Sprintf("%.3f\t", s.wall/peer.wall)
 			if gate && s.wall > peer.wall {
@@ -94,6 +97,9 @@ func report(out io.Writer, all []summary, against string, limits limitFlag, gate
 			row += fmt.Sprintf("%.1f\t", s.peak)
 			if peer != nil {
 				row += fmt.Sprintf("%.3f\t", s.peak/peer.peak)
+				if grow > 0 && s.peak > grow*peer.peak {
+					missed = append(missed, fmt.Sprintf("%s takes more than %.2f times the memory of %s: %.1f MB, %.1f MB", s.name, grow, peer.name, s.peak, peer.peak))
+				}
 				if gate && s.peak > peer.peak {
 					missed = append(missed, fmt.Sprintf("%s takes more memory than %s: %.1f MB, %.1f MB", s.name, peer.name, s.peak, peer.peak))
 				}
