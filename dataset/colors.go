@@ -8,7 +8,7 @@ import (
 // colors takes the pixels out of what the decoders return: gray images with one
 // channel, all others as RGB. Transparency is dropped, not blended, and of 16 bits the
 // upper 8 are kept.
-func (m *imageMemory) colors(out *pixels, img image.Image, limited bool) {
+func (m *imageMemory) colors(out *pixels, img image.Image, limited bool, need image.Rectangle) {
 	b := img.Bounds()
 	w, h := b.Dx(), b.Dy()
 	three := func(src []byte, stride, size, step int) {
@@ -32,9 +32,9 @@ func (m *imageMemory) colors(out *pixels, img image.Image, limited bool) {
 	}
 	switch v := img.(type) {
 	case *image.YCbCr:
-		m.ycbcr(out, v, limited)
+		m.ycbcr(out, v, limited, need)
 	case *image.NYCbCrA:
-		m.ycbcr(out, &v.YCbCr, limited)
+		m.ycbcr(out, &v.YCbCr, limited, need)
 	case *image.Gray:
 		one(v.Pix, v.Stride, 1)
 	case *image.Gray16:
@@ -75,7 +75,8 @@ func (m *imageMemory) colors(out *pixels, img image.Image, limited bool) {
 // ycbcr converts luma and chroma. JPEG's has the full range (JFIF 1.02), WebP's the
 // limited one of ITU-R 601. Chroma of half the width or height is interpolated as the
 // usual decoders do it (triangle filter), since models were trained on their pixels.
-func (m *imageMemory) ycbcr(out *pixels, v *image.YCbCr, limited bool) {
+// Only pixels of need are converted: a crop often reads half of an image.
+func (m *imageMemory) ycbcr(out *pixels, v *image.YCbCr, limited bool, need image.Rectangle) {
 	w, h := v.Rect.Dx(), v.Rect.Dy()
 	out.fit(w, h, 3)
 	halfX := v.SubsampleRatio == image.YCbCrSubsampleRatio422 || v.SubsampleRatio == image.YCbCrSubsampleRatio420
@@ -87,8 +88,10 @@ func (m *imageMemory) ycbcr(out *pixels, v *image.YCbCr, limited bool) {
 		}
 	}
 	cb, cr := m.chroma[0][:w+2], m.chroma[1][:w+2]
-	for y := range h {
-		luma := v.Y[y*v.YStride:][:w]
+	need = need.Intersect(image.Rect(0, 0, w, h))
+	from, to := need.Min.X, need.Max.X
+	for y := need.Min.Y; y < need.Max.Y; y++ {
+		luma := v.Y[y*v.YStride:][from:to]
 		switch {
 		case other: // 4:1:1 and 4:1:0 are taken as they are
 			for x := range w {
@@ -102,10 +105,11 @@ func (m *imageMemory) ycbcr(out *pixels, v *image.YCbCr, limited bool) {
 			chromaRow(cb, v.Cb, v.CStride, y, w, h, halfX, halfY)
 			chromaRow(cr, v.Cr, v.CStride, y, w, h, halfX, halfY)
 		}
+		dst := out.row(y)[3*from : 3*to]
 		if limited {
-			limitedRow(out.row(y), luma, cb, cr)
+			limitedRow(dst, luma, cb[from:], cr[from:])
 		} else {
-			fullRow(out.row(y), luma, cb, cr)
+			fullRow(dst, luma, cb[from:], cr[from:])
 		}
 	}
 }

@@ -168,20 +168,35 @@ func (p *imagePlan) sizes(w, h int, fw, fh *int) (rw, rh int, err error) {
 
 // into decodes one file and writes its bytes in the order that the model takes.
 func (p *imagePlan) into(m *imageMemory, file, raw []byte) error {
-	img, err := m.decode(file, p.gray)
+	turned := 1
+	if p.orient {
+		turned = orientation(file)
+	}
+	iw, ih, err := imageSize(file, p.orient)
 	if err != nil {
 		return err
 	}
-	if p.orient {
-		img = m.turn(img, orientation(file))
-	}
-	rw, rh, err := p.sizes(img.w, img.h, &p.w, &p.h)
+	rw, rh, err := p.sizes(iw, ih, &p.w, &p.h)
 	if err != nil {
 		return err
 	}
 	// As torchvision crops: half of what is left over, ties to even.
 	x := int(math.RoundToEven(float64(rw-p.w) / 2))
 	y := int(math.RoundToEven(float64(rh-p.h) / 2))
+	need := image.Rect(0, 0, maxPixels, maxPixels)
+	if turned <= 1 {
+		need = m.reach(p.filter, iw, ih, rw, rh, x, y, p.w, p.h)
+	}
+	img, err := m.decode(file, p.gray, need)
+	if err != nil {
+		return err
+	}
+	if p.orient {
+		img = m.turn(img, turned)
+	}
+	if img.w != iw || img.h != ih {
+		return fmt.Errorf("its header says %d by %d pixels, but it has %d by %d", iw, ih, img.w, img.h)
+	}
 	img = m.resize(img, p.filter, rw, rh, x, y, p.w, p.h)
 	n := p.w * p.h
 	switch {
@@ -245,11 +260,9 @@ func isWebP(b []byte) bool {
 	return len(b) >= 12 && string(b[:4]) == "RIFF" && string(b[8:12]) == "WEBP"
 }
 
-// decode reads an image as RGB or as gray (ITU-R 601, as Pillow's "L").
-func (m *imageMemory) decode(file []byte, gray bool) (*pixels, error) {
-	if _, _, err := imageSize(file, false); err != nil {
-		return nil, err
-	}
+// decode reads an image, whose header was looked at, as RGB or as gray (ITU-R 601, as Pillow's "L"). Pixels outside of
+// need may be left undefined.
+func (m *imageMemory) decode(file []byte, gray bool, need image.Rectangle) (*pixels, error) {
 	var img image.Image
 	var err error
 	switch {
@@ -264,7 +277,7 @@ func (m *imageMemory) decode(file []byte, gray bool) (*pixels, error) {
 		return nil, fmt.Errorf("it cannot be decoded: %w", err)
 	}
 	out := &m.decoded
-	m.colors(out, img, isWebP(file))
+	m.colors(out, img, isWebP(file), need)
 	if gray && out.ch == 3 {
 		n := out.w * out.h
 		for i := range n { // in place: what is written was read before

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"encoding/json"
+	"image"
 	"image/png"
 	"math"
 	"os"
@@ -135,7 +136,7 @@ func readPNG(t *testing.T, path string, ch int) []byte {
 	}
 	var m imageMemory
 	var p pixels
-	m.colors(&p, img, false)
+	m.colors(&p, img, false, image.Rect(0, 0, maxPixels, maxPixels))
 	if p.ch != ch {
 		t.Fatalf("%s has %d channels, want %d", path, p.ch, ch)
 	}

@@ -1,6 +1,9 @@
 package dataset
 
-import "math"
+import (
+	"image"
+	"math"
+)
 
 // filter is a kernel of resampling and how far it reaches.
 type filter struct {
@@ -103,12 +106,7 @@ func (m *imageMemory) resize(img *pixels, f *filter, rw, rh, x, y, w, h int) *pi
 	if rw == img.w && rh == img.h {
 		return m.cut(img, x, y, w, h)
 	}
-	if k := (weightsKey{img.w, rw, x, w, f}); m.across == nil || m.acrossOf != k {
-		m.across, m.acrossOf = newWeights(img.w, rw, x, w, f), k
-	}
-	if k := (weightsKey{img.h, rh, y, h, f}); m.down == nil || m.downOf != k {
-		m.down, m.downOf = newWeights(img.h, rh, y, h, f), k
-	}
+	m.prepare(f, img.w, img.h, rw, rh, x, y, w, h)
 	if f.support == 0 {
 		m.sized.fit(w, h, img.ch)
 		for i := range h {
@@ -143,6 +141,33 @@ func (m *imageMemory) resize(img *pixels, f *filter, rw, rh, x, y, w, h int) *pi
 		down(m.sized.row(i), src, int(m.down.from[i])-top, m.down.k[i*m.down.size:][:m.down.count[i]], m.sums[:w*img.ch])
 	}
 	return &m.sized
+}
+
+// prepare has the weights of both passes over an image of iw by ih ready.
+func (m *imageMemory) prepare(f *filter, iw, ih, rw, rh, x, y, w, h int) {
+	if k := (weightsKey{iw, rw, x, w, f}); m.across == nil || m.acrossOf != k {
+		m.across, m.acrossOf = newWeights(iw, rw, x, w, f), k
+	}
+	if k := (weightsKey{ih, rh, y, h, f}); m.down == nil || m.downOf != k {
+		m.down, m.downOf = newWeights(ih, rh, y, h, f), k
+	}
+}
+
+// reach is the part of an image of iw by ih that resize will read.
+func (m *imageMemory) reach(f *filter, iw, ih, rw, rh, x, y, w, h int) image.Rectangle {
+	r := image.Rect(x, y, x+w, y+h)
+	if rw == iw && rh == ih {
+		return r
+	}
+	m.prepare(f, iw, ih, rw, rh, x, y, w, h)
+	ends := func(k *weights, n int) (int, int) { return int(k.from[0]), int(k.from[n-1] + k.count[n-1]) }
+	if rw != iw || f.support == 0 {
+		r.Min.X, r.Max.X = ends(m.across, w)
+	}
+	if rh != ih || f.support == 0 {
+		r.Min.Y, r.Max.Y = ends(m.down, h)
+	}
+	return r
 }
 
 func (m *imageMemory) cut(img *pixels, x, y, w, h int) *pixels {

@@ -96,7 +96,7 @@ func TestReport(t *testing.T) {
 	if len(missed) > 0 {
 		t.Errorf("missed %q", missed)
 	}
-	for _, want := range []string{"ours    200.0  190.0  230.0  0.500     50.0  0.500", "300"} {
+	for _, want := range []string{"ours    200.0  190.0  230.0   0.00  0.500     50.0  0.500", "300"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
