@@ -31,7 +31,7 @@ type command struct {
 type run struct {
 	wall    time.Duration
 	cpu     time.Duration // of the process and those that it waited for
-	peak    int64 // bytes; 0 when memory was not sampled
+	peak    int64         // bytes; 0 when memory was not sampled
 	samples int
 }
 
