@@ -107,6 +107,14 @@ func (c learnConfig) source() sdk.Diagnostics {
 	return ds
 }
 
+// learnSome is learnRanges, and runs nothing where no ranges are wanted.
+func (c learnConfig) learnSome(ctx context.Context, j job, m *onnx.Model, names []string) (*calibrate.Ranges, error) {
+	if len(names) == 0 {
+		return &calibrate.Ranges{Options: c.options(), Tensors: map[string]*calibrate.Tensor{}}, nil
+	}
+	return c.learnRanges(ctx, j, m, names)
+}
+
 // learnRanges returns the ranges of the named tensors of a prepared model, or of more: read, or learnt from the data.
 func (c learnConfig) learnRanges(ctx context.Context, j job, m *onnx.Model, names []string) (*calibrate.Ranges, error) {
 	if ds := c.source(); len(ds) > 0 {

@@ -24,9 +24,9 @@ func Plugin(version string) *sdk.Plugin {
 		Steps: []sdk.StepType{
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_static",
-				Revision: 3,
+				Revision: 4,
 				Doc: "Quantizes weights and activations to 8 bits, with ranges measured on a calibration dataset, in the layout that the " +
-					"target's kernels want. For convolutional networks. Where the target can be timed, layouts are: which nodes stay in float, and in " +
+					"target's kernels want. For convolutional networks, and for transformers. Where the target can be timed, layouts are: which nodes stay in float, and in " +
 					"which form the others are written. The fastest of those that are about as accurate as the plain rules is used, and when integers are slower " +
 					"than float, the model stays in float.",
 				Examples: []string{staticExample, accuracyExample, budgetExample, repairExample, layoutExample},
@@ -119,6 +119,8 @@ type StaticConfig struct {
 	Target         string            `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64,tensorrt,openvino,coreml,tflite" doc:"What the model will run on. \"auto\" looks at this machine. Layouts for onnxruntime-arm64, tensorrt, coreml and tflite follow their engines' rules, but have not been run on them."`
 	PerChannel     bool              `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
 	KeepFloat      []string          `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
+	Smooth         *bool             `opt:"smooth" doc:"Move outliers of the activations behind a LayerNormalization, whole or written out, into the weights of the products that read them (SmoothQuant), as much as is found best for each. Without it: where a dataset is given. It is measured on the calibration data, and left out where it does not pay."`
+	Also           []string          `opt:"also_quantize" default:"[]" oneof:"attention,elementwise,embeddings,output_projection" doc:"Of a transformer on ONNX Runtime, products with a constant weight are quantized; this is taken too: \"attention\" (products of two activations), \"elementwise\" (residual additions and the like), \"embeddings\" (tables that are looked up, in blocks of 32 with 8 bits) and \"output_projection\" (the product that makes the model's output)."`
 	Rounding       string            `opt:"rounding" default:"nearest" oneof:"nearest,gptq,adaround" doc:"How weights are rounded. \"nearest\" looks at the weight alone. \"gptq\" and \"adaround\" look for the smallest error of each layer's product on the calibration data, at the same size and speed: gptq goes input by input and lets those that follow make up for the error; adaround decides for each weight whether it goes up or down, takes longer and is mostly the better."`
 	BiasCorrection bool              `opt:"bias_correction" default:"false" doc:"Correct the bias of each Conv and Gemm by the mean error that rounding its weights causes on the calibration data."`
 	Equalize       bool              `opt:"equalize" default:"false" doc:"Scale the channels between layers that follow each other so that their ranges are alike, which the float model does not notice. It pays where channels differ much, as in nets with depthwise convolutions, above all with per_channel = false; it is measured on the calibration data, and left out where it does not pay."`
@@ -191,7 +193,7 @@ func (c StaticConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResu
 		r.Diagnostics = append(r.Diagnostics, c.learn().source()...)
 	}
 	r.Nondeterministic = c.Accuracy != nil && c.Accuracy.TimeLimit != nil || c.Budget != nil && c.Budget.Speedup != nil
-	r.Diagnostics = append(r.Diagnostics, c.planRepair()...)
+	r.Diagnostics = append(append(r.Diagnostics, c.planRepair()...), c.planSmooth()...)
 	if t, err := resolveTarget(c.Target, cpu); err == nil {
 		r.Nondeterministic = r.Nondeterministic || c.noSearch(t, cpu) == ""
 		r.Diagnostics = append(r.Diagnostics, c.planAccuracy(t)...)

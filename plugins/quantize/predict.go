@@ -77,7 +77,7 @@ func predictFile(path string, t *Target) (*Prediction, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := place(m, shapes, t, placeOptions{})
+	p := place(m, shapes, t, StaticConfig{}.options(m, shapes, t))
 	reasons := map[*onnx.Node]string{}
 	for n, r := range p.refused {
 		reasons[n] = r.reason

@@ -80,64 +80,84 @@ type prepared struct {
 	learnt *calibrate.Ranges
 }
 
-// equalized scales the channels of a copy of a prepared model and returns whichever of the two is nearer to the float
-// model's outputs once it is quantized. Where channels are alike already, scaling by weights alone costs more in
-// activations than it gains.
+// equalized scales the channels of a copy of a model where that pays: where channels are alike already, scaling by
+// weights alone costs more in activations than it gains.
 func (c StaticConfig) equalized(ctx context.Context, j job, plain *prepared, t *Target, o placeOptions, facts *RepairFacts) (*prepared, error) {
-	b, err := plain.model.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("the model cannot be copied: %w", err)
-	}
-	m, err := onnx.Parse(b)
-	if err != nil {
-		return nil, fmt.Errorf("the model cannot be copied: %w", err)
-	}
-	e := repair.FindPairs(m)
-	values := e.Values()
-	if len(values) == 0 {
-		return plain, nil
-	}
-	l := c.learn()
-	l.quiet = true
-	channels := l
-	channels.method, channels.percentile, channels.bins, channels.histograms, channels.perChannel = nil, nil, nil, false, true
-	seen, err := channels.learnRanges(ctx, j, m, values)
-	if err != nil {
-		return nil, err
-	}
-	activations := map[string][]float64{}
-	for _, v := range values {
-		for _, r := range seen.Tensors[v].Channels {
-			activations[v] = append(activations[v], math.Max(float64(r.Max), -float64(r.Min)))
+	var pairs []repair.Pair
+	out, before, after, err := c.better(ctx, j, plain, t, o, func(m *onnx.Model) (bool, error) {
+		e := repair.FindPairs(m)
+		values := e.Values()
+		if len(values) == 0 {
+			return false, nil
 		}
-	}
-	pairs, err := e.Equalize(activations)
-	if err != nil {
-		return nil, sdk.AttrError("model", "the channels cannot be equalized", err.Error())
-	}
-	shapes, err := onnx.InferShapes(m)
-	if err != nil {
-		return nil, sdk.AttrError("model", "the shapes in the model do not fit together", err.Error())
-	}
-	scaled := &prepared{model: m, place: place(m, shapes, t, o)}
-	if scaled.learnt, err = l.learnRanges(ctx, j, m, scaled.place.possibleValues(m.Graph)); err != nil {
-		return nil, err
-	}
-	before, after, err := c.compare(ctx, j, plain, scaled, t, o)
+		channels := c.learn()
+		channels.method, channels.percentile, channels.bins, channels.histograms, channels.perChannel, channels.quiet = nil, nil, nil, false, true, true
+		seen, err := channels.learnRanges(ctx, j, m, values)
+		if err != nil {
+			return false, err
+		}
+		activations := map[string][]float64{}
+		for _, v := range values {
+			for _, r := range seen.Tensors[v].Channels {
+				activations[v] = append(activations[v], math.Max(float64(r.Max), -float64(r.Min)))
+			}
+		}
+		if pairs, err = e.Equalize(activations); err != nil {
+			return false, sdk.AttrError("model", "the channels cannot be equalized", err.Error())
+		}
+		return true, nil
+	})
 	if err != nil {
 		return nil, err
 	}
 	facts.SQNRPlain, facts.SQNREqual = accuracy.SQNR(before), accuracy.SQNR(after)
-	if !(after < before) {
-		return plain, nil
+	if out != plain {
+		for _, p := range pairs {
+			facts.Equalized = append(facts.Equalized, p.String())
+		}
 	}
-	for _, p := range pairs {
-		facts.Equalized = append(facts.Equalized, p.String())
-	}
-	return scaled, nil
+	return out, nil
 }
 
-// compare measures two models that compute the same, both quantized plainly, against the first in float.
+// better changes a copy of a prepared model in a way that leaves what it computes, and returns whichever of the two is
+// nearer to the float model's outputs once it is quantized, and the noise there of both.
+func (c StaticConfig) better(ctx context.Context, j job, plain *prepared, t *Target, o placeOptions, change func(*onnx.Model) (bool, error)) (out *prepared, before, after float64, err error) {
+	b, err := plain.model.Marshal()
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("the model cannot be copied: %w", err)
+	}
+	m, err := onnx.Parse(b)
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("the model cannot be copied: %w", err)
+	}
+	changed, err := change(m)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	if !changed {
+		before, _, err = c.compare(ctx, j, plain, nil, t, o)
+		return plain, before, before, err
+	}
+	shapes, err := onnx.InferShapes(m)
+	if err != nil {
+		return nil, 0, 0, sdk.AttrError("model", "the shapes in the model do not fit together", err.Error())
+	}
+	scaled := &prepared{model: m, place: place(m, shapes, t, o)}
+	l := c.learn()
+	l.quiet = true
+	if scaled.learnt, err = l.learnSome(ctx, j, m, scaled.place.possibleValues(m.Graph)); err != nil {
+		return nil, 0, 0, err
+	}
+	if before, after, err = c.compare(ctx, j, plain, scaled, t, o); err != nil {
+		return nil, 0, 0, err
+	}
+	if !(after < before) {
+		return plain, before, after, nil
+	}
+	return scaled, before, after, nil
+}
+
+// compare measures two models that compute the same, both quantized plainly, against the first in float; b may be nil.
 func (c StaticConfig) compare(ctx context.Context, j job, a, b *prepared, t *Target, o placeOptions) (x, y float64, err error) {
 	src, done, err := c.source(a.model, j)
 	if err != nil {
@@ -150,6 +170,9 @@ func (c StaticConfig) compare(ctx context.Context, j job, a, b *prepared, t *Tar
 		return 0, 0, err
 	}
 	for i, p := range []*prepared{a, b} {
+		if p == nil {
+			continue
+		}
 		w := &variants{model: p.model, full: p.place, target: t, options: o, ranges: rangesOf(p.learnt), perChannel: c.PerChannel}
 		q, err := w.with(nil)
 		if err != nil {

@@ -35,7 +35,7 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	if err != nil {
 		return nil, err
 	}
-	if ds := c.planRepair(); len(ds) > 0 {
+	if ds := append(c.planRepair(), c.planSmooth()...); len(ds) > 0 {
 		return nil, ds[0]
 	}
 	w := &staticWork{path: c.Model.Path, target: t, config: c, job: j}
@@ -99,7 +99,7 @@ func (w *staticWork) check() error {
 	if err != nil {
 		return err
 	}
-	p := place(m, shapes, w.target, placeOptions{Keep: w.config.KeepFloat})
+	p := place(m, shapes, w.target, w.config.options(m, shapes, w.target))
 	warnUnused(w.job, p.unused)
 	if !p.multiplies() {
 		return nothingStatic(p)
@@ -137,12 +137,13 @@ func (w *staticWork) prepared(rewrites bool) (m *onnx.Model, shapes *onnx.Shapes
 }
 
 func (w *staticWork) learn(ctx context.Context, m *onnx.Model, names []string) (*calibrate.Ranges, error) {
-	return w.config.learn().learnRanges(ctx, w.job, m, names)
+	return w.config.learn().learnSome(ctx, w.job, m, names)
 }
 
 // place prepares a model that it may change for lowering in a layout. What the variants quantize needs ranges yet.
 func (w *staticWork) place(m *onnx.Model, shapes *onnx.Shapes, l layout.Layout) (*variants, error) {
-	o := placeOptions{Keep: w.config.KeepFloat, FloatOps: l.FloatOps, FloatConvs: l.FloatConvs, Absorb: l.Absorb, Exclude: map[string]string{}}
+	o := w.config.options(m, shapes, w.target)
+	o.FloatOps, o.FloatConvs, o.Absorb = append(o.FloatOps, l.FloatOps...), l.FloatConvs, l.Absorb
 	for _, n := range l.FloatNodes {
 		o.Exclude[n] = "the layout leaves it in float"
 	}
@@ -250,16 +251,14 @@ func (w *staticWork) integers(ctx context.Context, l *layout.Layout, facts *Stat
 	if w.config.Accuracy != nil || w.config.Budget != nil {
 		values = v.full.possibleValues(m.Graph)
 	}
-	if len(values) > 0 {
-		learnt, err := w.learn(ctx, m, values)
-		if err != nil {
-			return nil, err
-		}
-		if learnt, err = w.repair(ctx, v, learnt, facts); err != nil {
-			return nil, err
-		}
-		facts.Samples, facts.Method, facts.RandomCalibration = learnt.Samples, string(learnt.Options.Method), learnt.Random
+	learnt, err := w.learn(ctx, m, values)
+	if err != nil {
+		return nil, err
 	}
+	if learnt, err = w.repair(ctx, v, learnt, facts); err != nil {
+		return nil, err
+	}
+	facts.Samples, facts.Method, facts.RandomCalibration = learnt.Samples, string(learnt.Options.Method), learnt.Random
 	var chosen *variant
 	switch {
 	case w.config.Accuracy != nil:
@@ -282,6 +281,11 @@ func (w *staticWork) integers(ctx context.Context, l *layout.Layout, facts *Stat
 		*l = layout.Layout{Target: l.Target, Float: true, Rewrite: l.Rewrite}
 		facts.Declined = "accuracy control found no choice of layers that holds"
 		return w.float(l.Rewrite)
+	}
+	if slices.Contains(w.config.Also, alsoEmbeddings) {
+		if err := chosen.tables(ctx, w.job); err != nil {
+			return nil, err
+		}
 	}
 	var macs int64
 	q := chosen.place
@@ -306,6 +310,13 @@ func (w *staticWork) repair(ctx context.Context, v *variants, learnt *calibrate.
 	c := w.config
 	if c.repairs() {
 		facts.Repair = &RepairFacts{Equalized: []string{}, Layers: []string{}}
+	}
+	if c.smooths() {
+		better, f, err := c.smoothed(ctx, w.job, &prepared{v.model, v.full, learnt}, v.target, v.options)
+		if err != nil {
+			return nil, err
+		}
+		v.model, v.full, learnt, facts.Smooth = better.model, better.place, better.learnt, f
 	}
 	if c.Equalize {
 		better, err := c.equalized(ctx, w.job, &prepared{v.model, v.full, learnt}, v.target, v.options, facts.Repair)

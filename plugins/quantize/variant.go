@@ -9,6 +9,7 @@ import (
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/plugins/quantize/accuracy"
 	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
+	"github.com/optimize-hcl/optimize/plugins/quantize/weightonly"
 	"github.com/optimize-hcl/optimize/sdk"
 	"github.com/optimize-hcl/optimize/tensor"
 )
@@ -74,6 +75,37 @@ func (v *variants) with(exclude map[string]string) (*variant, error) {
 func (v *variants) inPlace() (*variant, error) {
 	q, err := lowerStatic(v.model, v.full, v.target, v.ranges, v.perChannel)
 	return &variant{model: v.model, place: v.full, quantized: q}, err
+}
+
+// tables gives the tables that Gather looks up 8-bit elements in blocks.
+func (v *variant) tables(ctx context.Context, j job) error {
+	shapes, err := onnx.InferShapes(v.model)
+	if err != nil {
+		return fmt.Errorf("the shapes of the quantized model cannot be inferred: %w", err)
+	}
+	tables := map[string]bool{}
+	for n := range v.model.Graph.Nodes() {
+		if n.Is("Gather") {
+			tables[nodeName(n)] = true
+		}
+	}
+	r, err := weightonly.Quantize(ctx, v.model, shapes, weightonly.Options{Format: weightonly.Int8, Form: weightonly.FormRuntime, Algorithm: weightonly.RTN,
+		BlockSize: int4Block, Embeddings: true, Threads: j.threads, Keep: func(name string) string {
+			if tables[name] {
+				return ""
+			}
+			return "no table"
+		}})
+	if err != nil {
+		return weightsError(err)
+	}
+	if v.quantized == nil {
+		v.quantized = map[string]bool{}
+	}
+	for _, l := range r.Quantized {
+		v.quantized[l.Weight] = true
+	}
+	return nil
 }
 
 // layersOf are the products of a placement, in graph order.
