@@ -102,7 +102,7 @@ func csvHeader(path string) (comma rune, cells []string, err error) {
 			comma = c
 		}
 	}
-	r := csv.NewReader(b)
+	r := csv.NewReader(bufio.NewReaderSize(&lineGuard{r: b, comma: byte(comma)}, 1<<16))
 	r.Comma = comma
 	cells, err = r.Read()
 	if err != nil {
@@ -112,6 +112,44 @@ func csvHeader(path string) (comma rune, cells []string, err error) {
 		return 0, nil, sourceError("The source has too many columns", fmt.Sprintf("%s has %d; up to %d are read.", path, len(cells), maxColumns), nil)
 	}
 	return comma, cells, nil
+}
+
+// lineGuard ends a table with a line of many times the cells that a table may have: each
+// takes the memory of a string, though it is one byte in the file.
+type lineGuard struct {
+	r      io.Reader
+	comma  byte
+	cells  int  // since the last end of a line
+	quoted bool // a quote is open, in which a line does not end
+}
+
+func (g *lineGuard) Read(p []byte) (int, error) {
+	n, err := g.r.Read(p)
+	search := bytes.LastIndexByte // without quotes only the last line matters
+	if g.quoted || bytes.IndexByte(p[:n], '"') >= 0 {
+		search = bytes.IndexByte
+	}
+	for rest := p[:n]; len(rest) > 0; {
+		end := search(rest, '\n')
+		line := rest
+		if end >= 0 {
+			line, rest = rest[:end], rest[end+1:]
+		} else {
+			rest = nil
+		}
+		if bytes.Count(line, []byte{'"'})%2 == 1 {
+			g.quoted = !g.quoted
+		}
+		if end >= 0 && !g.quoted {
+			g.cells = 0 // at most as many as there are bytes in p were in it
+			continue
+		}
+		g.cells += bytes.Count(line, []byte{g.comma})
+		if g.cells > 2*maxColumns {
+			return 0, fmt.Errorf("a line has more than %d cells; up to %d are read", 2*maxColumns, maxColumns)
+		}
+	}
+	return n, err
 }
 
 func csvProblem(err error) string {
@@ -129,7 +167,7 @@ func csvRows(ctx context.Context, path string, comma rune, headed bool, yield fu
 	defer f.Close()
 	b := bufio.NewReaderSize(f, 1<<16)
 	skipMark(b)
-	r := csv.NewReader(b)
+	r := csv.NewReader(bufio.NewReaderSize(&lineGuard{r: b, comma: byte(comma)}, 1<<16))
 	r.Comma = comma
 	for i := int64(0); ; i++ {
 		cells, err := r.Read()

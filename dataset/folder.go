@@ -213,12 +213,12 @@ func mayName(ctx context.Context, path string) bool {
 	look := func(s string) { _, ok := fileKind(s); names = names || ok }
 	if !isCSV(path) {
 		err = jsonRows(ctx, path, func(r row) error {
-			object, err := jsonObject(r.raw)
-			for _, v := range object {
+			err := jsonMembers(r.raw, func(_, v []byte) error {
 				if s, err := jsonCell(v); err == nil {
 					look(s)
 				}
-			}
+				return nil
+			})
 			return errors.Join(err, errStop)
 		})
 	} else {

@@ -10,7 +10,9 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxLine bounds one line of JSON.
@@ -22,12 +24,16 @@ func openJSONL(path, label string) (*table, error) {
 	t := &table{dir: filepath.Dir(path)}
 	t.rows = func(ctx context.Context, yield func(r row) error) error { return jsonRows(ctx, path, yield) }
 	err := t.rows(context.Background(), func(r row) error {
-		object, err := jsonObject(r.raw)
+		seen := map[string]bool{}
+		err := jsonMembers(r.raw, func(key, _ []byte) error {
+			if !seen[string(key)] && len(seen) <= maxColumns {
+				seen[string(key)] = true
+				t.fields = append(t.fields, &tableField{name: string(key)})
+			}
+			return nil
+		})
 		if err != nil {
 			return rowError(r, err)
-		}
-		for k := range object {
-			t.fields = append(t.fields, &tableField{name: k})
 		}
 		return errStop
 	})
@@ -35,22 +41,31 @@ func openJSONL(path, label string) (*table, error) {
 		return nil, err
 	}
 	if len(t.fields) == 0 || len(t.fields) > maxColumns {
-		return nil, sourceError("The source has no fields", fmt.Sprintf("The first line of %s has %d keys; from 1 to %d are read.", path, len(t.fields), maxColumns), nil)
+		return nil, sourceError("The source has no fields", fmt.Sprintf("The first line of %s has %s keys; from 1 to %d are read.", path, countOf(len(t.fields)), maxColumns), nil)
 	}
 	// A map has no order; that of the names is as good as any and always the same.
 	slices.SortFunc(t.fields, func(a, b *tableField) int { return strings.Compare(a.name, b.name) })
+	place := make(map[string]int, len(t.fields))
+	for i, f := range t.fields {
+		place[f.name] = i
+	}
 	t.cut = func(raw []byte, cells []string) error {
-		object, err := jsonObject(raw)
+		values := make([][]byte, len(cells))
+		err := jsonMembers(raw, func(key, value []byte) error {
+			if i, ok := place[string(key)]; ok {
+				values[i] = value // of a key given twice the last one counts
+			}
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		for i, f := range t.fields {
-			v, ok := object[f.name]
-			if !ok {
-				return fmt.Errorf("it lacks the key %q", clip(f.name))
+		for i, v := range values {
+			if v == nil {
+				return fmt.Errorf("it lacks the key %q", clip(t.fields[i].name))
 			}
 			if cells[i], err = jsonCell(v); err != nil {
-				return fmt.Errorf("the key %q: %w", clip(f.name), err)
+				return fmt.Errorf("the key %q: %w", clip(t.fields[i].name), err)
 			}
 		}
 		return nil
@@ -58,17 +73,69 @@ func openJSONL(path, label string) (*table, error) {
 	return t, learn(t, path, label)
 }
 
-func jsonObject(line []byte) (map[string]json.RawMessage, error) {
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(line, &object); err != nil {
-		return nil, fmt.Errorf("it is no JSON object: %w", err)
+// countOf says how many there are of what is not counted above maxColumns.
+func countOf(n int) string {
+	if n > maxColumns {
+		return fmt.Sprintf("more than %d", maxColumns)
 	}
-	return object, nil
+	return strconv.Itoa(n)
+}
+
+// jsonMembers gives the keys and values of an object as parts of the line. A map of them
+// would take many times the memory of the line, and each line would make one.
+func jsonMembers(line []byte, do func(key, value []byte) error) error {
+	line = bytes.TrimSpace(line)
+	if !json.Valid(line) || line[0] != '{' {
+		if err := json.Unmarshal(line, &struct{}{}); err != nil {
+			return fmt.Errorf("it is no JSON object: %w", err)
+		}
+		return errors.New("it is no JSON object, but null")
+	}
+	var key []byte
+	depth, start := 0, 1
+	for i := 1; i < len(line); i++ {
+		switch c := line[i]; c {
+		case '"':
+			for i++; line[i] != '"'; i++ {
+				if line[i] == '\\' {
+					i++
+				}
+			}
+		case '[', '{':
+			depth++
+		case ':':
+			if depth == 0 {
+				key, start = bytes.TrimSpace(line[start:i]), i+1
+			}
+		case ']', '}', ',':
+			if depth > 0 {
+				if c != ',' {
+					depth--
+				}
+				continue
+			}
+			if key != nil { // nil: the object is empty
+				name := key[1 : len(key)-1]
+				if bytes.IndexByte(name, '\\') >= 0 || !utf8.Valid(name) {
+					var s string
+					if err := json.Unmarshal(key, &s); err != nil {
+						return err
+					}
+					name = []byte(s)
+				}
+				if err := do(name, bytes.TrimSpace(line[start:i])); err != nil {
+					return err
+				}
+			}
+			key, start = nil, i+1
+		}
+	}
+	return nil
 }
 
 // jsonCell gives a value as the cell of a table: a string without its quotes, a list
 // as it is written.
-func jsonCell(v json.RawMessage) (string, error) {
+func jsonCell(v []byte) (string, error) {
 	switch v = bytes.TrimSpace(v); {
 	case len(v) == 0 || string(v) == "null":
 		return "", errors.New("it has no value")

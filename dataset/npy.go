@@ -12,9 +12,10 @@ import (
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
-// maxHeader bounds the text in front of an array. NumPy itself refuses to evaluate
-// more than 10,000 characters, and only structured types come near.
-const maxHeader = 1 << 20
+// maxHeader bounds the text in front of an array, which takes forty times its length to
+// read. NumPy itself refuses to evaluate more than 10,000 characters, and only structured
+// types come near.
+const maxHeader = 1 << 16
 
 var npyMagic = []byte("\x93NUMPY")
 

@@ -145,6 +145,10 @@ func guess(head []byte) string {
 // a block only worsens it. An entry that claims more than this is a lie.
 const maxDeflate = 1032
 
+// maxArrays bounds the entries of an archive: one of 50 bytes may be a lie that takes
+// ten times as much to tell.
+const maxArrays = 1 << 14
+
 func readArchive(r io.ReaderAt, size int64, path string) (*source, error) {
 	z, err := zip.NewReader(r, size)
 	if err != nil {
@@ -153,6 +157,9 @@ func readArchive(r io.ReaderAt, size int64, path string) (*source, error) {
 	}
 	s := &source{path: path}
 	seen := make(map[string]bool)
+	if len(z.File) > maxArrays {
+		return nil, sourceError("The source holds too many arrays", fmt.Sprintf("%s is a zip archive with %d entries; up to %d are read.", path, len(z.File), maxArrays), nil)
+	}
 	for _, f := range z.File {
 		name, ok := strings.CutSuffix(f.Name, ".npy")
 		if !ok {

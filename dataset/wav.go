@@ -24,6 +24,11 @@ const (
 	wavExtensible = 0xfffe
 	// maxRate is far above what any device samples at.
 	maxRate = 1 << 22
+	// maxRatio bounds the terms of a change of rate: the filter has twenty times as many
+	// taps. All rates up to 196 kHz can be changed into each other.
+	maxRatio = 196_608
+	// maxLength bounds the samples of one sound.
+	maxLength = 1 << 28
 )
 
 // parseWAV reads the chunks of a file; the samples stay where they are.
@@ -152,7 +157,9 @@ func (p *tablePlan) sound(in Input, path []string, i int) (*column, error) {
 	}
 	if length == 0 {
 		up, down := ratio(s.rate, rate)
-		length = resampledLength(int64(s.frames()), up, down)
+		if length = resampledLength(int64(s.frames()), up, down); length > maxLength {
+			return nil, &Error{Path: path, Summary: "The first sound is too long", Detail: fmt.Sprintf("%s becomes %d samples at %d a second; up to %d are read. Write length to cut it.", p.t.resolve(first.cells[i]), length, rate, maxLength)}
+		}
 	}
 	return p.column(in, path, p.t.fields[i].name, tensor.F32, tensor.F32, []int64{length}, func(w *worker, r row, raw []byte) error {
 		file, err := w.read(p.t.dir, r.cells[i])
@@ -172,6 +179,9 @@ func (p *tablePlan) sound(in Input, path []string, i int) (*column, error) {
 		if in.Length == 0 && n != length {
 			return fmt.Errorf("%s has %d samples, but the first sound %d; write length = %d to cut and fill up", p.t.resolve(r.cells[i]), n, length, length)
 		}
+		if max(up, down) > maxRatio {
+			return fmt.Errorf("%s has %d samples a second, which cannot be changed into %d: their ratio is %d to %d", p.t.resolve(r.cells[i]), s.rate, rate, up, down)
+		}
 		if up == down {
 			copy(out, s.mono(len(out)))
 			clear(out[min(n, length):])
@@ -184,8 +194,8 @@ func (p *tablePlan) sound(in Input, path []string, i int) (*column, error) {
 }
 
 func checkLength(in Input) error {
-	if in.Length < 0 || in.Length > 1<<28 {
-		return &Error{Path: []string{"input", in.Name, "length"}, Summary: "length is not usable", Detail: fmt.Sprintf("It is %d; a sample's length is from 1 to %d.", in.Length, 1<<28)}
+	if in.Length < 0 || in.Length > maxLength {
+		return &Error{Path: []string{"input", in.Name, "length"}, Summary: "length is not usable", Detail: fmt.Sprintf("It is %d; a sample's length is from 1 to %d.", in.Length, maxLength)}
 	}
 	return nil
 }
