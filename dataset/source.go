@@ -308,7 +308,7 @@ func (a *array) load(size int64, open func() (io.ReadCloser, error)) {
 		return
 	}
 	_, packed := r.(gzipped)
-	b := bufio.NewReader(r)
+	b := bufio.NewReaderSize(r, 512) // an archive has many, and headers are short
 	if head, _ := b.Peek(4); isIDX(head) {
 		a.header, err = readIDXHeader(b)
 	} else {

@@ -71,7 +71,7 @@ func TestParseMemory(t *testing.T) {
 	} {
 		var err error
 		got := peak(func() { _, err = Parse([]byte(file)) })
-		if most := int64(1<<20 + 10*len(file)); got > most {
+		if most := int64(4<<20 + 10*len(file)); got > most {
 			t.Errorf("%s: %d bytes take %d, %.1f times as much (%v)", name, len(file), got, float64(got)/float64(len(file)), err)
 		}
 	}
