@@ -93,6 +93,7 @@ bench: build ## Measure against the peers, side by side (bench/README.md)
 	bench/setup.sh
 	bench/startup.sh
 	bench/quantize-static.sh
+	bench/quantize-dynamic.sh
 	bench/images.sh
 	bench/plugin.sh
 	bench/onnx.sh

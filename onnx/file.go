@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"github.com/optimize-hcl/optimize/tensor"
 )
@@ -47,7 +48,27 @@ func MapFile(path string) (m *Model, close func() error, err error) {
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("read model %s: %w", path, err), unmap())
 	}
+	m.mapped = b
 	return m, unmap, nil
+}
+
+// Release tells the system that a part of a mapped model (MapFile), such as the raw data
+// of a tensor, is not needed soon: its pages go, and come back from the file when they
+// are read again. It is a hint for steps that read each weight once and want to stay
+// small; with any other memory it does nothing.
+func (m *Model) Release(raw []byte) {
+	if partOf(raw, m.mapped) {
+		release(raw)
+	}
+}
+
+// partOf tells whether b is a part of whole's memory.
+func partOf(b, whole []byte) bool {
+	if len(b) == 0 || len(whole) == 0 {
+		return false
+	}
+	at, from := uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(unsafe.Pointer(unsafe.SliceData(whole)))
+	return at >= from && at+uintptr(len(b)) <= from+uintptr(len(whole))
 }
 
 // readRegular reads a whole file, and refuses what is none: a device has no end.

@@ -20,6 +20,7 @@ type Model struct {
 
 	unknown []byte // fields this package does not know, and training_info
 	raw     []byte // the message it was read from; nil: made in memory
+	mapped  []byte // the file that MapFile mapped; nil: none
 }
 
 // Opset is the version of an operator set that a model imports.

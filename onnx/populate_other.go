@@ -4,3 +4,6 @@ package onnx
 
 // populate is a hint that only Linux takes.
 func populate([]byte) {}
+
+// release is a hint that only Linux takes.
+func release([]byte) {}

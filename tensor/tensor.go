@@ -117,13 +117,18 @@ func View[T Number](t Tensor) ([]T, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	p := unsafe.Pointer(unsafe.SliceData(t.Data))
-	if uintptr(p)%unsafe.Alignof(zero) == 0 {
-		return unsafe.Slice((*T)(p), n), nil
+	if Aligned[T](t.Data) {
+		return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(t.Data))), n), nil
 	}
 	out := make([]T, n)
 	copy(bytesOf(out), t.Data)
 	return out, nil
+}
+
+// Aligned tells whether View gives bytes as elements of T where they lie, without a copy.
+func Aligned[T Number](b []byte) bool {
+	var zero T
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))%unsafe.Alignof(zero) == 0
 }
 
 // Of wraps a Go slice as a tensor without copying. When shape is nil the tensor has

@@ -2,9 +2,10 @@ package quantize
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"path/filepath"
 
+	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/sdk"
 )
 
@@ -40,7 +41,10 @@ func result(facts any) *sdk.Result {
 	return &sdk.Result{Outputs: map[string]sdk.Artifact{"model": {Kind: "model", Format: "onnx", Path: outputFile}}, Facts: detached(facts)}
 }
 
-func nothingStatic(p *placement) error {
+func nothingStatic(m *onnx.Model, p *placement) error {
+	if err := alreadyQuantized(m); err != nil {
+		return err
+	}
 	detail := "It has no Conv, Gemm or MatMul with constant float weights outside of keep_float."
 	const most = 5
 	for i, f := range p.floats {
@@ -50,36 +54,38 @@ func nothingStatic(p *placement) error {
 		}
 		detail += "\n" + f.String()
 	}
+	if len(inSubgraphs(m.Graph)) > 0 {
+		detail += wayRound
+	}
 	return sdk.AttrError("model", "the model has nothing that quantize_static can quantize", detail)
 }
 
-func quantizeDynamic(ctx context.Context, j job, c DynamicConfig) (*sdk.Result, error) {
+func quantizeDynamic(ctx context.Context, j job, c DynamicConfig) (_ *sdk.Result, err error) {
 	t, err := targetOf(c.Target, ThisCPU())
 	if err != nil {
 		return nil, err
 	}
-	m, err := readModel(c.Model.Path)
+	m, done, err := mapModel(c.Model.Path, false)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, done()) }()
 	shapes, err := prepare(m, t.MinOpset)
 	if err != nil {
 		return nil, err
 	}
 	each, total := weightBytes(m.Graph)
-	d, err := lowerDynamic(m, shapes, t, placeOptions{Keep: c.KeepFloat}, c.PerChannel)
+	d, err := lowerDynamic(m, shapes, t, dynamicOptions{placeOptions: placeOptions{Keep: c.KeepFloat}, perChannel: c.PerChannel,
+		embeddings: c.Embeddings, used: m.Release})
 	if err != nil {
-		return nil, err
+		return foldInstead(ctx, j, c.Model.Path, err, func(share float64) any { return Facts{Target: t.Name, ShareWeightBytes: share} })
 	}
 	warnUnused(j, d.unused)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := m.WriteFile(filepath.Join(j.outDir, outputFile)); err != nil {
-		return nil, fmt.Errorf("the quantized model cannot be written: %w", err)
-	}
-	return result(Facts{
+	return writeModelTo(j.outDir, m, Facts{
 		Target: t.Name, ShareMACs: share(d.macs, d.total), ShareWeightBytes: shareOf(d.weights, each, total),
 		NodesQuantized: int64(len(d.nodes)), NodesFloat: describe(d.floats), OthersFloat: d.others,
-	}), nil
+	})
 }

@@ -106,8 +106,17 @@ func calibrateModel(ctx context.Context, j job, c CalibrateConfig) (*sdk.Result,
 		return nil, err
 	}
 	names := calibratable(m.Graph, shapes, c.Tensors == "all")
+	if c.Tensors != "all" && !slices.ContainsFunc(slices.Collect(m.Graph.Nodes()), floatProduct) {
+		if err := alreadyQuantized(m); err != nil {
+			return nil, err
+		}
+	}
 	if len(names) == 0 {
-		return nil, sdk.AttrError("model", "the model has nothing to calibrate", `It has no floating-point tensor beside a node that a target computes in integers; tensors = "all" takes all there are.`)
+		detail := `It has no floating-point tensor beside a node that a target computes in integers; tensors = "all" takes all there are.`
+		if len(inSubgraphs(m.Graph)) > 0 {
+			detail += wayRound
+		}
+		return nil, sdk.AttrError("model", "the model has nothing to calibrate", detail)
 	}
 	r, err := c.learn().learnRanges(ctx, j, m, names)
 	if err != nil {
@@ -124,6 +133,15 @@ func calibrateModel(ctx context.Context, j job, c CalibrateConfig) (*sdk.Result,
 		Facts: CalibrateFacts{Method: string(r.Options.Method), Samples: r.Samples, Tensors: int64(len(r.Tensors)),
 			RandomCalibration: r.Random},
 	}, nil
+}
+
+// floatProduct tells whether a node multiplies floats; its weight may come from anywhere but a DequantizeLinear.
+func floatProduct(n *onnx.Node) bool {
+	if !n.Is("Conv") && !n.Is("ConvTranspose") && !n.Is("Gemm") && !n.Is("MatMul") {
+		return false
+	}
+	w := n.Graph().Producer(n.Input(1))
+	return w == nil || !w.Is("DequantizeLinear")
 }
 
 // neverInteger are operators that no target computes in integers, and that pass no integers on.

@@ -104,7 +104,7 @@ func (c *classifier) classify(n *onnx.Node) (*candidate, *refusal) {
 	}
 	activations := len(k.consts)
 	for i, v := range k.data {
-		if v == "" || k.consts[i] != nil || c.graph.Initializer(v) != nil {
+		if v == "" || k.consts[i] != nil || c.graph.Constant(v) != nil {
 			continue
 		}
 		activations++

@@ -13,16 +13,16 @@ import (
 
 // mapModel is readModel without a copy of the weights, for steps that replace constants and never write into them. An
 // input of a step is a file of the store, which nobody changes. unmap ends the model and all that was taken from it.
-// Models that are quantized or partly in half precision already are refused unless any is set.
+// Unless any is set, float weights behind a QuantizeLinear become integers, as readModel has it.
 func mapModel(path string, any bool) (m *onnx.Model, unmap func() error, err error) {
 	m, unmap, err = onnx.MapFile(path)
 	if err != nil {
 		return nil, nil, sdk.AttrError("model", "the model cannot be read", err.Error())
 	}
-	if err = onnx.Check(m); err != nil {
-		err = sdk.AttrError("model", "the model is not valid ONNX", err.Error())
-	} else if !any {
-		err = floatOnly(m)
+	if any {
+		err = validModel(m)
+	} else {
+		err = checkModel(m)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, unmap())

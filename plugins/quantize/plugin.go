@@ -37,9 +37,10 @@ func Plugin(version string) *sdk.Plugin {
 			calibrateStep(),
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_dynamic",
-				Revision: 1,
-				Doc: "Quantizes the weights of MatMul and Gemm to 8 bits; the range of activations is measured while the model runs, so no " +
-					"data is needed. For transformers. Convolutions stay in float: a dynamic one is several times slower.",
+				Revision: 2,
+				Doc: "Quantizes the weights of MatMul, Gemm and LSTM to 8 bits, in subgraphs too; the range of activations is measured while " +
+					"the model runs, so no data is needed. Tables that Gather looks up are stored in 8 bits. For transformers and recurrent " +
+					"nets. Convolutions stay in float: a dynamic one is several times slower.",
 				Examples:      []string{dynamicExample},
 				Outputs:       output,
 				ResultExample: Facts{},
@@ -145,6 +146,7 @@ type DynamicConfig struct {
 	Model      sdk.Model `opt:"model,required" accepts:"onnx" doc:"Float model to quantize."`
 	Target     string    `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64" doc:"What the model will run on. \"auto\" looks at this machine."`
 	PerChannel bool      `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
+	Embeddings bool      `opt:"embeddings" default:"true" doc:"Store the tables that Gather looks up in 8 bits too, with a scale for each row."`
 	KeepFloat  []string  `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
 }
 

@@ -10,51 +10,6 @@ import (
 	"github.com/optimize-hcl/optimize/sdk"
 )
 
-// readModel reads the model of a step and refuses one that is quantized already.
-func readModel(path string) (*onnx.Model, error) {
-	m, err := onnx.ReadFile(path)
-	if err != nil {
-		return nil, sdk.AttrError("model", "the model cannot be read", err.Error())
-	}
-	if err := onnx.Check(m); err != nil {
-		return nil, sdk.AttrError("model", "the model is not valid ONNX", err.Error())
-	}
-	if err := floatOnly(m); err != nil {
-		return nil, err
-	}
-	return m, nil
-}
-
-// floatOnly refuses a model that computes with quantized values.
-func floatOnly(m *onnx.Model) error {
-	if n := quantizedNode(m.Graph); n != nil {
-		return sdk.AttrError("model", "the model is quantized already",
-			fmt.Sprintf("Node %q is a %s. Quantizing integers again would only lose accuracy: give the float model that this one was made from.", nodeName(n), n.OpType))
-	}
-	return nil
-}
-
-// integerOps are operators that only a quantized model has, beside those that begin with QLinear.
-var integerOps = []string{
-	"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger",
-	"QGemm", "QAttention", "MatMulNBits", "MatMulBnb4", "MatMulIntegerToFloat", "MatMulIntegerToFloat16",
-	"DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QEmbedLayerNormalization", "QOrderedMatMul", "GatherBlockQuantized",
-}
-
-// quantizedNode returns the first node, subgraphs included, that computes with quantized values.
-func quantizedNode(g *onnx.Graph) *onnx.Node {
-	for n := range g.AllNodes() {
-		if isQuantizedOp(n.OpType) {
-			return n
-		}
-	}
-	return nil
-}
-
-func isQuantizedOp(op string) bool {
-	return strings.HasPrefix(op, "QLinear") || slices.Contains(integerOps, op)
-}
-
 // prepare rewrites the model into the form that lowering works on: constants as initializers, no BatchNormalization
 // beside a convolution, operators of opset at least minOpset, nodes in topological order, types and shapes inferred.
 func prepare(m *onnx.Model, minOpset int64) (*onnx.Shapes, error) {
@@ -66,13 +21,18 @@ func prepare(m *onnx.Model, minOpset int64) (*onnx.Shapes, error) {
 			g.RemoveInput(in.Name())
 		}
 	}
+	// A function for another version of the operators cannot be put in the place of its calls; it stays, as an operator
+	// that nothing is known of, and the model is unchanged.
+	if n, err := onnx.InlineFunctions(m); err != nil && n > 0 {
+		return nil, sdk.AttrError("model", "the functions in the model cannot be put in the place of their calls", err.Error()+". Export the model without functions.")
+	}
 	if m.Opset(onnx.DefaultDomain) < minOpset {
 		if err := m.UpgradeOpset(minOpset); err != nil {
 			return nil, sdk.AttrError("model", fmt.Sprintf("the model cannot be raised to opset %d, which 8-bit operators need", minOpset), err.Error())
 		}
 	}
 	m.RaiseIR(7) // what opset 13 came with; the new initializers are no inputs, which IR 3 demands
-	for _, pass := range []func(*onnx.Model) (int, error){onnx.ConstantsToInitializers, onnx.EliminateIdentity, onnx.FoldBatchNorm} {
+	for _, pass := range []func(*onnx.Model) (int, error){onnx.ConstantsToInitializers, onnx.EliminateIdentity, onnx.FoldWeights, onnx.FoldBatchNorm} {
 		if _, err := pass(m); err != nil {
 			return nil, sdk.AttrError("model", "the model cannot be simplified", err.Error())
 		}
@@ -81,6 +41,9 @@ func prepare(m *onnx.Model, minOpset int64) (*onnx.Shapes, error) {
 		return nil, sdk.AttrError("model", "the model's nodes cannot be put in order", err.Error())
 	}
 	g.Prune()
+	if err := dropWrongShapes(m); err != nil {
+		return nil, sdk.AttrError("model", "the shapes in the model do not fit together", err.Error())
+	}
 	shapes, err := onnx.InferShapes(m)
 	if err != nil {
 		return nil, sdk.AttrError("model", "the shapes in the model do not fit together", err.Error())
@@ -88,18 +51,70 @@ func prepare(m *onnx.Model, minOpset int64) (*onnx.Shapes, error) {
 	return shapes, nil
 }
 
+// dropWrongShapes forgets types and shapes that the model declares of values in between and that contradict what its
+// inputs and weights give. Engines refuse some of them, and lowering must not build on any.
+func dropWrongShapes(m *onnx.Model) error {
+	if len(m.Graph.ValueInfos()) == 0 {
+		return nil
+	}
+	own, err := onnx.InferOwnShapes(m)
+	if err != nil {
+		return err
+	}
+	for _, v := range slices.Clone(m.Graph.ValueInfos()) {
+		elem, dims, ok := own.Of(v.Name())
+		if !ok || v.Type == nil || v.Type.Elem == 0 {
+			continue
+		}
+		wrong := elem != 0 && v.Type.Elem != elem
+		if v.Type.HasShape && dims != nil {
+			wrong = wrong || len(dims) != len(v.Type.Shape)
+			for i := 0; !wrong && i < len(dims); i++ {
+				d := v.Type.Shape[i]
+				wrong = d.Fixed() && dims[i].Fixed() && d.Value != dims[i].Value
+			}
+		}
+		if wrong {
+			m.Graph.RemoveValueInfo(v.Name())
+		}
+	}
+	return nil
+}
+
 // constant returns a float32 constant, nil when the value is none, and says why it is not one.
 func constant(g *onnx.Graph, value string) (*onnx.Tensor, error) {
-	t := g.Initializer(value)
+	t := g.Constant(value)
 	switch {
 	case value == "":
 		return nil, errors.New("is missing")
 	case t == nil:
-		return nil, errors.New("is not a constant")
+		return nil, errors.New(notConstant(g, value))
+	case t.DataType == onnx.Float16:
+		return nil, errors.New("is of type FLOAT16: give the model in float32, which this one was made from")
 	case t.DataType != onnx.Float:
 		return nil, fmt.Errorf("is of type %s, not FLOAT", t.DataType)
 	}
 	return t, nil
+}
+
+// notConstant says what a value is that should be a constant.
+func notConstant(g *onnx.Graph, value string) string {
+	n := definer(g, value).Producer(value)
+	switch {
+	case n == nil:
+		return "is not a constant"
+	case n.Is("DequantizeLinear") && n.Graph().Constant(n.Input(0)) != nil:
+		return "is quantized already"
+	}
+	for _, in := range n.Inputs() {
+		if in != "" && n.Graph().Constant(in) == nil {
+			return "is not a constant"
+		}
+	}
+	if len(n.Subgraphs()) > 0 || len(n.Inputs()) == 0 || strings.HasPrefix(n.OpType, "Random") || n.Is("Bernoulli") || n.Is("Multinomial") {
+		return "is not a constant"
+	}
+	return fmt.Sprintf("is no constant but worked out from constants by %s %q: let onnxruntime_simplify make a constant of it first, with a max_growth that lets it be as large as it is", n.OpType, nodeName(n))
 }
 
 // globs matches node names; * stands for any run of characters, the slash included, and ? for one.

@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/bits"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/optimize-hcl/optimize/onnx"
@@ -188,15 +187,14 @@ func quantizeWeights(ctx context.Context, j job, scratch string, c WeightsConfig
 	}
 	keep.warn(j)
 	if len(r.Quantized) == 0 {
-		return nil, nothingWeights(r)
+		return foldInstead(ctx, j, c.Model.Path, nothingWeights(m, r), func(share float64) any {
+			return WeightsFacts{Format: c.Format, Form: form, Algorithm: c.Algorithm, ShareWeightBytes: share}
+		})
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := m.WriteFile(filepath.Join(j.outDir, outputFile)); err != nil {
-		return nil, fmt.Errorf("the quantized model cannot be written: %w", err)
-	}
-	return result(weightsFacts(c, form, r, total, samples)), nil
+	return writeModelTo(j.outDir, m, weightsFacts(c, form, r, total, samples))
 }
 
 // calibrate opens the dataset and what the algorithms run; done closes them.
@@ -248,7 +246,10 @@ func weightsError(err error) error {
 	return sdk.AttrError("model", "the weights cannot be quantized", err.Error())
 }
 
-func nothingWeights(r *weightonly.Report) error {
+func nothingWeights(m *onnx.Model, r *weightonly.Report) error {
+	if err := alreadyQuantized(m); err != nil {
+		return err
+	}
 	detail := "It has no MatMul, Gemm or Gather with a constant float matrix outside of keep_float."
 	for i, f := range r.Float {
 		if i == 5 {

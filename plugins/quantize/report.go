@@ -40,13 +40,21 @@ type StaticFacts struct {
 	Smooth            *SmoothFacts   `opt:"smooth" doc:"What moving outliers of activations into weights did: inputs (each with its outliers and alpha), sqnr_smooth, sqnr_plain and used; null where there was nothing to look at."`
 }
 
-// weightBytes returns the bytes of each float initializer, and their sum.
+// weightBytes returns the bytes of each float initializer, subgraphs included, and their sum.
 func weightBytes(g *onnx.Graph) (each map[string]int64, total int64) {
 	each = map[string]int64{}
-	for t := range g.Initializers() {
-		if b := t.Bytes(); b > 0 && t.DataType.DType().IsFloat() {
-			each[t.Name()] = b
-			total += b
+	count := func(g *onnx.Graph) {
+		for t := range g.Initializers() {
+			if b := t.Bytes(); b > 0 && t.DataType.DType().IsFloat() {
+				each[t.Name()] += b
+				total += b
+			}
+		}
+	}
+	count(g)
+	for n := range g.AllNodes() {
+		for _, s := range n.Subgraphs() {
+			count(s)
 		}
 	}
 	return each, total

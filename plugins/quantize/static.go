@@ -41,7 +41,7 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	w := &staticWork{path: c.Model.Path, target: t, config: c, job: j}
 	// A model that cannot be quantized is told before any data is looked at.
 	if err := w.check(); err != nil {
-		return nil, err
+		return w.foldInstead(ctx, err)
 	}
 	l := layout.Layout{Target: t.Name}
 	facts := StaticFacts{Target: t.Name}
@@ -102,9 +102,29 @@ func (w *staticWork) check() error {
 	p := place(m, shapes, w.target, w.config.options(m, shapes, w.target))
 	warnUnused(w.job, p.unused)
 	if !p.multiplies() {
-		return nothingStatic(p)
+		return nothingStatic(m, p)
 	}
 	return nil
+}
+
+// foldInstead is the function of that name, with a layout beside the model that leaves all else as it is.
+func (w *staticWork) foldInstead(ctx context.Context, nothing error) (*sdk.Result, error) {
+	l := layout.Layout{Target: w.target.Name, Float: true}
+	r, err := foldInstead(ctx, w.job, w.path, nothing, func(share float64) any {
+		return StaticFacts{Target: w.target.Name, ShareWeightBytes: share, Layout: l.Name(), Search: "the model was quantized already"}
+	})
+	if err != nil {
+		return nil, err
+	}
+	b, err := l.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(w.job.outDir, layoutFile), b, 0o600); err != nil {
+		return nil, fmt.Errorf("the layout cannot be written: %w", err)
+	}
+	r.Outputs["layout"] = sdk.Artifact{Kind: layout.Kind, Format: layout.Format, Path: layoutFile}
+	return r, nil
 }
 
 // rewritten reads the model and does the exact rewrites.
@@ -169,7 +189,7 @@ func (w *staticWork) place(m *onnx.Model, shapes *onnx.Shapes, l layout.Layout) 
 	}
 	p := place(m, shapes, t, o)
 	if !p.multiplies() {
-		return nil, &nothingError{nothingStatic(p)}
+		return nil, &nothingError{nothingStatic(m, p)}
 	}
 	return &variants{model: m, full: p, target: t, options: o, perChannel: w.config.PerChannel}, nil
 }

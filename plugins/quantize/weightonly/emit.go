@@ -82,9 +82,37 @@ func (q *quantizer) emitDQ(u *unit, b *Blocks) int64 {
 func (q *quantizer) dequantized(u *unit, inputs []string, attrs ...*onnx.Attribute) {
 	for _, node := range u.nodes {
 		out := q.name(u, "dequantized")
-		node.Graph().InsertBefore(node, onnx.NewNode("DequantizeLinear", "", q.name(u, "DequantizeLinear"), inputs, []string{out}, attrs...))
+		node.Graph().InsertBefore(node, onnx.NewNode("DequantizeLinear", "", q.name(u, "DequantizeLinear"), q.local(node.Graph(), inputs), []string{out}, attrs...))
 		q.product(node, "MatMul", "", []string{node.Input(0), out})
 	}
+}
+
+// local returns the names under which a graph has the given initializers of the model's own. A subgraph gets copies:
+// ONNX Runtime (1.32) makes MatMulNBits of a DequantizeLinear in a subgraph only where its weights are there too, and
+// does not load the model else.
+func (q *quantizer) local(g *onnx.Graph, names []string) []string {
+	if g == q.graph {
+		return names
+	}
+	out := make([]string, len(names))
+	for i, name := range names {
+		key := localKey{g, name}
+		if q.locals[key] == "" {
+			if q.locals == nil {
+				q.locals = map[localKey]string{}
+			}
+			q.locals[key] = q.graph.UniqueName(name)
+			g.AddInitializer(q.graph.Initializer(name).WithName(q.locals[key]))
+		}
+		out[i] = q.locals[key]
+	}
+	return out
+}
+
+// localKey is an initializer of the model's own graph as a subgraph has it.
+type localKey struct {
+	graph *onnx.Graph
+	name  string
 }
 
 // emitBnb4 puts bitsandbytes' codes in place of the weight.

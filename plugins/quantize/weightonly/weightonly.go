@@ -154,6 +154,7 @@ type quantizer struct {
 	before map[string]bool // weights that are counted already
 	done   int64
 	total  int64
+	locals map[localKey]string
 }
 
 // plain quantizes each weight by itself.
