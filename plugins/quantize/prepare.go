@@ -37,6 +37,9 @@ func prepare(m *onnx.Model, minOpset int64) (*onnx.Shapes, error) {
 			return nil, sdk.AttrError("model", "the model cannot be simplified", err.Error())
 		}
 	}
+	if err := plainWeights(m); err != nil {
+		return nil, sdk.AttrError("model", "the model cannot be simplified", err.Error()+".")
+	}
 	if err := g.TopoSort(); err != nil {
 		return nil, sdk.AttrError("model", "the model's nodes cannot be put in order", err.Error())
 	}
@@ -48,6 +51,10 @@ func prepare(m *onnx.Model, minOpset int64) (*onnx.Shapes, error) {
 	if err != nil {
 		return nil, sdk.AttrError("model", "the shapes in the model do not fit together", err.Error())
 	}
+	if err := flatWeights(m, shapes); err != nil {
+		return nil, sdk.AttrError("model", "the model cannot be simplified", err.Error()+".")
+	}
+	g.Prune()
 	return shapes, nil
 }
 

@@ -163,7 +163,7 @@ func (c StaticConfig) compare(ctx context.Context, j job, a, b *prepared, t *Tar
 	if err != nil {
 		return 0, 0, err
 	}
-	defer done()
+	defer func() { _ = done() }() // it was only read
 	v := &variants{model: a.model, full: a.place, target: t, options: o, ranges: rangesOf(a.learnt), perChannel: c.PerChannel}
 	r, err := newRanker(ctx, v, &calibrate.Job{Model: a.model, Data: src, Argument: "calibration", States: c.States}, j.threads)
 	if err != nil {

@@ -49,7 +49,7 @@ func (c *AccuracyConfig) validate(ctx context.Context) sdk.Diagnostics {
 		}
 	}
 	if _, err := c.limit(); err != nil {
-		fail("time_limit", fmt.Sprintf("time_limit is %q", *c.TimeLimit), err.Error())
+		fail("time_limit", fmt.Sprintf("time_limit is %q", *c.TimeLimit), "It is a duration such as \"90s\" or \"10m\", more than 0.")
 	}
 	return ds
 }
@@ -72,7 +72,7 @@ func (c *AccuracyConfig) limit() (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(*c.TimeLimit)
 	if err != nil || d <= 0 {
-		return 0, errors.New("It is a duration such as \"90s\" or \"10m\", more than 0.")
+		return 0, errors.New("it is a duration such as \"90s\" or \"10m\", more than 0")
 	}
 	return d, nil
 }

@@ -77,6 +77,9 @@ func (v *variants) inPlace() (*variant, error) {
 	return &variant{model: v.model, place: v.full, quantized: q}, err
 }
 
+// tableBlock is the number of elements of a table that share a scale: 8.3 bits an element.
+const tableBlock = 128
+
 // tables gives the tables that Gather looks up 8-bit elements in blocks.
 func (v *variant) tables(ctx context.Context, j job) error {
 	shapes, err := onnx.InferShapes(v.model)
@@ -90,7 +93,7 @@ func (v *variant) tables(ctx context.Context, j job) error {
 		}
 	}
 	r, err := weightonly.Quantize(ctx, v.model, shapes, weightonly.Options{Format: weightonly.Int8, Form: weightonly.FormRuntime, Algorithm: weightonly.RTN,
-		BlockSize: int4Block, Embeddings: true, Threads: j.threads, Keep: func(name string) string {
+		BlockSize: tableBlock, Embeddings: true, Threads: j.threads, Keep: func(name string) string {
 			if tables[name] {
 				return ""
 			}
