@@ -334,12 +334,7 @@ func (w *worker) read(dir, name string) ([]byte, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, filepath.FromSlash(name))
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
+	st, err := os.Stat(path) // first: to open a pipe would wait for who writes to it
 	switch {
 	case err != nil:
 		return nil, err
@@ -348,6 +343,11 @@ func (w *worker) read(dir, name string) ([]byte, error) {
 	case st.Size() > maxFile:
 		return nil, fmt.Errorf("%s has %d bytes; up to %d are read", path, st.Size(), maxFile)
 	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	n := int(st.Size())
 	if cap(w.file) < n {
 		w.file = make([]byte, n)

@@ -164,7 +164,7 @@ func (c *checker) tensor(t *Tensor) {
 	switch {
 	case t.DataType == Undefined:
 		c.add("%s has no element type", what)
-	case t.Elements() < 0:
+	case t.Elements() < 0 || want < 0 && t.DataType.Bits() > 0: // more bytes than can be counted
 		c.add("%s has the impossible shape %v", what, t.Dims)
 	case t.IsExternal():
 	case t.DataType == String:

@@ -59,6 +59,7 @@ func readExternal(root *os.Root, tensors []*Tensor) ([][]byte, error) {
 			return nil, fmt.Errorf("tensor %q: %w", t.name, err)
 		}
 		p.tensor = i
+		p.location = filepath.Clean(p.location) // one file under many names would be read as often
 		if files[p.location] == nil {
 			order = append(order, p.location)
 		}
@@ -96,6 +97,9 @@ func readPlaces(root *os.Root, name string, places []place, tensors []*Tensor, d
 	for _, p := range places {
 		if size := info.Size(); p.offset > size || p.length > size-p.offset {
 			return fmt.Errorf("tensor %q: its external data are bytes %d to %d of %q, which has %d", tensors[p.tensor].name, p.offset, p.offset+p.length, name, size)
+		}
+		if t := tensors[p.tensor]; t.Bytes() >= 0 && p.length != t.Bytes() {
+			return fmt.Errorf("tensor %q: its external data are %d bytes, and %s%v takes %d", t.name, p.length, t.DataType, t.Dims, t.Bytes())
 		}
 	}
 	slices.SortStableFunc(places, func(a, b place) int {

@@ -19,7 +19,7 @@ import (
 // in other files beside it. A file outside the model's folder is refused, also by
 // way of a link. The model holds all data itself afterwards.
 func ReadFile(path string) (*Model, error) {
-	b, err := readRegular(os.Open, path)
+	b, err := readRegular(path)
 	if err != nil {
 		return nil, fmt.Errorf("read model: %w", err)
 	}
@@ -71,9 +71,15 @@ func partOf(b, whole []byte) bool {
 	return at >= from && at+uintptr(len(b)) <= from+uintptr(len(whole))
 }
 
-// readRegular reads a whole file, and refuses what is none: a device has no end.
-func readRegular(open func(string) (*os.File, error), path string) ([]byte, error) {
-	f, err := open(path)
+// readRegular reads a whole file, and refuses what is none: a device has no end, and to
+// open a pipe would wait for who writes to it.
+func readRegular(path string) ([]byte, error) {
+	if info, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file", path)
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

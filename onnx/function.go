@@ -215,9 +215,14 @@ func (f *function) complete(nodes []*Node) error {
 // body reads the nodes of the function.
 func (f *function) body() ([]*Node, error) {
 	var out []*Node
+	size := 0
+	for _, b := range f.nodes {
+		size += len(b)
+	}
+	s := newSession(size)
 	for i, b := range f.nodes {
 		n := new(Node)
-		r := reader{b: b, data: b, pos: len(b), session: newSession(len(b))}
+		r := reader{b: b, data: b, pos: len(b), session: s}
 		if err := r.node(n); err != nil {
 			return nil, within(err, fmt.Sprintf("function %q.node", f.name), i)
 		}

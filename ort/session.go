@@ -72,18 +72,18 @@ func NewSession(model []byte, o Options) (*Session, error) {
 
 // NewSessionFile loads a model file; weights in external files lie beside it.
 func NewSessionFile(path string, o Options) (_ *Session, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("the model cannot be read: %w", err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	st, err := f.Stat()
+	st, err := os.Stat(path) // first: to open a pipe would wait for who writes to it
 	if err != nil {
 		return nil, fmt.Errorf("the model cannot be read: %w", err)
 	}
 	if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("the model %s is not a file", path)
 	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("the model cannot be read: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
 	if o.ExternalDataDir == "" {
 		o.ExternalDataDir = filepath.Dir(path)
 	}

@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -11,17 +12,12 @@ import (
 // that nobody shortens meanwhile, such as those of the store: reading beyond the end
 // of a mapped file kills the process. What is not a regular file is an error.
 func Map(path string) (data []byte, unmap func() error, err error) {
-	f, err := os.Open(path)
+	f, st, err := openRegular(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer f.Close() // the mapping outlives it
-	st, err := f.Stat()
 	switch {
-	case err != nil:
-		return nil, nil, err
-	case !st.Mode().IsRegular():
-		return nil, nil, fmt.Errorf("%s is not a file", path)
 	case st.Size() > math.MaxInt:
 		return nil, nil, fmt.Errorf("%s is too large for this machine", path)
 	case st.Size() == 0:
@@ -32,4 +28,27 @@ func Map(path string) (data []byte, unmap func() error, err error) {
 		return nil, nil, fmt.Errorf("map %s: %w", path, err)
 	}
 	return data, unmap, nil
+}
+
+// openRegular opens a file and refuses what is none. It asks before it opens: to open a
+// pipe would wait for who writes to it.
+func openRegular(path string) (*os.File, os.FileInfo, error) {
+	st, err := os.Stat(path)
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", path)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if st, err = f.Stat(); err == nil && !st.Mode().IsRegular() { // another one by now
+		err = fmt.Errorf("%s is not a file", path)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, st, nil
 }

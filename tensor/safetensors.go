@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 )
@@ -57,18 +56,11 @@ type entry struct {
 // shape and range is checked, so that Tensor cannot fail on a good name. The file
 // must not shrink while it is open. A bad file is a *[FormatError].
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, st, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, &FormatError{path, "is not a regular file"}
-	}
 	if st.Size() < 8 {
 		return nil, &FormatError{path, fmt.Sprintf("is no safetensors file: it has %d bytes, fewer than its header's length takes", st.Size())}
 	}
