@@ -26,8 +26,11 @@ type Options struct {
 	ExternalDataDir    string   // where weights outside a model given as bytes lie
 	Outputs            []string // what to compute of the model's outputs; empty: all
 	Spin               bool     // let idle threads wait busily: lower latency, a core burnt per thread
-	Arena              bool     // keep memory for the next run: faster for repeated runs, more memory held
-	Prepack            bool     // keep a second copy of weights in the layout the kernels like: faster, more memory
+	// Arena keeps memory for the next run, which makes repeated runs faster. Without it a session holds less between
+	// runs, but over many runs with large values glibc's allocator may come to hold more than an arena does: what was
+	// freed is in pieces that do not fit again.
+	Arena   bool
+	Prepack bool // keep a second copy of weights in the layout the kernels like: faster, more memory
 
 	// Providers run what they can of the model, the first in the list before the next;
 	// the CPU runs the rest. Empty: the CPU runs all. What runs where, [ProfileFile] tells.

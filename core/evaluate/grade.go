@@ -141,9 +141,25 @@ func (f figure) estimate() (metrics.Estimate, error) {
 func (g *grader) metric(m Metric, i int, data *tensor.Shards, base, out *tensor.File) (metrics.Estimate, error) {
 	e, err := g.estimate(m, i, data, base, out)
 	if _, ok := err.(*Problem); err != nil && !ok { //nolint:errorlint // problems are never wrapped here
-		err = problemf(g.spec.Subjects[i].Name, "", "%s cannot be measured: %v", m.Name, err)
+		err = problemf(g.spec.Subjects[i].Name, g.sides(m), "%s cannot be measured: %v", m.Name, err)
 	}
 	return e, err
+}
+
+// sides says what a metric held against what, where it failed on what is in them.
+func (g *grader) sides(m Metric) string {
+	name, err := m.outputOf(g.sessions[sessionKey{0, g.spec.Threads}].outputs)
+	if err != nil || name == "" {
+		return ""
+	}
+	switch against := m.Against(); against {
+	case "label":
+		return fmt.Sprintf("It holds output %q against the dataset's labels: label = \"…\" in the dataset names their field.", name)
+	case "baseline":
+		return fmt.Sprintf("It holds output %q against that of the baseline.", name)
+	default:
+		return fmt.Sprintf("It holds output %q against the dataset's target %q.", name, against)
+	}
 }
 
 func (g *grader) estimate(m Metric, i int, data *tensor.Shards, base, out *tensor.File) (metrics.Estimate, error) {

@@ -16,7 +16,7 @@ import (
 // dataset. It returns how many samples the model takes in
 // one run, 0 when any number. What does not fit is said with both sides.
 func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
-	var wrong []string
+	var wrong, hints []string
 	for _, in := range inputs {
 		i := slices.IndexFunc(fields, func(f tensor.Field) bool { return f.Name == in.Name })
 		if i < 0 {
@@ -36,6 +36,9 @@ func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
 		}
 		if !fits(in.Shape[1:], f.Shape) {
 			wrong = append(wrong, fmt.Sprintf("input %q takes samples of shape %s, but the dataset gives %s", in.Name, shape(in.Shape[1:]), shape(f.Shape)))
+			if h := shapeHint(in.Name, in.Shape[1:], f.Shape); h != "" {
+				hints = append(hints, h)
+			}
 		}
 		if n := in.Shape[0]; n > 0 {
 			if fixed > 0 && n != fixed {
@@ -63,9 +66,38 @@ func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
 	for _, f := range fields {
 		data = append(data, fmt.Sprintf("%q %s %s", f.Name, f.DType, shape(f.Shape)))
 	}
+	for i, h := range hints {
+		hints[i] = " " + h
+	}
 	return 0, sdk.CodeError(codeMismatch, "the dataset does not fit the model", fmt.Sprintf(
-		"%s. The model takes, per sample: %s. The dataset gives: %s. Its input blocks say which field goes to which input, and convert types.",
-		strings.Join(wrong, "; "), list(model), list(data)))
+		"%s. The model takes, per sample: %s. The dataset gives: %s. Its input blocks say which field goes to which input, and convert types.%s",
+		strings.Join(wrong, "; "), list(model), list(data), strings.Join(hints, "")))
+}
+
+// shapeHint tells what helps when samples have the right numbers in another shape: axes of length 1 that are there or
+// not, all in one row, or the channels at the other end.
+func shapeHint(input string, want, got []int64) string {
+	if slices.ContainsFunc(want, func(d int64) bool { return d < 0 }) {
+		return ""
+	}
+	long := func(dims []int64) []int64 { // without axes of length 1, which change nothing
+		return slices.DeleteFunc(slices.Clone(dims), func(d int64) bool { return d == 1 })
+	}
+	product := func(dims []int64) (n int64) {
+		n = 1
+		for _, d := range dims {
+			n *= d
+		}
+		return n
+	}
+	w, g := long(want), long(got)
+	switch {
+	case slices.Equal(w, g), (len(w) <= 1 || len(g) <= 1) && product(w) == product(g):
+		return fmt.Sprintf("Write shape = %s in the input block %q.", shape(want), input)
+	case slices.Equal(slices.Sorted(slices.Values(w)), slices.Sorted(slices.Values(g))):
+		return fmt.Sprintf("Input %q has the axes in another order: of images, layout = \"nchw\" or \"nhwc\" says where the channels go; an array is to be transposed before it is saved.", input)
+	}
+	return ""
 }
 
 // rounded tells the floating-point types that [fed] converts into one another.

@@ -1,0 +1,54 @@
+package onnxruntime
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/optimize-hcl/optimize/ort"
+	"github.com/optimize-hcl/optimize/tensor"
+)
+
+// TestMatch: whatever does not fit is said with both sides, all of it at once; what helps is said where it is known.
+func TestMatch(t *testing.T) {
+	image := ort.Info{Name: "image", DType: tensor.F32, Shape: []int64{-1, 3, 8, 9}}
+	field := func(name string, d tensor.DType, shape ...int64) tensor.Field {
+		return tensor.Field{Name: name, DType: d, Shape: shape}
+	}
+	for name, c := range map[string]struct {
+		inputs []ort.Info
+		fields []tensor.Field
+		fixed  int64
+		says   []string
+		not    string
+	}{
+		"fits":             {inputs: []ort.Info{image}, fields: []tensor.Field{field("image", tensor.F32, 3, 8, 9)}},
+		"no shape":         {inputs: []ort.Info{{Name: "x", DType: tensor.F32}}, fields: []tensor.Field{field("x", tensor.F32, 5, 5)}},
+		"dynamic":          {inputs: []ort.Info{{Name: "x", DType: tensor.F32, Shape: []int64{-1, -1, 4}}}, fields: []tensor.Field{field("x", tensor.F32, 99, 4)}},
+		"fixed batch":      {inputs: []ort.Info{{Name: "x", DType: tensor.F32, Shape: []int64{4, 2}}}, fields: []tensor.Field{field("x", tensor.F32, 2)}, fixed: 4},
+		"channels last":    {inputs: []ort.Info{image}, fields: []tensor.Field{field("image", tensor.F32, 8, 9, 3)}, says: []string{"[3, 8, 9]", "[8, 9, 3]", `layout = "nchw"`, "transposed"}},
+		"one channel last": {inputs: []ort.Info{{Name: "x", DType: tensor.F32, Shape: []int64{-1, 1, 8, 9}}}, fields: []tensor.Field{field("x", tensor.F32, 8, 9, 1)}, says: []string{"shape = [1, 8, 9]", `"x"`}, not: "layout"},
+		"flat":             {inputs: []ort.Info{image}, fields: []tensor.Field{field("image", tensor.F32, 216)}, says: []string{"shape = [3, 8, 9]"}},
+		"not flat":         {inputs: []ort.Info{{Name: "x", DType: tensor.F32, Shape: []int64{-1, 72}}}, fields: []tensor.Field{field("x", tensor.F32, 8, 9)}, says: []string{"shape = [72]"}},
+		"no axis":          {inputs: []ort.Info{{Name: "x", DType: tensor.F32, Shape: []int64{-1, 1}}}, fields: []tensor.Field{field("x", tensor.F32)}, says: []string{"shape = [1]"}},
+		"other numbers":    {inputs: []ort.Info{image}, fields: []tensor.Field{field("image", tensor.F32, 3, 8, 8)}, says: []string{"[3, 8, 9]", "[3, 8, 8]"}, not: "shape ="},
+		"rank of dynamic":  {inputs: []ort.Info{{Name: "x", DType: tensor.F32, Shape: []int64{-1, 3, -1, -1}}}, fields: []tensor.Field{field("x", tensor.F32, 3, 8)}, says: []string{"[3, ?, ?]", "[3, 8]"}},
+		"type and shape":   {inputs: []ort.Info{image}, fields: []tensor.Field{field("image", tensor.U8, 8, 9)}, says: []string{"takes F32, but the dataset gives U8", "[8, 9]"}},
+		"names":            {inputs: []ort.Info{image, {Name: "mask", DType: tensor.I64, Shape: []int64{-1}}}, fields: []tensor.Field{field("img", tensor.F32, 3, 8, 9), field("label", tensor.I64)}, says: []string{`nothing for the input "image"`, `nothing for the input "mask"`, `no input "img"`, `no input "label"`, `"mask" I64 []`}},
+		"scalar":           {inputs: []ort.Info{{Name: "x", DType: tensor.F32, Shape: []int64{}}}, fields: []tensor.Field{field("x", tensor.F32)}, says: []string{"is a scalar"}},
+		"batches": {inputs: []ort.Info{{Name: "a", DType: tensor.F32, Shape: []int64{2, 1}}, {Name: "b", DType: tensor.F32, Shape: []int64{3, 1}}},
+			fields: []tensor.Field{field("a", tensor.F32, 1), field("b", tensor.F32, 1)}, says: []string{`input "b" takes 3 samples in a run, another input takes 2`}},
+		"nothing": {inputs: []ort.Info{image}, says: []string{"The dataset gives: nothing"}},
+	} {
+		fixed, err := match(c.inputs, c.fields)
+		if len(c.says) == 0 {
+			if err != nil || fixed != c.fixed {
+				t.Errorf("%s: %d, %v", name, fixed, err)
+			}
+			continue
+		}
+		says(t, err, append(c.says, "The model takes, per sample: ", "The dataset gives: ")...)
+		if err != nil && c.not != "" && strings.Contains(err.Error(), c.not) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
