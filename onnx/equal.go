@@ -43,30 +43,34 @@ func (g *Graph) sameSize(model []byte) bool {
 // from their own bytes and forgotten again.
 
 func (w *writer) sameNode(n *Node) bool {
-	var was Node
-	return n.raw != "" && w.reread(n.raw, func(r *reader) error { return r.node(&was) }) && equalNodes(n, &was)
+	was := &w.was.node
+	*was = Node{}
+	return n.raw != "" && w.reread(n.raw, func(r *reader) error { return r.node(was) }) && equalNodes(n, was)
 }
 
 func (w *writer) sameTensor(t *Tensor) bool {
-	var was Tensor
-	return t.raw != "" && w.reread(t.raw, func(r *reader) error { return r.tensor(&was) }) && equalTensors(t, &was)
+	was := &w.was.tensor
+	*was = Tensor{}
+	return t.raw != "" && w.reread(t.raw, func(r *reader) error { return r.tensor(was) }) && equalTensors(t, was)
 }
 
 func (w *writer) sameAttribute(a *Attribute) bool {
-	var was Attribute
-	return a.raw != "" && w.reread(a.raw, func(r *reader) error { return r.attribute(&was) }) && equalAttributes(a, &was)
+	was := &w.was.attribute
+	*was = Attribute{}
+	return a.raw != "" && w.reread(a.raw, func(r *reader) error { return r.attribute(was) }) && equalAttributes(a, was)
 }
 
 func (w *writer) sameValue(v *ValueInfo) bool {
-	var was ValueInfo
-	return v.raw != "" && w.reread(v.raw, func(r *reader) error { return r.valueInfo(&was) }) && equalValues(v, &was)
+	was := &w.was.value
+	*was = ValueInfo{}
+	return v.raw != "" && w.reread(v.raw, func(r *reader) error { return r.valueInfo(was) }) && equalValues(v, was)
 }
 
 func (w *writer) reread(raw string, parse func(*reader) error) bool {
 	w.scratch.reset()
 	b := bytesOf(raw)
-	r := reader{b: b, data: b, pos: len(b), session: &w.scratch}
-	return parse(&r) == nil
+	w.was.reader = reader{b: b, data: b, pos: len(b), session: &w.scratch}
+	return parse(&w.was.reader) == nil
 }
 
 func equalPairs(a, b []StringPair) bool {

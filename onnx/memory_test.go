@@ -104,3 +104,18 @@ func TestParseTerse(t *testing.T) {
 		}
 	}
 }
+
+// TestPaletteMetadata: the list of palettes is untrusted like the rest of the model.
+func TestPaletteMetadata(t *testing.T) {
+	m := NewModel("g", 17)
+	for text, says := range map[string]string{
+		"[]": "", "{}": "no list", "[{]": "invalid", "": "no list", "[{},{},{}]": "too short", "[": "EOF",
+		"[" + strings.Repeat("{},", 100_000) + "{}]": "too short",
+	} {
+		m.SetMetadata(PaletteKey, text)
+		_, err := Palettes(m)
+		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%.20s: %v, want %q", text, err, says)
+		}
+	}
+}

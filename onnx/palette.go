@@ -2,8 +2,10 @@ package onnx
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // PaletteKey is the key of the model's metadata that lists its palettes, as JSON.
@@ -30,17 +32,41 @@ func Palettes(m *Model) ([]Palette, error) {
 	if !ok {
 		return nil, nil
 	}
-	var all []Palette
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return nil, fmt.Errorf("metadata %s: %w", PaletteKey, err)
-	}
 	graphs := []*Graph{m.Graph}
 	for n := range m.Graph.AllNodes() {
 		graphs = append(graphs, n.Subgraphs()...)
 	}
+	all, err := readPalettes(text)
+	if err != nil {
+		return nil, fmt.Errorf("metadata %s: %w", PaletteKey, err)
+	}
 	return slices.DeleteFunc(all, func(p Palette) bool {
 		return !slices.ContainsFunc(graphs, func(g *Graph) bool { return p.sound(g) })
 	}), nil
+}
+
+// leastPalette is fewer bytes than any palette takes in the list that has a weight, indexes
+// and a table. A list of shorter ones would take many times its length.
+const leastPalette = 64
+
+// readPalettes reads the list.
+func readPalettes(text string) (all []Palette, err error) {
+	d := json.NewDecoder(strings.NewReader(text))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return nil, errors.New("it is no list")
+	}
+	for d.More() {
+		if len(all) > len(text)/leastPalette {
+			return nil, errors.New("its palettes are too short to say what they are")
+		}
+		var p Palette
+		if err := d.Decode(&p); err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	_, err = d.Token()
+	return all, err
 }
 
 // sound tells whether a graph has the palette, and its parts fit together.

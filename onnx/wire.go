@@ -324,7 +324,15 @@ type writer struct {
 	pos    int      // start of what is filled in buf
 	size   int
 
-	scratch session // for comparing messages with their bytes
+	// For comparing messages with their bytes, one after the other.
+	scratch session
+	was     struct {
+		reader    reader
+		node      Node
+		tensor    Tensor
+		attribute Attribute
+		value     ValueInfo
+	}
 }
 
 const (

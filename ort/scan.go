@@ -38,7 +38,11 @@ var elementTypes = map[int64]tensor.DType{
 	17: tensor.F8E4M3, 19: tensor.F8E5M2, 21: tensor.U4, 22: tensor.I4,
 }
 
-const maxName = 1 << 16 // longer names are not names
+const (
+	maxName   = 1 << 16 // longer names are not names
+	maxValues = 1 << 16 // inputs and outputs; an empty one is two bytes, and a hundred in memory
+	maxAxes   = 1 << 10 // of one of them
+)
 
 // scanSignature walks a model of size bytes. Its errors say at which byte it stopped making sense.
 func scanSignature(r io.ReaderAt, size int64) (*graphSignature, error) {
@@ -98,6 +102,9 @@ func (s *graphSignature) graphField(w *walker, num int, _ uint64) error {
 			return s.graphField(w, 5, 0)
 		})
 	case 11, 12:
+		if len(s.inputs)+len(s.outputs) == maxValues {
+			return fmt.Errorf("byte %d: it has more than %d inputs and outputs", w.pos, maxValues)
+		}
 		v := valueInfo{}
 		err := w.fields(func(w *walker, num int, _ uint64) (err error) {
 			switch num {
@@ -147,6 +154,9 @@ func (v *valueInfo) typeField(w *walker, num int, _ uint64) error {
 func (v *valueInfo) dimension(w *walker, num int, _ uint64) error {
 	if num != 1 {
 		return nil
+	}
+	if len(v.Shape) == maxAxes {
+		return fmt.Errorf("byte %d: a value has more than %d axes", w.pos, maxAxes)
 	}
 	d, name := int64(-1), ""
 	err := w.fields(func(w *walker, num int, n uint64) (err error) {

@@ -2,8 +2,11 @@ package ort
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"reflect"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/optimize-hcl/optimize/tensor"
@@ -46,6 +49,30 @@ func TestScanMergesAndSkips(t *testing.T) {
 	}
 	if !s.outputs[0].ranked || s.outputs[0].DType != tensor.F16 || !reflect.DeepEqual(s.inputs[0].Shape, []int64{-1, -1, 3}) {
 		t.Fatalf("%+v", s)
+	}
+}
+
+// A file of nothing but empty values, or empty axes, must not take a hundred times its size.
+func TestScanBounds(t *testing.T) {
+	field := func(num byte, b []byte) []byte {
+		return append(binary.AppendUvarint([]byte{num<<3 | 2}, uint64(len(b))), b...)
+	}
+	axes := field(2, field(1, field(2, bytes.Repeat([]byte{1<<3 | 2, 0}, 300_000))))
+	for name, graph := range map[string][]byte{
+		"inputs and outputs": bytes.Repeat([]byte{11<<3 | 2, 0, 12<<3 | 2, 0}, 300_000),
+		"axes":               field(11, axes),
+	} {
+		b := field(7, graph)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := scanSignature(bytes.NewReader(b), int64(len(b)))
+		runtime.ReadMemStats(&after)
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 {
+			t.Errorf("%s: %d bytes took %d", name, len(b), got)
+		}
 	}
 }
 
