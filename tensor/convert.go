@@ -1,7 +1,6 @@
 package tensor
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"sync"
@@ -21,55 +20,43 @@ func ToFloat32(t Tensor) ([]float32, error) {
 	b := t.Data
 	switch t.DType {
 	case Bool:
-		for i, v := range b {
-			if v != 0 {
-				out[i] = 1
-			}
-		}
+		each(b, out, func(v uint8) float32 { return float32(min(v, 1)) })
 	case U8:
-		for i, v := range b {
-			out[i] = float32(v)
-		}
+		each(b, out, func(v uint8) float32 { return float32(v) })
 	case I8:
-		for i, v := range b {
-			out[i] = float32(int8(v))
-		}
+		each(b, out, func(v uint8) float32 { return float32(int8(v)) })
 	case U16:
-		for i := range out {
-			out[i] = float32(binary.LittleEndian.Uint16(b[2*i:]))
-		}
+		return out, numbers[uint16](t, out)
 	case I16:
-		for i := range out {
-			out[i] = float32(int16(binary.LittleEndian.Uint16(b[2*i:])))
-		}
+		return out, numbers[int16](t, out)
 	case U32:
-		for i := range out {
-			out[i] = float32(binary.LittleEndian.Uint32(b[4*i:]))
-		}
+		return out, numbers[uint32](t, out)
 	case I32:
-		for i := range out {
-			out[i] = float32(int32(binary.LittleEndian.Uint32(b[4*i:])))
-		}
+		return out, numbers[int32](t, out)
 	case U64:
-		for i := range out {
-			out[i] = float32(binary.LittleEndian.Uint64(b[8*i:]))
-		}
+		return out, numbers[uint64](t, out)
 	case I64:
-		for i := range out {
-			out[i] = float32(int64(binary.LittleEndian.Uint64(b[8*i:])))
-		}
-	case F16:
-		for i := range out {
-			out[i] = F16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))
-		}
-	case BF16:
-		for i := range out {
-			out[i] = BF16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))
-		}
+		return out, numbers[int64](t, out)
 	case F64:
-		for i := range out {
-			out[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:])))
+		return out, numbers[float64](t, out)
+	case F16, BF16:
+		v, err := View[uint16](Tensor{U16, t.Shape, b})
+		if err != nil {
+			return nil, err
 		}
+		split(len(v), func(from, to int) {
+			part, o := v[from:to], out[from:to]
+			o = o[:len(part)]
+			if t.DType == BF16 {
+				for i, h := range part {
+					o[i] = BF16ToFloat32(h)
+				}
+				return
+			}
+			for i, h := range part {
+				o[i] = F16ToFloat32(h)
+			}
+		})
 	case U4:
 		for i := range out {
 			out[i] = float32(b[i/2] >> (4 * (i & 1)) & 15)
@@ -79,20 +66,47 @@ func ToFloat32(t Tensor) ([]float32, error) {
 			// Shift the nibble to the top and back, so that its sign spreads.
 			out[i] = float32(int8(b[i/2]>>(4*(i&1))<<4) >> 4)
 		}
-	case F8E4M3:
-		table := fp8Tables().e4m3
-		for i, v := range b {
-			out[i] = table[v]
+	case F8E4M3, F8E5M2:
+		table := &fp8Tables().e4m3
+		if t.DType == F8E5M2 {
+			table = &fp8Tables().e5m2
 		}
-	case F8E5M2:
-		table := fp8Tables().e5m2
-		for i, v := range b {
-			out[i] = table[v]
-		}
+		each(b, out, func(v uint8) float32 { return table[v] })
 	default:
 		return nil, fmt.Errorf("%s cannot be converted to float32", t.DType)
 	}
 	return out, nil
+}
+
+// each looks all 256 bytes up, so that one loop serves every type of a byte.
+func each(b []byte, out []float32, of func(uint8) float32) {
+	var table [256]float32
+	for i := range table {
+		table[i] = of(uint8(i))
+	}
+	split(len(b), func(from, to int) {
+		part, o := b[from:to], out[from:to]
+		o = o[:len(part)]
+		for i, v := range part {
+			o[i] = table[v]
+		}
+	})
+}
+
+// numbers converts elements of a type that Go has.
+func numbers[T Number](t Tensor, out []float32) error {
+	v, err := View[T](t)
+	if err != nil {
+		return err
+	}
+	split(len(v), func(from, to int) {
+		part, o := v[from:to], out[from:to]
+		o = o[:len(part)]
+		for i, x := range part {
+			o[i] = float32(x)
+		}
+	})
+	return nil
 }
 
 // FromFloat32 converts data to a floating-point type: F16 and BF16 are rounded to
@@ -108,41 +122,52 @@ func FromFloat32(d DType, shape []int64, data []float32) (Tensor, error) {
 	switch d {
 	case F32:
 		return Of(shape, data), nil
-	case F16:
-		b := make([]byte, 2*len(data))
-		for i, v := range data {
-			binary.LittleEndian.PutUint16(b[2*i:], Float32ToF16(v))
-		}
-		return Tensor{DType: d, Shape: shape, Data: b}, nil
-	case BF16:
-		b := make([]byte, 2*len(data))
-		for i, v := range data {
-			binary.LittleEndian.PutUint16(b[2*i:], Float32ToBF16(v))
-		}
-		return Tensor{DType: d, Shape: shape, Data: b}, nil
+	case F16, BF16:
+		h := make([]uint16, len(data))
+		split(len(data), func(from, to int) {
+			part, o := data[from:to], h[from:to]
+			o = o[:len(part)]
+			if d == BF16 {
+				for i, v := range part {
+					o[i] = Float32ToBF16(v)
+				}
+				return
+			}
+			for i, v := range part {
+				// What is neither tiny nor large, which nearly everything is, without a call.
+				bits := math.Float32bits(v)
+				if abs := bits & 0x7fffffff; abs-0x38800000 < 0x477ff000-0x38800000 {
+					r := abs - 112<<23
+					o[i] = uint16(bits>>16&0x8000 | (r+0xfff+r>>13&1)>>13)
+				} else {
+					o[i] = Float32ToF16(v)
+				}
+			}
+		})
+		return Tensor{DType: d, Shape: shape, Data: bytesOf(h)}, nil
 	case F64:
-		b := make([]byte, 8*len(data))
-		for i, v := range data {
-			binary.LittleEndian.PutUint64(b[8*i:], math.Float64bits(float64(v)))
-		}
-		return Tensor{DType: d, Shape: shape, Data: b}, nil
+		f := make([]float64, len(data))
+		split(len(data), func(from, to int) {
+			part, o := data[from:to], f[from:to]
+			o = o[:len(part)]
+			for i, v := range part {
+				o[i] = float64(v)
+			}
+		})
+		return Tensor{DType: d, Shape: shape, Data: bytesOf(f)}, nil
 	}
 	return Tensor{}, fmt.Errorf("float32 cannot be converted to %s: F16, BF16, F32 and F64 are supported", d)
 }
 
 // F16ToFloat32 widens an IEEE half given as its bits; it is exact.
 func F16ToFloat32(h uint16) float32 {
-	sign := uint32(h>>15) << 31
-	exp := uint32(h>>10) & 0x1f
-	man := uint32(h) & 0x3ff
-	switch exp {
-	case 0: // zero or subnormal: man × 2^-24 is exact in float32
-		v := float32(man) * (1.0 / (1 << 24))
-		return math.Float32frombits(math.Float32bits(v) | sign)
-	case 0x1f: // infinity or NaN
-		return math.Float32frombits(sign | 0x7f800000 | man<<13)
+	// The exponent's bias is 112 less: a product with 2^112 makes up for it, for subnormal halves too.
+	abs := uint32(h&0x7fff) << 13
+	bits := math.Float32bits(math.Float32frombits(abs) * 0x1p112)
+	if abs >= 0x7c00<<13 { // infinity or NaN
+		bits |= 0x7f800000
 	}
-	return math.Float32frombits(sign | (exp+112)<<23 | man<<13)
+	return math.Float32frombits(bits | uint32(h&0x8000)<<16)
 }
 
 // Float32ToF16 rounds to the nearest half, ties to even; beyond 65504 it becomes

@@ -3,9 +3,11 @@ package tensor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
-	"runtime"
+	"slices"
 	"sync"
+	"unsafe"
 )
 
 // Numbers says what a scan of a tensor found.
@@ -15,12 +17,8 @@ type Numbers struct {
 	First int64
 }
 
-const (
-	// scanBlock elements are looked at together, without a branch for each.
-	scanBlock = 1024
-	// scanShare is what a core must have to do for another one to pay.
-	scanShare = 1 << 18
-)
+// scanBlock elements are looked at together, without a branch for each.
+const scanBlock = 1024
 
 // Scan counts the elements of a floating-point tensor that are not finite. Every other
 // element type has none. Large tensors are scanned on all cores.
@@ -57,21 +55,17 @@ func Scan(t Tensor) (Numbers, error) {
 // scanAll counts elements whose exponent has all its bits; they are NaN when there
 // are others beside it, the sign apart.
 func scanAll[T uint8 | uint16 | uint32 | uint64](v []T, exponent T) Numbers {
-	parts := max(1, min(runtime.GOMAXPROCS(0), len(v)/scanShare))
-	found := make([]Numbers, parts)
-	var wg sync.WaitGroup
-	for p := range parts {
-		from, to := p*len(v)/parts, (p+1)*len(v)/parts
-		work := func() { found[p] = scan(v[from:to], exponent, int64(from)) }
-		if p == parts-1 {
-			work()
-			continue
-		}
-		wg.Go(work)
-	}
-	wg.Wait()
+	var mu sync.Mutex
+	found := map[int]Numbers{}
+	split(len(v), func(from, to int) {
+		n := scan(v[from:to], exponent, int64(from))
+		mu.Lock()
+		found[from] = n
+		mu.Unlock()
+	})
 	all := Numbers{First: -1}
-	for _, n := range found {
+	for _, from := range slices.Sorted(maps.Keys(found)) {
+		n := found[from]
 		all.NaN, all.Inf = all.NaN+n.NaN, all.Inf+n.Inf
 		if all.First < 0 {
 			all.First = n.First
@@ -85,13 +79,7 @@ func scan[T uint8 | uint16 | uint32 | uint64](v []T, exponent T, base int64) Num
 	sign := ^T(0) >> 1
 	for at := 0; at < len(v); at += scanBlock {
 		part := v[at:min(at+scanBlock, len(v))]
-		// Without the sign, what is not finite is at least the exponent: the greatest
-		// value tells whether there is one.
-		var top T
-		for _, x := range part {
-			top = max(top, x&sign)
-		}
-		if top < exponent {
+		if !anyFull(part, exponent) {
 			continue
 		}
 		for i, x := range part {
@@ -109,6 +97,39 @@ func scan[T uint8 | uint16 | uint32 | uint64](v []T, exponent T, base int64) Num
 		}
 	}
 	return n
+}
+
+// anyFull tells whether an element has all bits of exponent. It looks at eight bytes together: the lowest bit of the
+// exponent, added, carries into the sign's place, which was cleared, just where all are set.
+func anyFull[T uint8 | uint16 | uint32 | uint64](part []T, exponent T) bool {
+	size := int(unsafe.Sizeof(exponent))
+	lanes := ^uint64(0) / uint64(^T(0)) // 1 in each lane
+	mask, low, carry := lanes*uint64(exponent), lanes*uint64(exponent&-exponent), lanes<<(8*size-1)
+	p := unsafe.Pointer(unsafe.SliceData(part))
+	whole := 0
+	if uintptr(p)%8 == 0 {
+		words := unsafe.Slice((*uint64)(p), len(part)*size/8)
+		whole = len(words) * 8 / size
+		var a, b, c, d uint64
+		for ; len(words) >= 4; words = words[4:] {
+			a |= words[0]&mask + low
+			b |= words[1]&mask + low
+			c |= words[2]&mask + low
+			d |= words[3]&mask + low
+		}
+		for _, w := range words {
+			a |= w&mask + low
+		}
+		if (a|b|c|d)&carry != 0 {
+			return true
+		}
+	}
+	for _, x := range part[whole:] {
+		if x&exponent == exponent {
+			return true
+		}
+	}
+	return false
 }
 
 // ErrNotFinite is what [CheckFinite] wraps.

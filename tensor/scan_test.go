@@ -46,7 +46,7 @@ func TestScanAgrees(t *testing.T) {
 
 func TestScan(t *testing.T) {
 	inf := math.Inf(-1)
-	v := make([]float64, 3*scanShare+5)
+	v := make([]float64, 3*share+5)
 	for i := range v {
 		v[i] = -math.MaxFloat64
 	}
@@ -54,8 +54,8 @@ func TestScan(t *testing.T) {
 	if got, err := Scan(x); err != nil || got != (Numbers{First: -1}) || CheckFinite(x) != nil {
 		t.Errorf("all finite: %+v, %v", got, err)
 	}
-	v[len(v)-1], v[scanShare*2], v[scanShare*2+1] = math.NaN(), inf, math.Float64frombits(0x7ff0000000000001)
-	if got, err := Scan(x); err != nil || got != (Numbers{2, 1, scanShare * 2}) {
+	v[len(v)-1], v[share*2], v[share*2+1] = math.NaN(), inf, math.Float64frombits(0x7ff0000000000001)
+	if got, err := Scan(x); err != nil || got != (Numbers{2, 1, share * 2}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if err := CheckFinite(x); !errors.Is(err, ErrNotFinite) || !strings.Contains(err.Error(), "2 are NaN and 1 infinite, the first is element 524288") || !strings.Contains(err.Error(), "-Inf") {
