@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/tensor"
 )
@@ -128,4 +129,19 @@ func (ref *reference) sqnr(ctx context.Context, path string) (float64, error) {
 		}
 	}
 	return worst, nil
+}
+
+// shapes infers those of a model on a sample. The model's inputs take on its sizes.
+func (ref *reference) shapes(m *onnx.Model) (*onnx.Shapes, error) {
+	for _, in := range m.Graph.Feeds() {
+		x, ok := ref.feeds[0][in.Name()]
+		if !ok || in.Type == nil || in.Type.Kind != onnx.KindTensor {
+			continue
+		}
+		in.Type.HasShape, in.Type.Shape = true, make([]onnx.Dim, len(x.Shape))
+		for i, d := range x.Shape {
+			in.Type.Shape[i] = onnx.Dim{Value: d}
+		}
+	}
+	return onnx.InferShapes(m)
 }

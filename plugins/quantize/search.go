@@ -22,14 +22,16 @@ import (
 const (
 	// slice is how long the core runs a candidate before the next has its turn.
 	slice = 15 * time.Millisecond
-	// quickRounds are slices of each candidate while there are many, finalRounds of those that are left. Below fewestRounds
+	// quickRounds are slices of each candidate while there are many, closeRounds and finalRounds of those that are left. Below fewestRounds
 	// an interval says nothing.
 	quickRounds  = 9
+	closeRounds  = 18
 	finalRounds  = 40
 	fewestRounds = 5
-	// cutsTried and finalists bound how many candidates the rounds have.
-	cutsTried = 6
-	finalists = 3
+	// cutsTried, contenders and finalists bound how many candidates the rounds have.
+	cutsTried  = 6
+	contenders = 6
+	finalists  = 3
 	// defaultLimit is that of search_limit, in seconds.
 	defaultLimit = 30.0
 	// defaultSQNR in dB is asked of a layout where the plain rules reach it; sqnrSlack is how much less than theirs is as good.
@@ -117,7 +119,7 @@ func (s *search) run(ctx context.Context) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t, err := onnx.TypicalShapes(m); err == nil {
+	if t, err := s.ref.shapes(m); err == nil {
 		shapes = t
 	}
 	net := layout.Inspect(m, shapes)
@@ -132,6 +134,11 @@ func (s *search) run(ctx context.Context) (*outcome, error) {
 	}
 	if best := s.fastest(); best >= 0 {
 		if err := s.round(ctx, "time variations", layout.Variations(net, s.results[best].Layout)); err != nil {
+			return nil, err
+		}
+	}
+	if left := layout.Survivors(s.results, s.gate(), contenders); len(left) > finalists {
+		if err := s.again(ctx, "time contenders", left, closeRounds); err != nil {
 			return nil, err
 		}
 	}
@@ -159,7 +166,7 @@ func (s *search) run(ctx context.Context) (*outcome, error) {
 		case r.Lost != "":
 			mark = "out"
 		}
-		o.lines = append(o.lines, fmt.Sprintf("%s (%s)", r, mark))
+		o.lines = append(o.lines, fmt.Sprintf("%s, %s: %s", r, mark, r.Layout.Name()))
 	}
 	return o, nil
 }
@@ -310,7 +317,12 @@ func (s *search) round(ctx context.Context, phase string, ls []layout.Layout) er
 	if fresh == 0 {
 		return nil
 	}
-	laps, err := s.laps(ctx, phase, who, quickRounds)
+	return s.again(ctx, phase, who, quickRounds)
+}
+
+// again times candidates; what was known of their speed counts no more.
+func (s *search) again(ctx context.Context, phase string, who []int, rounds int) error {
+	laps, err := s.laps(ctx, phase, who, rounds)
 	if err != nil {
 		return err
 	}

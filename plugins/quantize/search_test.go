@@ -101,11 +101,11 @@ func TestSearch(t *testing.T) {
 			if n := quantizedConvs(got); n != 9-want {
 				t.Errorf("%d of 9 convolutions are in integers: %s", n, strings.Join(facts.Candidates, "\n"))
 			}
-			chosen := slices.IndexFunc(facts.Candidates, func(l string) bool { return strings.HasSuffix(l, "(chosen)") })
-			if chosen < 0 || !strings.HasPrefix(facts.Candidates[chosen], facts.Layout+": speed-up 1.80 (1.78 to 1.82), SQNR ") || facts.Noise != "1.00 (0.99 to 1.01)" || facts.Declined != "" || facts.Samples != 16 {
+			chosen := slices.IndexFunc(facts.Candidates, func(l string) bool { return strings.HasSuffix(l, ", chosen: "+facts.Layout) })
+			if chosen < 0 || !strings.HasPrefix(facts.Candidates[chosen], "speed-up 1.80 (1.78 to 1.82), SQNR ") || facts.Noise != "1.00 (0.99 to 1.01)" || facts.Declined != "" || facts.Samples != 16 {
 				t.Errorf("facts are %+v", facts)
 			}
-			if len(facts.Candidates) < 8 || s.races != 4 && s.races != 3 {
+			if len(facts.Candidates) < 8 || s.races < 3 || s.races > 5 {
 				t.Errorf("%d races of %d candidates: %s", s.races, len(facts.Candidates), strings.Join(facts.Candidates, "\n"))
 			}
 			// The layout alone.

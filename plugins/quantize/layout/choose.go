@@ -23,12 +23,15 @@ type Result struct {
 // timed tells whether the candidate has a speed.
 func (r Result) timed() bool { return r.Lost == "" && r.Speedup > 0 }
 
-// String is a line of the report: "static, first Conv float: 1.75 (1.71 to 1.78), SQNR 28.1 dB, 91 KB".
+// String is a line of the report: "speed-up 1.75 (1.71 to 1.78), SQNR 28.1 dB, 91 KB".
 func (r Result) String() string {
 	if r.Lost != "" {
-		return r.Layout.Name() + ": " + r.Lost
+		return r.Lost
 	}
-	s := fmt.Sprintf("%s: speed-up %.2f (%.2f to %.2f)", r.Layout.Name(), r.Speedup, r.Low, r.High)
+	s := "not timed"
+	if r.timed() {
+		s = fmt.Sprintf("speed-up %.2f (%.2f to %.2f)", r.Speedup, r.Low, r.High)
+	}
 	if !math.IsNaN(r.SQNR) && !math.IsInf(r.SQNR, 0) {
 		s += fmt.Sprintf(", SQNR %.1f dB", r.SQNR)
 	}
@@ -99,7 +102,7 @@ func Choose(rs []Result, minSQNR float64) (winner int, why string) {
 	case float < 0 && fastest < 0:
 		return -1, "nothing could be timed"
 	case fastest < 0 && good >= 0:
-		return float, fmt.Sprintf("no quantized candidate keeps %.0f dB of signal to noise: the best, %s", minSQNR, rs[good])
+		return float, fmt.Sprintf("no quantized candidate keeps %.0f dB of signal to noise: the best, %s, has %s", minSQNR, rs[good].Layout.Name(), rs[good])
 	case fastest < 0:
 		return float, "no quantized candidate runs here"
 	}
@@ -113,8 +116,8 @@ func Choose(rs []Result, minSQNR float64) (winner int, why string) {
 		if rs[winner].High < rs[fastest].High && rs[float].Low <= rs[fastest].High {
 			return fastest, ""
 		}
-		return float, fmt.Sprintf("integers lose on this machine: the model in float runs at %.2f (%.2f to %.2f) times its speed as it came, the best in integers, %s",
-			rs[float].Speedup, rs[float].Low, rs[float].High, rs[winner])
+		return float, fmt.Sprintf("integers lose on this machine: the model in float runs at %.2f (%.2f to %.2f) times its speed as it came, the best in integers, %s, at %.2f (%.2f to %.2f)",
+			rs[float].Speedup, rs[float].Low, rs[float].High, rs[winner].Layout.Name(), rs[winner].Speedup, rs[winner].Low, rs[winner].High)
 	}
 	return winner, ""
 }
