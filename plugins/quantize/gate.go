@@ -93,6 +93,11 @@ func (e *emitter) absorb() {
 		// In terms of h: its own values, and where it and y are 0.
 		lo := min(float64(r.Min), 0, -b, float64(ry.Min)-b)
 		hi := max(float64(r.Max), 0, -b, float64(ry.Max)-b)
+		// One scale for both may be much coarser than either's own: an addition costs less than that.
+		own := max(span(r), span(ry))
+		if hi-lo > maxWidening*own {
+			continue
+		}
 		steps := math.Floor(math.Abs(b) / ((hi - lo) / 254)) // one level to spare for rounding the zero point
 		if steps < 1 || steps > 254 {
 			continue
@@ -108,6 +113,12 @@ func (e *emitter) absorb() {
 		e.absorbed[k.node] = true
 	}
 }
+
+// maxWidening is how much wider than the wider of both the range of a shared scale may be.
+const maxWidening = 1.5
+
+// span is the width of a range with 0 in it.
+func span(r Range) float64 { return float64(max(r.Max, 0)) - float64(min(r.Min, 0)) }
 
 // dropAbsorbed removes the additions that absorb found: what reads y reads the integers of h on y's scale.
 func (e *emitter) dropAbsorbed() {

@@ -30,6 +30,11 @@ func lowerStatic(m *onnx.Model, p *placement, t *Target, r ranges, perChannel bo
 		}
 		quantized[k.weight.Name()] = true
 	}
+	if p.options.Tables {
+		if err := lowerTables(m.Graph, t, p.options, quantized); err != nil {
+			return nil, sdk.AttrError("model", "a table cannot be quantized", err.Error())
+		}
+	}
 	return quantized, finish(m)
 }
 

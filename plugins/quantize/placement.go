@@ -22,6 +22,8 @@ type placeOptions struct {
 	Dynamic map[string]bool
 	// Attention quantizes products of two activations too.
 	Attention bool
+	// Tables stores tables that rows are looked up in with 8 bits: see tables.go.
+	Tables bool
 	// Absorb quantizes the addition of a number, and lets the scales around it do it where they can.
 	Absorb bool
 }

@@ -98,7 +98,7 @@ const repairExample = `step "quantize_static" "repaired" {
 const layoutExample = `step "quantize_static" "searched" {
   model        = model.classifier
   calibration  = dataset.train
-  search_limit = 60
+  search_limit = 20
 }
 
 step "quantize_static" "again" {
@@ -136,7 +136,7 @@ type StaticConfig struct {
 	MemoryMB       *int64            `opt:"calibration_memory" doc:"Megabytes that the tensors of one run may take; 1024 without it. When they take more, the data is run several times."`
 	States         map[string]string `opt:"states" doc:"Inputs that the data does not have, such as the state of a recurrent model: each with the output that is its value for the next sample. They begin as zeros."`
 	Search         string            `opt:"search" default:"on" oneof:"on,off" doc:"\"on\" times layouts on this machine, one sample at a time on one thread, and takes the fastest that is good enough, or leaves the model in float when integers lose. \"off\" follows the target's rules as they are. Nothing is timed for a target that does not run here, nor without calibration."`
-	SearchLimit    *float64          `opt:"search_limit" doc:"Seconds after which a search tries nothing new; 30 without it."`
+	SearchLimit    *float64          `opt:"search_limit" doc:"Seconds after which a search tries nothing new; 60 without it."`
 	MinSQNR        *float64          `opt:"min_sqnr" doc:"Signal-to-noise ratio in dB that a searched layout keeps on calibration data, against the model in float. Without it 20, or where the plain rules do not reach that, what they reach."`
 	Layout         *sdk.Artifact     `opt:"layout" kind:"layout" accepts:"optimize-layout" doc:"How an earlier search found that the model should be lowered: nothing is timed then."`
 }

@@ -131,6 +131,9 @@ func (ref *reference) sqnr(ctx context.Context, path string) (float64, error) {
 	return worst, nil
 }
 
+// samples is how many the reference holds.
+func (ref *reference) samples() int64 { return int64(len(ref.feeds)) * ref.batch }
+
 // shapes infers those of a model on a sample. The model's inputs take on its sizes.
 func (ref *reference) shapes(m *onnx.Model) (*onnx.Shapes, error) {
 	for _, in := range m.Graph.Feeds() {

@@ -33,16 +33,19 @@ const (
 	contenders = 6
 	finalists  = 3
 	// defaultLimit is that of search_limit, in seconds.
-	defaultLimit = 30.0
-	// defaultSQNR in dB is asked of a layout where the plain rules reach it; sqnrSlack is how much less than theirs is as good.
+	defaultLimit = 60.0
+	// defaultSQNR in dB is asked of a layout where the plain rules reach it; sqnrSlack is how much less than theirs is as good,
+	// and formSlack how much less a form may have while convolutions may yet go back to float.
 	defaultSQNR = 20.0
 	sqnrSlack   = 1.0
+	formSlack   = 3.0
 )
 
 // search finds the layout that is fast on this machine. Candidates come from rules, are timed side by side, and the
 // losers drop out early.
 type search struct {
 	work *staticWork
+	data *tensor.Shards
 	dir  string
 	end  time.Time
 
@@ -81,20 +84,20 @@ func (w *staticWork) search(ctx context.Context) (*outcome, error) {
 		return nil, sdk.AttrError("calibration", "the dataset cannot be read", err.Error())
 	}
 	defer data.Close() // samples of the reference lie in it
-	s := &search{work: w, dir: dir, end: time.Now().Add(time.Duration(limit * float64(time.Second))), seen: map[[sha256.Size]byte]bool{}}
-	if err := s.prepare(ctx, data); err != nil {
+	s := &search{work: w, data: data, dir: dir, end: time.Now().Add(time.Duration(limit * float64(time.Second))), seen: map[[sha256.Size]byte]bool{}}
+	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
 	return s.run(ctx)
 }
 
 // prepare runs the model in float, and puts it into the race as it came and rewritten.
-func (s *search) prepare(ctx context.Context, data *tensor.Shards) error {
+func (s *search) prepare(ctx context.Context) error {
 	err := loadEngine("a search")
 	if err != nil {
 		return err
 	}
-	if s.ref, err = newReference(ctx, s.work.path, data, s.work.job.threads); err != nil {
+	if s.ref, err = newReference(ctx, s.work.path, s.data, s.work.job.threads); err != nil {
 		return fmt.Errorf("the model cannot be run: %w", err)
 	}
 	st, err := os.Stat(s.work.path)
@@ -123,16 +126,16 @@ func (s *search) run(ctx context.Context) (*outcome, error) {
 		shapes = t
 	}
 	net := layout.Inspect(m, shapes)
-	plain := layout.Layout{Target: s.work.target.Name}
-	if err := s.round(ctx, "time forms", append([]layout.Layout{plain}, layout.Forms(net, plain.Target)...)); err != nil {
+	if err := s.round(ctx, "time forms", layout.Forms(net, s.work.target.Name)); err != nil {
 		return nil, err
 	}
-	if best := s.fastest(); best >= 0 {
+	// More in float is better in quality too: a form that is nearly good enough may become so.
+	if best := s.fastest(s.gate() - formSlack); best >= 0 {
 		if err := s.round(ctx, "time cuts", layout.Cuts(net, s.results[best].Layout, cutsTried)); err != nil {
 			return nil, err
 		}
 	}
-	if best := s.fastest(); best >= 0 {
+	if best := s.fastest(s.gate()); best >= 0 {
 		if err := s.round(ctx, "time variations", layout.Variations(net, s.results[best].Layout)); err != nil {
 			return nil, err
 		}
@@ -222,12 +225,38 @@ func (s *search) learn(ctx context.Context, m *onnx.Model, names []string, rewri
 			}
 		}
 		var err error
-		if s.ranges[at], err = s.work.learn(ctx, m, all); err != nil {
+		if s.ranges[at], err = s.measure(ctx, m, all); err != nil {
 			return nil, err
 		}
 	}
 	return rangesOf(s.ranges[at]), nil
 }
+
+// measure learns ranges from the first samples: enough to tell candidates apart. Those of the layout that is chosen are
+// learnt from all.
+func (s *search) measure(ctx context.Context, m *onnx.Model, names []string) (*calibrate.Ranges, error) {
+	c := s.work.config.learn()
+	job := calibrate.Job{Model: m, Data: head{s.data, min(s.data.Samples(), max(fewestRanged, s.ref.samples()))}, Tensors: names, Options: c.options(),
+		Threads: s.work.job.threads, ScratchDir: s.work.job.scratch, Progress: func(done, total int64) { s.work.job.progress("measure ranges", done, total, "samples") }}
+	if c.batch != nil {
+		job.Batch = *c.batch
+	}
+	if c.memoryMB != nil {
+		job.Memory = *c.memoryMB << 20
+	}
+	return calibrate.Collect(ctx, job)
+}
+
+// fewestRanged is how many samples ranges are learnt from at least, if there are as many.
+const fewestRanged = 8
+
+// head has the first samples of a dataset.
+type head struct {
+	calibrate.Source
+	samples int64
+}
+
+func (h head) Samples() int64 { return h.samples }
 
 func (s *search) put(l layout.Layout, path string, size int64, sqnr float64) {
 	s.results = append(s.results, layout.Result{Layout: l, SQNR: sqnr, Size: size})
@@ -302,7 +331,7 @@ func (s *search) round(ctx context.Context, phase string, ls []layout.Layout) er
 		}
 	}
 	var who []int
-	best := s.fastest()
+	best := s.fastest(s.gate())
 	fresh := 0
 	for i, r := range s.results {
 		switch {
@@ -377,9 +406,8 @@ func (s *search) note(i int, l sdk.Lap) {
 
 // fastest is the best quantized candidate so far among those that are good enough, else among all: the cut that makes
 // it good enough may be yet to come.
-func (s *search) fastest() int {
+func (s *search) fastest(gate float64) int {
 	best, good := -1, false
-	gate := s.gate()
 	for i, r := range s.results {
 		if r.Lost != "" || r.Layout.Float || r.Speedup == 0 {
 			continue

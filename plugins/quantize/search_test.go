@@ -269,3 +269,109 @@ func TestLayoutErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestSearchTables: of layouts as fast as each other, the one whose tables are small is taken.
+func TestSearchTables(t *testing.T) {
+	needRuntime(t)
+	if !row(t, "onnxruntime-x86").fits(ThisCPU()) {
+		t.Skip("no x86")
+	}
+	b := newBuilder(17)
+	b.m.Graph.AddInput(onnx.NewValueInfo("ids", onnx.Int64, []onnx.Dim{onnx.ParamDim("N"), {Value: 8}}))
+	x := b.node("Gather", "emb", []string{b.random("table", 1, 1000, 64), "ids"})
+	x = b.node("MatMul", "a", []string{x, b.random("wa", 0.2, 64, 64)})
+	x = b.node("Relu", "r", []string{x})
+	b.output(b.node("MatMul", "b", []string{x, b.random("wb", 0.2, 64, 64)}))
+	ids := make([]int64, 16*8)
+	for i := range ids {
+		ids[i] = int64(i*37) % 1000
+	}
+	data := writeDataset(t, map[string]tensor.Tensor{"ids": tensor.Of([]int64{16, 8}, ids)})
+	c := StaticConfig{Model: writeModel(t, b.m), Calibration: &data, Target: "onnxruntime-x86", PerChannel: true, Search: "on"}
+	r, dir, _ := searched(t, c, &stopwatch{t: t, speed: func(ops map[string]int, _ *onnx.Model) float64 {
+		if ops["MatMulInteger"] > 0 {
+			return 2
+		}
+		return 1
+	}})
+	m, err := onnx.ReadFile(filepath.Join(dir, outputFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts := r.Facts.(StaticFacts)
+	if n := counts(m); n["Gather"] != 2 || n["MatMulInteger"] != 2 || facts.ShareWeightBytes != 1 || !strings.Contains(facts.Layout, "tables of 8 bits") {
+		t.Errorf("the model is %s, facts %+v", show(n), facts)
+	}
+	feed := map[string]tensor.Tensor{"ids": tensor.Of([]int64{1, 8}, ids[:8])}
+	want, got := runModel(t, b.m, feed), runModel(t, m, feed)
+	for name := range want {
+		var signal, noise float64
+		for i, x := range want[name] {
+			d := float64(got[name][i] - x)
+			signal, noise = signal+float64(x)*float64(x), noise+d*d
+		}
+		if noise == 0 || noise > 1e-3*signal {
+			t.Errorf("output %s has the energy %v and an error of %v", name, signal, noise)
+		}
+	}
+}
+
+// TestGates: a hard swish is integers throughout, and the addition of a number behind it is done by scales.
+func TestGates(t *testing.T) {
+	needRuntime(t)
+	for _, whole := range []bool{false, true} {
+		b := newBuilder(17)
+		b.input("x", 8, 12, 12)
+		x := b.node("Conv", "c1", []string{"x", b.random("w1", 0.3, 16, 8, 3, 3), b.random("b1", 0.5, 16)}, onnx.IntsAttr("pads", 1, 1, 1, 1))
+		if whole {
+			x = b.node("HardSwish", "hs", []string{x})
+		} else {
+			g := b.node("HardSigmoid", "g", []string{x}, onnx.FloatAttr("alpha", 1.0/6), onnx.FloatAttr("beta", 0.5))
+			x = b.node("Mul", "hs", []string{x, g})
+		}
+		b.m.Graph.AddInitializer(onnx.NewFloats("shift", []float32{0.31}, 1))
+		x = b.node("Add", "add", []string{x, "shift"})
+		b.output(b.node("Conv", "c2", []string{x, b.random("w2", 0.3, 8, 16, 3, 3)}, onnx.IntsAttr("pads", 1, 1, 1, 1)))
+		values := make([]float32, 16*8*144)
+		for i := range values {
+			values[i] = float32(i*7919%1009)/250 - 2
+		}
+		data := writeDataset(t, map[string]tensor.Tensor{"x": tensor.Of([]int64{16, 8, 12, 12}, values)})
+		for _, c := range []struct {
+			l    layout.Layout
+			want map[string]int
+		}{
+			{layout.Layout{GateTable: true, Absorb: true}, map[string]int{"QLinearLeakyRelu": 1, "QLinearMul": 1, "QLinearConv": 2, "QuantizeLinear": 1, "QLinearAdd": 0, "HardSigmoid": 0, "Add": 0}},
+			{layout.Layout{Absorb: true}, map[string]int{"QLinearLeakyRelu": 0, "QLinearConv": 2}},
+		} {
+			c.l.Target = "onnxruntime-x86"
+			text, err := c.l.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "layout.json")
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			m, facts := static(t, StaticConfig{Model: writeModel(t, b.m), Calibration: &data, Target: "onnxruntime-x86", PerChannel: true, Layout: &sdk.Artifact{Path: path}})
+			g := counts(engineGraph(t, m))
+			for op, n := range c.want {
+				if g[op] != n {
+					t.Errorf("HardSwish whole %v, %s: the engine runs %d %s, want %d: %s", whole, facts.Layout, g[op], op, n, show(g))
+				}
+			}
+			feed := map[string]tensor.Tensor{"x": tensor.Of([]int64{1, 8, 12, 12}, values[:8*144])}
+			want, got := runModel(t, b.m, feed), runModel(t, m, feed)
+			for name := range want {
+				var signal, noise float64
+				for i, x := range want[name] {
+					d := float64(got[name][i] - x)
+					signal, noise = signal+float64(x)*float64(x), noise+d*d
+				}
+				if !(noise < 2e-3*signal) {
+					t.Errorf("%s: output %s has the energy %v and an error of %v", facts.Layout, name, signal, noise)
+				}
+			}
+		}
+	}
+}

@@ -14,6 +14,8 @@ type Net struct {
 	Products float64
 	// ProductNodes is how many there are.
 	ProductNodes int
+	// Tables is how many bytes the constant tables have that rows are looked up in.
+	Tables int64
 	// HardSigmoids and Additions are how often a gate, and the addition of one number, stand in the model.
 	HardSigmoids, Additions int
 	// Ops counts the nodes of each operator.
@@ -64,6 +66,10 @@ func Inspect(m *onnx.Model, shapes *onnx.Shapes) Net {
 			if constant != nil {
 				products += macs[x]
 				n.ProductNodes++
+			}
+		case "Gather":
+			if t := g.Constant(x.Input(0)); t != nil && t.DataType == onnx.Float && len(t.Dims) == 2 {
+				n.Tables += t.Bytes()
 			}
 		case "HardSigmoid", "HardSwish":
 			n.HardSigmoids++
@@ -121,7 +127,12 @@ func Forms(n Net, target string) []Layout {
 		l.Dynamic = true
 		add(l)
 		if len(n.Convs) == 0 || n.Products > 0.5 {
-			add(Layout{Target: target, Rewrite: true, Dynamic: true, OnlyDynamic: true})
+			l := Layout{Target: target, Rewrite: true, Dynamic: true, OnlyDynamic: true}
+			add(l)
+			if n.Tables >= smallTable {
+				l.Tables = true
+				add(l)
+			}
 		}
 		if len(n.Convs) > 0 {
 			l := best
@@ -139,8 +150,11 @@ func Forms(n Net, target string) []Layout {
 	return out
 }
 
+// smallTable is the size in bytes below which tables are not worth a candidate.
+const smallTable = 64 << 10
+
 // Cuts are the layouts of the second round: the best form with the first K convolutions in float, for the K that the
-// table of costs likes best, at most a given number of them.
+// table of costs likes best, these first, at most a given number of them.
 func Cuts(n Net, form Layout, most int) []Layout {
 	if form.Float || form.OnlyDynamic || len(n.Convs) < 2 {
 		return nil
@@ -167,12 +181,11 @@ func Cuts(n Net, form Layout, most int) []Layout {
 		}
 		return a.k - b.k
 	})
-	kept := cuts[:min(most, len(cuts))]
-	// The first convolution alone is always worth a try: it decides on small nets.
-	if !slices.ContainsFunc(kept, func(c cut) bool { return c.k == 1 }) && tried[1] && len(kept) > 0 {
-		kept[len(kept)-1] = cut{k: 1}
-	}
-	slices.SortFunc(kept, func(a, b cut) int { return a.k - b.k })
+	// The first convolution alone is always worth a try, and first: it decides on small nets.
+	first := slices.IndexFunc(cuts, func(c cut) bool { return c.k == 1 })
+	one := cuts[first]
+	kept := append([]cut{one}, slices.Delete(cuts, first, first+1)...)
+	kept = kept[:min(most, len(kept))]
 	out := make([]Layout, len(kept))
 	for i, c := range kept {
 		out[i] = form
@@ -195,13 +208,19 @@ func Variations(n Net, best Layout) []Layout {
 		}
 	}
 	if best.OnlyDynamic {
-		return nil
+		if n.Tables >= smallTable {
+			add(func(l *Layout) { l.Tables = !l.Tables })
+		}
+		return out
 	}
 	if n.HardSigmoids > 0 {
 		add(func(l *Layout) { l.GateTable = !l.GateTable; l.Absorb = l.Absorb && l.GateTable })
 	}
 	if n.Additions > 0 {
 		add(func(l *Layout) { l.Absorb = !l.Absorb })
+	}
+	if n.Tables >= smallTable {
+		add(func(l *Layout) { l.Tables = !l.Tables })
 	}
 	for _, op := range []string{"MaxPool", "Resize", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid"} {
 		if n.Ops[op] > 0 {

@@ -76,8 +76,20 @@ func Survivors(rs []Result, minSQNR float64, most int) []int {
 // slack is how much slower a candidate may be that is better: less is within what a race on a busy machine can tell.
 const slack = 0.04
 
+// better compares candidates of equal speed: a file that is much smaller is worth a decibel.
+func (r Result) better(o Result) bool {
+	const much, decibels = 0.9, 1.0
+	switch {
+	case float64(r.Size) < much*float64(o.Size) && r.SQNR >= o.SQNR-decibels:
+		return true
+	case float64(o.Size) < much*float64(r.Size) && o.SQNR >= r.SQNR-decibels:
+		return false
+	}
+	return r.SQNR > o.SQNR
+}
+
 // Choose picks the winner. Of the candidates whose SQNR is at least minSQNR, those as fast as the fastest within 4% are
-// equal in speed, and the best of them in quality wins. Integers lose when the fastest float model is faster beyond
+// equal in speed, and the best of them in quality wins, or a much smaller one that is about as good. Integers lose when the fastest float model is faster beyond
 // doubt: why says so then, and the float model is the winner. When no quantized candidate is good enough, the float
 // model wins too.
 func Choose(rs []Result, minSQNR float64) (winner int, why string) {
@@ -108,7 +120,7 @@ func Choose(rs []Result, minSQNR float64) (winner int, why string) {
 	}
 	winner = fastest
 	for i, r := range rs {
-		if r.timed() && !r.Layout.Float && r.SQNR >= minSQNR && r.Speedup >= (1-slack)*rs[fastest].Speedup && r.SQNR > rs[winner].SQNR {
+		if r.timed() && !r.Layout.Float && r.SQNR >= minSQNR && r.Speedup >= (1-slack)*rs[fastest].Speedup && r.better(rs[winner]) {
 			winner = i
 		}
 	}

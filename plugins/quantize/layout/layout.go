@@ -43,6 +43,8 @@ type Layout struct {
 	OnlyDynamic bool `json:"only_dynamic"`
 	// GateTable computes HardSigmoid by a table of 256 entries on integers: a saturating change of scale.
 	GateTable bool `json:"gate_table"`
+	// Tables stores the tables that rows are looked up in with 8 bits an entry and a scale a row.
+	Tables bool `json:"tables"`
 	// Absorb moves the addition of a number into the scales around it.
 	Absorb bool `json:"absorb"`
 }
@@ -73,6 +75,9 @@ func (l Layout) Name() string {
 	if l.Absorb {
 		parts = append(parts, "additions absorbed")
 	}
+	if l.Tables {
+		parts = append(parts, "tables of 8 bits")
+	}
 	switch l.FloatConvs {
 	case 0:
 	case 1:
@@ -92,14 +97,15 @@ func (l Layout) Name() string {
 	return strings.Join(parts, ", ")
 }
 
-// Plain tells whether the layout is that of the target's rules, without anything that a search may add.
-func (l Layout) Plain() bool { return l.Equal(Layout{Target: l.Target}) }
+// Plain tells whether the layout is that of the target's rules, without anything that a search may add but the exact
+// rewrites.
+func (l Layout) Plain() bool { return l.Equal(Layout{Target: l.Target, Rewrite: l.Rewrite}) }
 
 // Equal tells whether two layouts lower alike.
 func (l Layout) Equal(o Layout) bool {
 	a, b := l.normal(), o.normal()
 	return a.Target == b.Target && a.Float == b.Float && a.Rewrite == b.Rewrite && a.FloatConvs == b.FloatConvs &&
-		a.Dynamic == b.Dynamic && a.OnlyDynamic == b.OnlyDynamic && a.GateTable == b.GateTable && a.Absorb == b.Absorb &&
+		a.Dynamic == b.Dynamic && a.OnlyDynamic == b.OnlyDynamic && a.GateTable == b.GateTable && a.Tables == b.Tables && a.Absorb == b.Absorb &&
 		slices.Equal(a.FloatOps, b.FloatOps) && slices.Equal(a.FloatNodes, b.FloatNodes)
 }
 
@@ -149,7 +155,7 @@ func Parse(b []byte) (Layout, error) {
 		return Layout{}, errors.New("it names no target")
 	case l.FloatConvs < 0:
 		return Layout{}, fmt.Errorf("float_convs is %d", l.FloatConvs)
-	case l.Float && (l.Dynamic || l.OnlyDynamic || l.GateTable || l.Absorb || l.FloatConvs > 0 || len(l.FloatOps)+len(l.FloatNodes) > 0):
+	case l.Float && (l.Dynamic || l.OnlyDynamic || l.GateTable || l.Tables || l.Absorb || l.FloatConvs > 0 || len(l.FloatOps)+len(l.FloatNodes) > 0):
 		return Layout{}, errors.New("it leaves the whole model in float and quantizes parts of it")
 	case l.OnlyDynamic && (!l.Dynamic || l.GateTable || l.Absorb):
 		return Layout{}, errors.New("it quantizes dynamically only, and also statically")
