@@ -101,8 +101,17 @@ def ends(path):
     return np.array(list(head) + [256] * (1024 - len(head)) + [256] * (1024 - len(tail)) + list(tail), np.int32)
 
 
+def digits(folder):
+    """The digit recipe's images, scaled as there."""
+    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../recipes/digits")
+    train, test = np.load(f"{here}/mnist-train.npz"), np.load(f"{here}/mnist-test.npz")
+    np.savez(f"{folder}/digits-calibration.npz", input=train["image"][:64].astype(np.float32) / 255)
+    np.savez(f"{folder}/digits-test.npz", input=test["image"].astype(np.float32) / 255, label=test["label"])
+
+
 def main():
     folder = sys.argv[1]
+    digits(folder)
     text = sentences()
     words = [s for s in (" ".join(t.split()[:3])[:18].strip() for t in text) if len(s) > 6]
     save(folder, "rec", [{"x": line(t, 48, 320)} for t in words[:264]], 64, words[:264])
