@@ -120,9 +120,9 @@ type StaticConfig struct {
 	Target         string            `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64,tensorrt,openvino,coreml,tflite" doc:"What the model will run on. \"auto\" looks at this machine. Layouts for onnxruntime-arm64, tensorrt, coreml and tflite follow their engines' rules, but have not been run on them."`
 	PerChannel     bool              `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
 	KeepFloat      []string          `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
-	Smooth         *bool             `opt:"smooth" doc:"Move outliers of the activations behind a LayerNormalization, whole or written out, into the weights of the products that read them (SmoothQuant), as much as is found best for each. Without it: where a dataset is given. It is measured on the calibration data, and left out where it does not pay."`
+	Smooth         *bool             `opt:"smooth" doc:"Move outliers of the activations behind a LayerNormalization, whole or written out, into the weights of the products that read them (SmoothQuant), as much as is found best for each. Without it: where a dataset is given and the model has at most 1 GiB. It is measured on the calibration data, and left out where it does not pay."`
 	Also           []string          `opt:"also_quantize" default:"[]" oneof:"attention,elementwise,embeddings,output_projection" doc:"Of a transformer on ONNX Runtime, products with a constant weight are quantized; this is taken too: \"attention\" (products of two activations), \"elementwise\" (residual additions and the like), \"embeddings\" (tables that are looked up, with 8 bits in blocks of 128) and \"output_projection\" (the product that makes the model's output)."`
-	Rounding       string            `opt:"rounding" default:"nearest" oneof:"nearest,gptq,adaround" doc:"How weights are rounded. \"nearest\" looks at the weight alone. \"gptq\" and \"adaround\" look for the smallest error of each layer's product on the calibration data, at the same size and speed: gptq goes input by input and lets those that follow make up for the error; adaround decides for each weight whether it goes up or down, takes longer and is mostly the better."`
+	Rounding       string            `opt:"rounding" default:"nearest" oneof:"nearest,gptq,adaround" doc:"How weights are rounded. \"nearest\" looks at the weight alone. \"gptq\" and \"adaround\" look for the smallest error of each layer's product on the calibration data, at the same size and speed: gptq goes input by input and lets those that follow make up for the error; adaround decides for each weight whether it goes up or down, which takes longer and mostly leaves the smaller error in the layers. Which of the two is better at the model's outputs, an evaluate block tells."`
 	BiasCorrection bool              `opt:"bias_correction" default:"false" doc:"Correct the bias of each Conv and Gemm by the mean error that rounding its weights causes on the calibration data."`
 	Equalize       bool              `opt:"equalize" default:"false" doc:"Scale the channels between layers that follow each other so that their ranges are alike, which the float model does not notice. It pays where channels differ much, as in nets with depthwise convolutions, above all with per_channel = false; it is measured on the calibration data, and left out where it does not pay."`
 	Validation     *sdk.Dataset      `opt:"validation" doc:"Samples that accuracy is measured on; not those of calibration, which flatter. With labels where the metric needs them."`
@@ -204,7 +204,13 @@ func (c StaticConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResu
 		r.Needs = dynamicNeeds(c.Model.Size) // nothing is run
 		return r, nil
 	}
-	return r, planEngine(r, run.Threads, c.Model.Size)
+	if err := planEngine(r, run.Threads, c.Model.Size); err != nil {
+		return r, err
+	}
+	if c.copies() {
+		r.Needs.Memory *= 2 // measured on a transformer of 70 MB: 840 MB
+	}
+	return r, nil
 }
 
 // Plan tells what the bytes will depend on: the target that "auto" stands for here.
@@ -214,6 +220,11 @@ func (c DynamicConfig) Plan(context.Context, *sdk.PlanRun) (*sdk.PlanResult, err
 		r.Needs = dynamicNeeds(c.Model.Size)
 	}
 	return r, err
+}
+
+// copies tells whether lowered copies of the model are held and run beside it.
+func (c StaticConfig) copies() bool {
+	return c.Accuracy != nil || c.Budget != nil || c.repairs() || c.smooths()
 }
 
 // staticNeeds is what calibration takes: the engine holds the weights twice, and we the float and the 8-bit ones. Peaks

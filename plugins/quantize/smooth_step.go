@@ -38,13 +38,18 @@ func (c StaticConfig) planSmooth() sdk.Diagnostics {
 	return nil
 }
 
-// smooths tells whether to look for outliers: where there is data, unless the recipe says no.
+// smooths tells whether to look for outliers: where there is data and the model is not too large, unless the recipe says
+// otherwise.
 func (c StaticConfig) smooths() bool {
 	if c.Smooth != nil {
 		return *c.Smooth
 	}
-	return c.Calibration != nil && len(c.States) == 0
+	return c.Calibration != nil && len(c.States) == 0 && c.Model.Size <= smoothUpTo
 }
+
+// smoothUpTo is the size in bytes up to which a model is looked at for outliers without being asked: copies of it are
+// made.
+const smoothUpTo = 1 << 30
 
 // smoothed moves outliers of activations into the weights of a copy of a model where that pays.
 func (c StaticConfig) smoothed(ctx context.Context, j job, plain *prepared, t *Target, o placeOptions) (*prepared, *SmoothFacts, error) {
