@@ -19,7 +19,7 @@ import (
 
 // BudgetConfig is the block budget of quantize_static.
 type BudgetConfig struct {
-	Size    *float64 `opt:"size" doc:"Largest size of the model, as a share of the float model's: 0.3. Each layer gets float, 8-bit or, for a MatMul or Gemm on ONNX Runtime, 4-bit weights, so that the size holds with the least error at the outputs."`
+	Size    *float64 `opt:"size" doc:"Largest size of the model, as a share of the float model's: 0.3. Each layer gets float, 8-bit or, for a MatMul or Gemm on ONNX Runtime, 4-bit weights, so that the size holds with the least error at the outputs. On ONNX Runtime tables that Gather looks up count as layers too."`
 	Speedup *float64 `opt:"speedup" doc:"How many times as fast as the float model the result must be, on this machine: 1.5. Of the layers, as many stay in float as that allows, those first that hurt most for their work. Timed, so that the result may differ from run to run."`
 	Int4    bool     `opt:"int4" default:"true" doc:"4-bit weights may be chosen to hold a size."`
 	Threads int64    `opt:"threads" default:"1" doc:"Threads of the engine when it is timed."`
@@ -76,8 +76,12 @@ func (c StaticConfig) budgeted(ctx context.Context, j job, t *Target, v *variant
 	if err := r.rank(ctx, b.layers, nil, func(done, total int64) { j.progress("rank layers", done, total, "layers") }); err != nil {
 		return nil, nil, err
 	}
+	b.products = len(b.layers)
 	var out *variant
 	if c.Budget.Size != nil {
+		if t.Engine == "onnxruntime" {
+			b.layers = append(b.layers, tablesOf(v.model, c.KeepFloat)...)
+		}
 		out, err = b.size(ctx)
 	} else {
 		out, err = b.speed(ctx, c.Model.Artifact, *set)
@@ -103,7 +107,8 @@ type budget struct {
 	target   *Target
 	variants *variants
 	ranker   *ranker
-	layers   []accuracy.Layer
+	layers   []accuracy.Layer // products, and behind them tables
+	products int              // how many are products
 	facts    BudgetFacts
 }
 
@@ -117,43 +122,40 @@ const (
 // int4Block is the number of weights that share a scale: 4.5 bits a weight, zero points included.
 const int4Block = 32
 
-// int4 gives the named nodes 4-bit weights.
-func (b *budget) int4(ctx context.Context, m *onnx.Model, names map[string]bool) (*weightonly.Report, error) {
-	shapes, err := onnx.InferShapes(m)
-	if err != nil {
-		return nil, fmt.Errorf("the shapes of the quantized model cannot be inferred: %w", err)
+// tablesOf are the tables that Gather looks up, which another form makes smaller.
+func tablesOf(m *onnx.Model, keep []string) []accuracy.Layer {
+	var out []accuracy.Layer
+	seen := map[string]bool{}
+	for n := range m.Graph.Nodes() {
+		w := m.Graph.Initializer(n.Input(0))
+		if !n.Is("Gather") || w == nil || w.DataType != onnx.Float || len(w.Dims) != 2 || globs(keep).match(nodeName(n)) >= 0 || seen[w.Name()] {
+			continue
+		}
+		seen[w.Name()] = true
+		out = append(out, accuracy.Layer{Name: nodeName(n), Noise: math.NaN(), Bytes: w.Bytes()})
 	}
-	r, err := weightonly.Quantize(ctx, m, shapes, weightonly.Options{Format: weightonly.Int4, Form: weightonly.FormRuntime, Algorithm: weightonly.HQQ,
-		BlockSize: int4Block, Threads: b.job.threads, Keep: func(name string) string {
-			if names[name] {
-				return ""
-			}
-			return "another form"
-		}})
-	if err != nil {
-		return nil, weightsError(err)
-	}
-	return r, nil
+	return out
 }
 
-// build makes the model of a choice.
-func (b *budget) build(ctx context.Context, forms []string) (*variant, error) {
-	exclude, small := map[string]string{}, map[string]bool{}
-	for i, l := range b.layers {
-		switch forms[i] {
-		case formFloat:
-			exclude[l.Name] = "the budget leaves room for it in float"
-		case formInt4:
-			exclude[l.Name], small[l.Name] = "its weights have 4 bits, for the budget", true
-		}
+// inBlocks gives the named nodes weights in blocks.
+func (b *budget) inBlocks(ctx context.Context, out *variant, names map[string]bool, o weightonly.Options) error {
+	if len(names) == 0 {
+		return nil
 	}
-	out, err := b.variants.with(exclude)
-	if err != nil || len(small) == 0 {
-		return out, err
-	}
-	r, err := b.int4(ctx, out.model, small)
+	shapes, err := onnx.InferShapes(out.model)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("the shapes of the quantized model cannot be inferred: %w", err)
+	}
+	o.Form, o.Embeddings, o.Threads = weightonly.FormRuntime, true, b.job.threads
+	o.Keep = func(name string) string {
+		if names[name] {
+			return ""
+		}
+		return "another form"
+	}
+	r, err := weightonly.Quantize(ctx, out.model, shapes, o)
+	if err != nil {
+		return weightsError(err)
 	}
 	if out.quantized == nil {
 		out.quantized = map[string]bool{}
@@ -161,31 +163,63 @@ func (b *budget) build(ctx context.Context, forms []string) (*variant, error) {
 	for _, l := range r.Quantized {
 		out.quantized[l.Weight] = true
 	}
-	return out, nil
+	return nil
+}
+
+// build makes the model of a choice.
+func (b *budget) build(ctx context.Context, forms []string) (*variant, error) {
+	exclude, four, eight := map[string]string{}, map[string]bool{}, map[string]bool{}
+	for i, l := range b.layers {
+		switch {
+		case forms[i] == formInt4:
+			exclude[l.Name], four[l.Name] = "its weights have 4 bits, for the budget", true
+		case i >= b.products:
+			if forms[i] == formInt8 {
+				eight[l.Name] = true
+			}
+		case forms[i] == formFloat:
+			exclude[l.Name] = "the budget leaves room for it in float"
+		}
+	}
+	out, err := b.variants.with(exclude)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.inBlocks(ctx, out, four, weightonly.Options{Format: weightonly.Int4, Algorithm: weightonly.HQQ, BlockSize: int4Block}); err != nil {
+		return nil, err
+	}
+	return out, b.inBlocks(ctx, out, eight, weightonly.Options{Format: weightonly.Int8, Algorithm: weightonly.RTN, BlockSize: tableBlock})
 }
 
 // choices are the forms of each layer with their bytes and noise.
 func (b *budget) choices(ctx context.Context) ([][]accuracy.Choice, error) {
 	var out [][]accuracy.Choice
-	for i, l := range b.layers {
-		c := []accuracy.Choice{{Form: formFloat, Cost: l.Bytes}, {Form: formInt8, Cost: l.Bytes/4 + l.Bytes/256, Noise: l.Noise}}
-		if l.Bytes == 0 {
-			c = c[:1] // a product of two activations: no form of it saves bytes
+	// measure adds a form whose noise is not known yet; a node that has no such form stays as it was.
+	measure := func(c []accuracy.Choice, i int, form string, cost int64) ([]accuracy.Choice, error) {
+		forms := slices.Repeat([]string{formFloat}, len(b.layers))
+		forms[i] = form
+		v, err := b.build(ctx, forms)
+		if err != nil || v.quantized == nil {
+			return c, err
 		}
-		if b.config.Int4 && b.target.Engine == "onnxruntime" && l.Bytes > 0 {
-			forms := slices.Repeat([]string{formFloat}, len(b.layers))
-			forms[i] = formInt4
-			v, err := b.build(ctx, forms)
-			if err != nil {
-				return nil, err
-			}
-			if v.quantized != nil { // else the node has no form of 4 bits
-				noise, err := b.ranker.noise(ctx, v.model)
-				if err != nil {
-					return nil, err
-				}
-				c = append(c, accuracy.Choice{Form: formInt4, Cost: l.Bytes * 9 / 64, Noise: noise})
-			}
+		noise, err := b.ranker.noise(ctx, v.model)
+		return append(c, accuracy.Choice{Form: form, Cost: cost, Noise: noise}), err
+	}
+	for i, l := range b.layers {
+		c := []accuracy.Choice{{Form: formFloat, Cost: l.Bytes}}
+		var err error
+		switch {
+		case l.Bytes == 0: // a product of two activations: no form of it saves bytes
+		case i >= b.products:
+			c, err = measure(c, i, formInt8, l.Bytes/4+l.Bytes/96)
+		default:
+			c = append(c, accuracy.Choice{Form: formInt8, Cost: l.Bytes/4 + l.Bytes/256, Noise: l.Noise})
+		}
+		if err == nil && b.config.Int4 && b.target.Engine == "onnxruntime" && l.Bytes > 0 {
+			c, err = measure(c, i, formInt4, l.Bytes*9/64)
+		}
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, c)
 		b.job.progress("weigh forms", int64(i+1), int64(len(b.layers)), "layers")
@@ -212,7 +246,7 @@ func (b *budget) size(ctx context.Context) (*variant, error) {
 		var small *accuracy.TooSmallError
 		if errors.As(err, &small) {
 			return nil, sdk.AttrError("budget.size", fmt.Sprintf("the model cannot be made as small as %.3g of its size", *b.config.Size),
-				fmt.Sprintf("With the smallest form for each layer it takes about %d bytes, %.3g of the %d of the float model; %d bytes belong to no layer that can be quantized. Allow more, or make tables smaller with quantize_weights.",
+				fmt.Sprintf("With the smallest form for each layer it takes about %d bytes, %.3g of the %d of the float model; %d bytes belong to no layer that can be quantized. Allow more.",
 					limit-allowed+small.Least, float64(limit-allowed+small.Least)/float64(whole), whole, rest))
 		}
 		if err != nil {

@@ -175,3 +175,33 @@ func TestBudgetArguments(t *testing.T) {
 		}
 	}
 }
+
+// TestBudgetTables: a table that Gather looks up is a layer of a size, unless keep_float names it.
+func TestBudgetTables(t *testing.T) {
+	needRuntime(t)
+	b := newBuilder(13)
+	b.m.Graph.AddInput(onnx.NewValueInfo("ids", onnx.Int64, []onnx.Dim{onnx.ParamDim("N"), {Value: 4}}))
+	x := b.node("Gather", "table", []string{b.random("table.w", 1, 400, 64), "ids"})
+	b.output(b.node("MatMul", "y", []string{x, b.random("y.w", 0.3, 64, 64)}))
+	ids := make([]int64, 16*4)
+	for i := range ids {
+		ids[i] = int64(i * 37 % 400)
+	}
+	in := map[string]tensor.Tensor{"ids": tensor.Of([]int64{16, 4}, ids)}
+	data := writeDataset(t, in)
+	c := StaticConfig{Model: writeModel(t, b.m), Calibration: &data, Target: "onnxruntime-x86-vnni", PerChannel: true,
+		Budget: &BudgetConfig{Size: ptr(0.3), Int4: true, Threads: 1}}
+	m, f := static(t, c)
+	if got := strings.Join(f.Budget.Layers, "\n"); !strings.Contains(got, "table: int8") && !strings.Contains(got, "table: int4") || counts(m)["GatherBlockQuantized"] != 1 {
+		t.Errorf("%s\n%s", got, show(counts(m)))
+	}
+	if s := sqnrOf(t, b.m, m, in); s < 18 || f.ShareWeightBytes != 1 {
+		t.Errorf("%.1f dB, %+v", s, f)
+	}
+	c.KeepFloat = []string{"table"}
+	j, _ := testJob(t)
+	var d sdk.Diagnostic
+	if _, err := quantizeStatic(t.Context(), j, c); !errors.As(err, &d) || d.Path[1] != "size" {
+		t.Errorf("error %v", err)
+	}
+}
