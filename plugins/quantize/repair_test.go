@@ -30,7 +30,7 @@ func sqnrOf(t testing.TB, float, m *onnx.Model, in map[string]tensor.Tensor) flo
 // leave something to repair.
 func TestRepairDigits(t *testing.T) {
 	needRuntime(t)
-	data := writeDataset(t, map[string]tensor.Tensor{"input": digitImages(t, "mnist-train.npz", 32)})
+	data := writeDataset(t, map[string]tensor.Tensor{"input": digitImages(t, "mnist-train.npz", 16)})
 	in := map[string]tensor.Tensor{"input": digitImages(t, "mnist-test.npz", 100)}
 	float, err := onnx.ReadFile(digits + "digits.onnx")
 	if err != nil {
