@@ -10,9 +10,14 @@ import (
 // MaxClusters is the most that an index of one byte tells apart.
 const MaxClusters = 256
 
-// binsMost bounds the points that the exact search looks at: beyond it neighbours are joined first, and Lloyd's method
+// exactMost bounds the points that the exact search looks at, which takes time in proportion to points times centers:
+// by what a few million values take to sort, and so that small tables do not cost more than all else. Half-precision
+// weights have few enough distinct values to stay below it. Beyond it neighbours are joined first, and Lloyd's method
 // finishes on all values.
-const binsMost = 2048
+func exactMost(values, k int) int {
+	const least, perValue, most = 2048, 64, 1 << 21
+	return max(least, min(perValue*values, most)/k)
+}
 
 // points are distinct values in order, each with its weight, as sums of all up to it: of weights, weighted values and
 // weighted squares, the values less their mean.
@@ -23,9 +28,9 @@ type points struct {
 }
 
 // Centers returns at most k values, in order, such that the sum over all values of importance times the squared distance
-// to the nearest is least: exactly for up to 2048 distinct values (by dynamic programming over the sorted ones, as
-// Wang and Song 2011, split at the best cuts by divide and conquer), else from the best of 2048 joined ones by
-// Lloyd's method. importance may be nil for 1; it must be finite and not negative. Where zeros are many, zero is among
+// to the nearest is least: exactly for up to 2048 distinct values and for more where k is small (by dynamic programming
+// over the sorted ones, as Wang and Song 2011, split at the best cuts by divide and conquer), else from the best of as
+// many joined ones by Lloyd's method. importance may be nil for 1; it must be finite and not negative. Where zeros are many, zero is among
 // the centers: what was pruned stays pruned. Values must be finite.
 func Centers(values, importance []float32, k int) []float32 {
 	p := sortPoints(values, importance)
@@ -37,8 +42,8 @@ func Centers(values, importance []float32, k int) []float32 {
 		return out
 	}
 	q := p
-	if len(p.v) > binsMost {
-		q = p.join()
+	if most := exactMost(len(values), k); len(p.v) > most {
+		q = p.join(most)
 	}
 	cuts := q.divide(k)
 	centers := make([]float64, len(cuts))
@@ -168,18 +173,18 @@ func (p *points) cost(start, end int) float64 {
 	return p.w2[end] - p.w2[start] - s*s/w
 }
 
-// join returns about binsMost points in the place of many: cut both into as many parts of equal width and into as many
+// join returns about most points in the place of many: cut both into as many parts of equal width and into as many
 // of equal number, so that neither the middle nor the tails lose detail.
-func (p *points) join() *points {
+func (p *points) join(most int) *points {
 	n := len(p.v)
 	q := &points{mean: p.mean}
-	q.reserve(binsMost + 2)
-	lo, width := p.v[0], (p.v[n-1]-p.v[0])/(binsMost/2)
+	q.reserve(most + 2)
+	lo, width := p.v[0], (p.v[n-1]-p.v[0])/float64(most/2)
 	for i := 0; i < n; {
 		bin := math.Floor((p.v[i] - lo) / width)
-		part := i * (binsMost / 2) / n
+		part := i * (most / 2) / n
 		j := i + 1
-		for j < n && math.Floor((p.v[j]-lo)/width) == bin && j*(binsMost/2)/n == part {
+		for j < n && math.Floor((p.v[j]-lo)/width) == bin && j*(most/2)/n == part {
 			j++
 		}
 		w := p.w0[j] - p.w0[i]
