@@ -40,6 +40,7 @@ test: runtime lint cross proto ## Everything that a change must pass; no test th
 test-slow: export OPTIMIZE_REQUIRE_RUNTIME = 1
 test-slow: export OPTIMIZE_REFEREE_PYTHON = $(CURDIR)/bench/.venv/bin/python
 test-slow: export OPTIMIZE_CHAOS = 500
+test-slow: export OPTIMIZE_LARGE = 1
 test-slow: runtime check-generate fuzz ## What takes longer: the race detector, referees in Python, fuzzing, generated code
 	bench/setup.sh export
 	go test -race -timeout 60m ./...

@@ -49,8 +49,11 @@ func (t *Tensor) externalPlace() (p place, err error) {
 	return p, nil
 }
 
+// mapper maps a file that nobody changes and keeps what ends that; nil: files are read.
+type mapper func(*os.File) ([]byte, error)
+
 // readExternal returns the data of each tensor.
-func readExternal(root *os.Root, tensors []*Tensor) ([][]byte, error) {
+func readExternal(root *os.Root, tensors []*Tensor, mapped mapper) ([][]byte, error) {
 	files := map[string][]place{}
 	var order []string
 	for i, t := range tensors {
@@ -67,7 +70,7 @@ func readExternal(root *os.Root, tensors []*Tensor) ([][]byte, error) {
 	}
 	data := make([][]byte, len(tensors))
 	for _, name := range order {
-		if err := readPlaces(root, name, files[name], tensors, data); err != nil {
+		if err := readPlaces(root, name, files[name], tensors, data, mapped); err != nil {
 			return nil, err
 		}
 	}
@@ -78,12 +81,12 @@ func readExternal(root *os.Root, tensors []*Tensor) ([][]byte, error) {
 const joinGap = 64 << 10
 
 // readPlaces reads the named parts of one file, those that lie close together at once.
-func readPlaces(root *os.Root, name string, places []place, tensors []*Tensor, data [][]byte) error {
+func readPlaces(root *os.Root, name string, places []place, tensors []*Tensor, data [][]byte, mapped mapper) error {
 	first := tensors[places[0].tensor].name
 	info, err := root.Stat(name) // first: to open a pipe would wait for who writes to it
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("tensor %q: its external data file %q is missing: put it beside the model", first, name)
+		return fmt.Errorf("tensor %q: its external data file %q is missing: put it beside the model, and where its name does not begin with the model's, name the folder of both as the source", first, name)
 	case err != nil:
 		return fmt.Errorf("tensor %q: its external data file %q cannot be read: %w", first, name, err)
 	case !info.Mode().IsRegular():
@@ -101,6 +104,19 @@ func readPlaces(root *os.Root, name string, places []place, tensors []*Tensor, d
 		if t := tensors[p.tensor]; t.Bytes() >= 0 && p.length != t.Bytes() {
 			return fmt.Errorf("tensor %q: its external data are %d bytes, and %s%v takes %d", t.name, p.length, t.DataType, t.Dims, t.Bytes())
 		}
+	}
+	if mapped != nil {
+		b, err := mapped(f)
+		if err == nil && int64(len(b)) < info.Size() {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return fmt.Errorf("tensor %q: its external data file %q cannot be mapped: %w", first, name, err)
+		}
+		for _, p := range places {
+			data[p.tensor] = b[p.offset : p.offset+p.length : p.offset+p.length]
+		}
+		return nil
 	}
 	slices.SortStableFunc(places, func(a, b place) int {
 		switch {

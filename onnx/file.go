@@ -8,17 +8,48 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
-// ReadFile reads a model into memory, and with it the data that its tensors keep
-// in other files beside it. A file outside the model's folder is refused, also by
+// ModelFile returns the file of a model: path itself, or where that is a folder, as of
+// a model with its weights in a file of their own, the one in it that ends in .onnx.
+func ModelFile(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		return path, err
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return "", err
+	}
+	found := ""
+	for _, e := range entries {
+		if e.IsDir() || !strings.EqualFold(filepath.Ext(e.Name()), ".onnx") {
+			continue
+		}
+		if found != "" {
+			return "", fmt.Errorf("the folder %s holds more than one model, %s and %s: leave one in it", path, found, e.Name())
+		}
+		found = e.Name()
+	}
+	if found == "" {
+		return "", fmt.Errorf("the folder %s holds no file that ends in .onnx", path)
+	}
+	return filepath.Join(path, found), nil
+}
+
+// ReadFile reads a model into memory (see ModelFile), and with it the data that its
+// tensors keep in other files beside it. A file outside the model's folder is refused, also by
 // way of a link. The model holds all data itself afterwards.
 func ReadFile(path string) (*Model, error) {
+	path, err := ModelFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read model: %w", err)
+	}
 	b, err := readRegular(path)
 	if err != nil {
 		return nil, fmt.Errorf("read model: %w", err)
@@ -35,21 +66,40 @@ func ReadFile(path string) (*Model, error) {
 
 // MapFile is ReadFile for a file that nobody changes, such as one of the store: it is
 // mapped, so that weights are read from the disk when they are used and take no memory
-// of their own. Data in other files are read. close ends the mapping; the model and
-// all that was taken from it must not be used afterwards.
+// of their own; so are the files beside it that hold its data. close ends the mappings;
+// the model and all that was taken from it must not be used afterwards.
 func MapFile(path string) (m *Model, close func() error, err error) {
+	if path, err = ModelFile(path); err != nil {
+		return nil, nil, fmt.Errorf("read model: %w", err)
+	}
+	var unmaps []func() error
+	close = func() error {
+		var err error
+		for _, u := range unmaps {
+			err = errors.Join(err, u())
+		}
+		return err
+	}
 	b, unmap, err := tensor.Map(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read model: %w", err)
 	}
+	unmaps = append(unmaps, unmap)
+	mapped := [][]byte{b}
 	if m, err = Parse(b); err == nil {
-		err = m.LoadExternal(filepath.Dir(path))
+		err = m.loadExternal(filepath.Dir(path), func(f *os.File) ([]byte, error) {
+			b, unmap, err := tensor.MapOpen(f)
+			if err == nil {
+				unmaps, mapped = append(unmaps, unmap), append(mapped, b)
+			}
+			return b, err
+		})
 	}
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("read model %s: %w", path, err), unmap())
+		return nil, nil, errors.Join(fmt.Errorf("read model %s: %w", path, err), close())
 	}
-	m.mapped = b
-	return m, unmap, nil
+	m.mapped = mapped
+	return m, close, nil
 }
 
 // Release tells the system that a part of a mapped model (MapFile), such as the raw data
@@ -57,8 +107,10 @@ func MapFile(path string) (m *Model, close func() error, err error) {
 // are read again. It is a hint for steps that read each weight once and want to stay
 // small; with any other memory it does nothing.
 func (m *Model) Release(raw []byte) {
-	if partOf(raw, m.mapped) {
-		release(raw)
+	for _, file := range m.mapped {
+		if partOf(raw, file) {
+			release(raw)
+		}
 	}
 }
 
@@ -105,7 +157,9 @@ func readRegular(path string) ([]byte, error) {
 // LoadExternal loads the data that tensors keep in files under dir: what they name of
 // each file, and no more of it. Tensors that name the same bytes share them. Nothing
 // changes on an error.
-func (m *Model) LoadExternal(dir string) error {
+func (m *Model) LoadExternal(dir string) error { return m.loadExternal(dir, nil) }
+
+func (m *Model) loadExternal(dir string, mapped mapper) error {
 	var external []*Tensor
 	for t := range m.AllTensors() {
 		if t.IsExternal() {
@@ -120,7 +174,7 @@ func (m *Model) LoadExternal(dir string) error {
 		return fmt.Errorf("open the folder of its external data: %w", err)
 	}
 	defer root.Close()
-	data, err := readExternal(root, external)
+	data, err := readExternal(root, external, mapped)
 	if err != nil {
 		return err
 	}
@@ -218,14 +272,7 @@ func (m *Model) WriteFileExternal(path string, minBytes int) error {
 			offset += pad
 		}
 		e := *t
-		e.Raw, e.hasRaw, e.raw, e.location = nil, false, "", 1
-		setRare(&e.rare, func(r *tensorRare) {
-			r.external = []StringPair{
-				{Key: "location", Value: filepath.Base(dataPath)},
-				{Key: "offset", Value: strconv.FormatInt(offset, 10)},
-				{Key: "length", Value: strconv.Itoa(len(t.Raw))},
-			}
-		})
+		e.SetExternal(filepath.Base(dataPath), offset, int64(len(t.Raw)))
 		data, offset = append(data, t.Raw), offset+int64(len(t.Raw))
 		g.inits[i] = &e
 	}

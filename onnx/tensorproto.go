@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -86,6 +87,20 @@ func (t *Tensor) Bytes() int64 {
 // IsExternal tells whether the elements are in another file. ReadFile loads them;
 // after Parse they are not there.
 func (t *Tensor) IsExternal() bool { return t.location == 1 }
+
+// SetExternal makes the tensor's elements length bytes of a file beside the model, from
+// offset on, in the place of those that it has.
+func (t *Tensor) SetExternal(file string, offset, length int64) {
+	t.setRaw(nil)
+	t.hasRaw, t.raw, t.location = false, "", 1
+	setRare(&t.rare, func(r *tensorRare) {
+		r.external = []StringPair{
+			{Key: "location", Value: file},
+			{Key: "offset", Value: strconv.FormatInt(offset, 10)},
+			{Key: "length", Value: strconv.FormatInt(length, 10)},
+		}
+	})
+}
 
 // SetTensor replaces type, shape and elements; v's bytes are not copied.
 func (t *Tensor) SetTensor(v tensor.Tensor) {

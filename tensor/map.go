@@ -16,7 +16,24 @@ func Map(path string) (data []byte, unmap func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer f.Close() // the mapping outlives it
+	defer f.Close()
+	return mapOpen(f, st)
+}
+
+// MapOpen is Map for a file that is open; the mapping outlives it.
+func MapOpen(f *os.File) (data []byte, unmap func() error, err error) {
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", f.Name())
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return mapOpen(f, st)
+}
+
+func mapOpen(f *os.File, st os.FileInfo) (data []byte, unmap func() error, err error) {
+	path := f.Name()
 	switch {
 	case st.Size() > math.MaxInt:
 		return nil, nil, fmt.Errorf("%s is too large for this machine", path)

@@ -334,3 +334,30 @@ func TestErrorsInWords(t *testing.T) {
 		}
 	}
 }
+
+func TestImportTree(t *testing.T) {
+	s := open(t)
+	ctx := context.Background()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "m.onnx"), "graph")
+	write(t, filepath.Join(dir, "m.onnx.data"), "weights")
+	files := []string{"m.onnx", "m.onnx.data"}
+	a, err := s.ImportTree(ctx, dir, files)
+	if err != nil || !a.Tree || a.Size != 12 || read(t, filepath.Join(a.Path, "m.onnx.data")) != "weights" {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	if b, err := s.ImportTree(ctx, dir, files); err != nil || b.Digest != a.Digest || b.Path != a.Path {
+		t.Fatalf("again: %+v, %v", b, err)
+	}
+	if got, ok := s.Blob(a.Digest); !ok || !got.Tree || got.Size != 12 {
+		t.Fatal(got, ok)
+	}
+	write(t, filepath.Join(dir, "m.onnx.data"), "others")
+	b, err := s.ImportTree(ctx, dir, files)
+	if err != nil || b.Digest == a.Digest || read(t, filepath.Join(b.Path, "m.onnx.data")) != "others" || read(t, filepath.Join(a.Path, "m.onnx.data")) != "weights" {
+		t.Fatalf("changed: %+v, %v", b, err)
+	}
+	if _, err := s.ImportTree(ctx, dir, []string{"m.onnx", "none"}); err == nil || !strings.Contains(err.Error(), "none") {
+		t.Errorf("a missing file: %v", err)
+	}
+}

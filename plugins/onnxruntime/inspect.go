@@ -40,6 +40,11 @@ type ValueInspected struct {
 
 // inspect needs no library: it reads the model only.
 func inspect(_ context.Context, a sdk.Artifact) (any, error) {
+	path, err := onnx.ModelFile(a.Path)
+	if err != nil {
+		return nil, sdk.CodeError(codeBadModel, "the model cannot be read", sentence(err.Error())+" Check the path.")
+	}
+	a.Path = path
 	st, err := os.Stat(a.Path)
 	if err == nil && !st.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a file", a.Path)

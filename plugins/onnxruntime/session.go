@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
 	"github.com/optimize-hcl/optimize/tensor"
@@ -42,7 +43,11 @@ func (engine) Open(_ context.Context, r sdk.OpenRequest) (sdk.RuntimeSession, er
 	if l, ok := ort.Loaded(); ok {
 		lib = l
 	}
-	s := &session{path: r.Artifact.Path, options: o, version: lib.Version}
+	path, err := onnx.ModelFile(r.Artifact.Path)
+	if err != nil {
+		return nil, modelError(err)
+	}
+	s := &session{path: path, options: o, version: lib.Version}
 	if s.model, err = ort.NewSessionFile(s.path, o); err != nil {
 		return nil, modelError(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -204,11 +205,28 @@ func isQuantizedOp(op string) bool {
 // maxFloat32 is the largest finite float32.
 const maxFloat32 = math.MaxFloat32
 
-// writeModelTo writes a step's model into its folder: as one file, or, where one file cannot hold it, as a folder of the
-// model and its weights, which is an artifact too.
+// outputFolder is the name of a model in the step's folder that one file cannot hold.
+const outputFolder = "model"
+
+// largest is how large a model may be as one file; tests make it small.
+var largest int64 = math.MaxInt32
+
+// writeModelTo writes a step's model into its folder: as one file, or, where protobuf cannot hold it in one, as a
+// folder of the graph and its weights, which is an artifact too (onnx.ModelFile).
 func writeModelTo(dir string, m *onnx.Model, facts any) (*sdk.Result, error) {
-	if err := m.WriteFile(filepath.Join(dir, outputFile)); err != nil {
+	r, err := result(facts), error(nil)
+	if m.Size() <= largest {
+		err = m.WriteFile(filepath.Join(dir, outputFile))
+	} else if err = os.Mkdir(filepath.Join(dir, outputFolder), 0o755); err == nil {
+		r.Outputs["model"] = sdk.Artifact{Kind: "model", Format: "onnx", Path: outputFolder}
+		err = m.WriteFileExternal(filepath.Join(dir, outputFolder, outputFile), smallestOutside)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the quantized model cannot be written: %w", err)
 	}
-	return result(facts), nil
+	return r, nil
 }
+
+// smallestOutside is the size in bytes from which on a weight of a model in two files goes to the second one: shapes
+// and scales stay with the graph, where every engine looks for them.
+const smallestOutside = 4096

@@ -240,13 +240,13 @@ func (w *staticWork) write(ctx context.Context, l layout.Layout, facts StaticFac
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := m.WriteFile(filepath.Join(w.job.outDir, outputFile)); err != nil {
-		return nil, fmt.Errorf("the quantized model cannot be written: %w", err)
+	r, err := writeModelTo(w.job.outDir, m, facts)
+	if err != nil {
+		return nil, err
 	}
 	if err := os.WriteFile(filepath.Join(w.job.outDir, layoutFile), b, 0o600); err != nil {
 		return nil, fmt.Errorf("the layout cannot be written: %w", err)
 	}
-	r := result(facts)
 	r.Outputs["layout"] = sdk.Artifact{Kind: layout.Kind, Format: layout.Format, Path: layoutFile}
 	return r, nil
 }
