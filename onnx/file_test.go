@@ -91,9 +91,18 @@ func TestReadFileErrors(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	nothing, two := t.TempDir(), t.TempDir()
+	for _, name := range []string{"a.onnx", "b.ONNX"} {
+		if err := os.WriteFile(filepath.Join(two, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none.onnx"): "none.onnx",
-		dir:                             "not a file",
+		dir:                             "empty.onnx: not an ONNX model: it is empty",
+		nothing:                         "holds no file that ends in .onnx",
+		two:                             "more than one model, a.onnx and b.ONNX",
+		os.DevNull:                      "not a file",
 		empty:                           "it is empty",
 	} {
 		if _, err := ReadFile(path); err == nil || !strings.Contains(err.Error(), want) {
