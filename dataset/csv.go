@@ -242,7 +242,7 @@ func (l *learner) see(f *tableField, s string, r row) {
 	if l.notInt && !l.notFloat {
 		if _, err := realCell(s); err != nil {
 			l.notFloat = true
-			if l.seen && f.note == "" && !strings.HasPrefix(s, "[") {
+			if l.seen && f.note == "" {
 				f.note = fmt.Sprintf("%s is %q", r.where, clip(s))
 			}
 		}
@@ -252,6 +252,9 @@ func (l *learner) see(f *tableField, s string, r row) {
 		switch {
 		case !ok:
 			l.notList = true
+			if l.seen { // all before were lists
+				f.note = fmt.Sprintf("%s is %q, and the first sample a list of shape %v", r.where, clip(s), f.shape)
+			}
 		case !l.seen:
 			f.shape = shape
 		case !sameShape(shape, f.shape):

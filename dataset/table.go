@@ -322,7 +322,11 @@ func (p *pipeline) cellError(c *column, r row, err error) error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return &Error{Path: c.path, Summary: fmt.Sprintf("Sample %d has no usable %q", r.index, clip(c.from.name)), Detail: fmt.Sprintf("%s: %s.", r.where, err), Err: err}
+	detail := err.Error()
+	if !strings.HasPrefix(detail, r.where) { // in a folder the row is the file
+		detail = r.where + ": " + detail
+	}
+	return &Error{Path: c.path, Summary: fmt.Sprintf("Sample %d has no usable %q", r.index, clip(c.from.name)), Detail: detail + ".", Err: err}
 }
 
 // maxFile bounds one image, sound or text.
