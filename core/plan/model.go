@@ -86,21 +86,3 @@ func (s *Session) importModel(ctx context.Context, source string) (cache.Artifac
 	slices.Sort(files)
 	return s.Store.ImportTree(ctx, filepath.Dir(source), files)
 }
-
-// formatOf gives the format of a model by its name, or of a folder by what is in it.
-func (s *Session) formatOf(ctx context.Context, source string) (string, error) {
-	format, err := s.Registry.FormatOf(ctx, source)
-	if err == nil || !isFolder(source) {
-		return format, err
-	}
-	files, ferr := folderFiles(source)
-	if ferr != nil {
-		return "", ferr
-	}
-	for _, f := range files {
-		if format, ferr := s.Registry.FormatOf(ctx, f); ferr == nil {
-			return format, nil
-		}
-	}
-	return "", fmt.Errorf("%s is a folder, and %w", source, err)
-}

@@ -168,8 +168,25 @@ func PluginOf(stepType string) string {
 	return name
 }
 
-// FormatOf gives the artifact format that the ending of a file's name stands for.
+// FormatOf gives the artifact format of a model by the ending of its name, or of a folder by that of a file in it.
 func (r *Registry) FormatOf(ctx context.Context, path string) (string, error) {
+	format, err := r.formatNamed(ctx, path)
+	if err == nil || !isFolder(path) {
+		return format, err
+	}
+	files, ferr := folderFiles(path)
+	if ferr != nil {
+		return "", ferr
+	}
+	for _, f := range files {
+		if format, ferr := r.formatNamed(ctx, f); ferr == nil {
+			return format, nil
+		}
+	}
+	return "", fmt.Errorf("%s is a folder, and %w", path, err)
+}
+
+func (r *Registry) formatNamed(ctx context.Context, path string) (string, error) {
 	base := strings.ToLower(filepath.Base(path))
 	var known []string
 	for _, n := range r.Names() {

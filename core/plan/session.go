@@ -88,7 +88,7 @@ func (s *Session) model(ctx context.Context, n *recipe.Node, a *Action) diag.Dia
 	format := c.Format
 	if format == "" {
 		var err error
-		if format, err = s.formatOf(ctx, c.Source); err != nil {
+		if format, err = s.Registry.FormatOf(ctx, c.Source); err != nil {
 			return diag.Diags{diag.At(c.SourceRange, "recipe/model-format", "The format of this model is not known",
 				"%s; or say it: format = \"onnx\".", err)}
 		}

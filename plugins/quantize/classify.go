@@ -76,7 +76,7 @@ func (c *classifier) classify(n *onnx.Node) (*candidate, *refusal) {
 	}
 	if n.Is("Conv") {
 		if c.convs++; c.convs <= c.FloatConvs {
-			return no("it is one of the first %d convolutions, which this layout leaves in float", c.FloatConvs)
+			return no("this layout leaves the first convolutions in float, up to number %d", c.FloatConvs)
 		}
 	}
 	if !standard || !known {

@@ -497,7 +497,7 @@ func TestPlaceOptions(t *testing.T) {
 			map[string]int{"Conv": 1, "QLinearConv": 3, "QLinearMatMul": 1, "MatMulIntegerToFloat": 1}, []string{"c2 (Conv): it costs 3 dB"}},
 		{"first convolutions", placeOptions{FloatConvs: 2},
 			map[string]int{"Conv": 2, "QLinearConv": 2, "QLinearMatMul": 1, "MatMulIntegerToFloat": 1},
-			[]string{"c1 (Conv): it is one of the first 2", "c2 (Conv): it is one of the first 2"}},
+			[]string{"c1 (Conv): this layout leaves the first convolutions in float, up to number 2", "c2 (Conv): this layout leaves the first convolutions in float, up to number 2"}},
 		{"operators", placeOptions{FloatOps: []string{"MaxPool", "MatMul"}},
 			map[string]int{"QLinearConv": 4, "MatMul": 2}, []string{"h (MatMul): MatMul stays", "out (MatMul): MatMul stays"}},
 		{"dynamic", placeOptions{Dynamic: map[string]bool{"h": true, "out": true}},

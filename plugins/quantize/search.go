@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -100,12 +101,12 @@ func (s *search) prepare(ctx context.Context) error {
 	if s.ref, err = newReference(ctx, s.work.path, s.data, s.work.job.threads); err != nil {
 		return fmt.Errorf("the model cannot be run: %w", err)
 	}
-	st, err := os.Stat(s.work.path)
+	size, err := sizeOf(s.work.path)
 	if err != nil {
 		return err
 	}
 	target := s.work.target.Name
-	s.put(layout.Layout{Target: target, Float: true}, s.work.path, st.Size(), math.Inf(1))
+	s.put(layout.Layout{Target: target, Float: true}, s.work.path, size, math.Inf(1))
 	m, err := s.work.rewritten()
 	if err != nil {
 		return err
@@ -114,6 +115,21 @@ func (s *search) prepare(ctx context.Context) error {
 		return err
 	}
 	return s.candidate(ctx, layout.Layout{Target: target, Float: true, Rewrite: true}, s.base)
+}
+
+// sizeOf is the size of a model in bytes; with weights in files of their own it is a folder.
+func sizeOf(path string) (size int64, err error) {
+	err = filepath.WalkDir(path, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		st, err := e.Info()
+		if err == nil {
+			size += st.Size()
+		}
+		return err
+	})
+	return size, err
 }
 
 // run returns the layout to use.
