@@ -134,7 +134,7 @@ func (r *Runner) step(ctx context.Context, n *recipe.Node, a *plan.Action, act *
 		log.line("%s by plugin %s %s", a.Type, a.Plugin, a.PluginVersion)
 		spoilt, changed := r.watch(working, n, a)
 		if len(spoilt) > 0 {
-			changed(context.WithoutCancel(ctx))
+			_ = changed(context.WithoutCancel(ctx)) // takes them out of the store
 			return nil, r.report(spoilt)
 		}
 		done, pds, err := p.Apply(working, req, s.Services(n.Addr, a.Plugin), func(e *pluginv1.ApplyEvent) { r.pluginEvent(ctx, n.Addr, a.Plugin, log, e) })

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -152,7 +151,7 @@ func quantizeCluster(ctx context.Context, j job, c ClusterConfig) (_ *sdk.Result
 		if err != nil {
 			return nil, err
 		}
-		defer unmap()
+		defer func() { _ = unmap() }() // only read
 		data.Progress = func(done, total int64) { j.progress("compare", done, total, "samples") }
 		a, err := float16.Compare(ctx, before, m, *data)
 		if err != nil {
@@ -160,10 +159,7 @@ func quantizeCluster(ctx context.Context, j job, c ClusterConfig) (_ *sdk.Result
 		}
 		f.Samples, f.SQNR, f.LeastAgreedOutput = data.Shards.Samples(), min(a.SQNR, 200), a.Output
 	}
-	if err := m.WriteFile(filepath.Join(j.outDir, outputFile)); err != nil {
-		return nil, fmt.Errorf("the model cannot be written: %w", err)
-	}
-	return result(f), nil
+	return writeModelTo(j.outDir, m, f)
 }
 
 func nothingToCluster(r *cluster.Report) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -194,7 +193,7 @@ func quantizeFloat16(ctx context.Context, j job, c Float16Config) (_ *sdk.Result
 		if err != nil {
 			return nil, err
 		}
-		defer unmapOriginal()
+		defer func() { _ = unmapOriginal() }() // only read
 		before = original
 	}
 	r, err := float16.Convert(m, o)
@@ -215,10 +214,7 @@ func quantizeFloat16(ctx context.Context, j job, c Float16Config) (_ *sdk.Result
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := m.WriteFile(filepath.Join(j.outDir, outputFile)); err != nil {
-		return nil, fmt.Errorf("the model cannot be written: %w", err)
-	}
-	return result(f), nil
+	return writeModelTo(j.outDir, m, f)
 }
 
 func nothingHalf(r *float16.Report) error {
