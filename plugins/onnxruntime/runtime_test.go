@@ -223,7 +223,7 @@ func TestOpenRefuses(t *testing.T) {
 	_, err = inspect(t.Context(), sdk.Artifact{Path: none})
 	says(t, err, none)
 	_, err = inspect(t.Context(), sdk.Artifact{Path: t.TempDir()})
-	says(t, err, "is not a file")
+	says(t, err, "holds no file that ends in .onnx")
 	_, err = engine{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Format: "openvino-ir", Path: none}})
 	says(t, err, `cannot run the format "openvino-ir"`)
 	_, err = engine{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Path: none}, Options: map[string]string{"device": "gpu"}})
