@@ -191,6 +191,9 @@ func (x *inference) assumed(t *valueType) *valueType {
 	return &out
 }
 
+// placeholder tells whether the name of an axis stands for any size.
+func placeholder(param string) bool { return param == "?" || param == "None" || param == "-1" }
+
 // named gives, in strict inference, a name to each axis that has none that means
 // anything: exporters write "?" for axes that have nothing to do with each other.
 func (x *inference) named(t *valueType) *valueType {
@@ -198,7 +201,7 @@ func (x *inference) named(t *valueType) *valueType {
 		return t
 	}
 	vague := func(d Dim) bool {
-		return !d.Fixed() && (d.Param == "" || d.Param == "?" || d.Param == "None" || d.Param == "-1")
+		return !d.Fixed() && (d.Param == "" || placeholder(d.Param))
 	}
 	if !slices.ContainsFunc(t.dims, vague) {
 		return t

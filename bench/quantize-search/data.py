@@ -1,13 +1,16 @@
 """Writes what the models of quantize-search.sh are calibrated with and judged by, one pair of files a model:
 NAME-calibration.npz and NAME-test.npz, axis 0 counting samples; `label` where there is a right answer.
 
-usage: data.py FOLDER
+usage: data.py FOLDER NAME...
 
-Everything is made here from a fixed seed: lines and pages of text are drawn, files are those of the Python installation,
-token numbers are drawn with the frequencies of a language (Zipf).
+Everything is made here from a fixed seed: lines and pages of text are drawn, files are those of this machine, sentences
+those of Python's documentation. FOLDER has beforehand what the script fetched: fashion-mnist/ and speech/ (packages of
+Debian), magika/ (the labels that the model knows) and minilm-tokenizer.json.
 """
 
 import glob
+import gzip
+import json
 import os
 import random
 import re
@@ -16,8 +19,7 @@ import sys
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-random.seed(11)
-rng = np.random.default_rng(11)
+rng = None  # of the model whose data are made
 FONTS = sorted(glob.glob("/usr/share/fonts/truetype/dejavu/*.ttf"))
 
 
@@ -79,18 +81,27 @@ def page(size, text):
     return im
 
 
-def files():
-    """Files of many kinds, a few of each."""
+def files(folder):
+    """Files of many kinds, a few of each, with the label that magika's own table gives their extension, -1 for none."""
+    base = json.load(open(f"{folder}/magika/content_types_kb.min.json"))
+    space = json.load(open(f"{folder}/magika/config.min.json"))["target_labels_space"]
+    of = {}
+    for name, kind in base.items():
+        for ext in kind.get("extensions") or []:
+            of.setdefault(ext, set()).add(name)
     root = os.path.dirname(os.__file__)
-    paths = sorted(glob.glob(root + "/**/*", recursive=True) + glob.glob("/usr/include/**/*", recursive=True) + glob.glob("/usr/bin/*") + glob.glob("/usr/share/**/*", recursive=True))
+    where = [root + "/**/*", "/usr/include/**/*", "/usr/bin/*", "/usr/share/**/*", "/usr/lib/x86_64-linux-gnu/*", "/usr/local/go/src/**/*"]
+    paths = sorted({p for w in where for p in glob.glob(w, recursive=True)})
     random.shuffle(paths)
     kinds, out = {}, []
     for p in paths:
         kind = os.path.splitext(p)[1] or os.path.dirname(p)
-        if kinds.get(kind, 0) < 12 and os.path.isfile(p) and not os.path.islink(p) and os.path.getsize(p) > 2100 and os.access(p, os.R_OK):
+        if kinds.get(kind, 0) < 24 and os.path.isfile(p) and not os.path.islink(p) and os.path.getsize(p) > 2100 and os.access(p, os.R_OK):
             kinds[kind] = kinds.get(kind, 0) + 1
-            out.append(p)
-        if len(out) == 364:
+            names = of.get(os.path.splitext(p)[1][1:].lower(), set())
+            label = space.index(next(iter(names))) if len(names) == 1 and next(iter(names)) in space else -1
+            out.append((p, label))
+        if len(out) == 864:
             break
     return out
 
@@ -109,20 +120,116 @@ def digits(folder):
     np.savez(f"{folder}/digits-test.npz", input=test["image"].astype(np.float32) / 255, label=test["label"])
 
 
-def main():
-    folder = sys.argv[1]
-    digits(folder)
+def fashion(folder):
+    """Fashion-MNIST as Debian packs it: calibration from the training images, test from the others."""
+    root = f"{folder}/fashion-mnist/usr/share/datasets/fashion-mnist"
+
+    def read(name, offset):
+        return np.frombuffer(gzip.open(f"{root}/{name}").read(), np.uint8, offset=offset)
+
+    def images(name):
+        return read(name, 16).reshape(-1, 1, 28, 28).astype(np.float32) / 255
+
+    np.savez(f"{folder}/fashion-calibration.npz", input=images("train-images-idx3-ubyte.gz")[:64])
+    np.savez(f"{folder}/fashion-test.npz", input=images("t10k-images-idx3-ubyte.gz"), label=read("t10k-labels-idx1-ubyte.gz", 8).astype(np.int64))
+
+
+CONTEXT, HOP, RATE = 64, 512, 16000
+
+
+def speech(folder):
+    """Recordings of people who read, with pauses of noise between them. Of each frame: the sound, and whether the clean
+    recording is loud there."""
+    pieces, loud = [], []
+    for path in sorted(glob.glob(f"{folder}/speech/**/*.wav", recursive=True) + glob.glob(f"{folder}/speech/**/*.raw", recursive=True)):
+        raw = open(path, "rb").read()
+        a = np.frombuffer(raw[44:] if path.endswith(".wav") else raw, "<i2", count=(len(raw) - (44 if path.endswith(".wav") else 0)) // 2)
+        if not 8000 < len(a) < 60 * RATE:
+            continue
+        a = a.astype(np.float32) / 32768
+        a *= 0.3 / max(np.abs(a).max(), 1e-3)
+        gap = np.zeros(rng.integers(8000, 32000), np.float32)
+        for part in (a, gap):
+            n = len(part) // HOP * HOP
+            frames = part[:n].reshape(-1, HOP)
+            rms = np.sqrt((frames**2).mean(1))
+            pieces.append(part[:n])
+            loud.append(rms > 0.08 * np.sqrt((a**2).mean()) if part is a else np.zeros(len(frames), bool))
+    pcm, label = np.concatenate(pieces), np.concatenate(loud)
+    # A word's end and the breath in it are speech.
+    label = np.convolve(label, np.ones(5), "same") > 0
+    noise = rng.normal(0, 1, len(pcm)).astype(np.float32)
+    noise = np.convolve(noise, [0.5, 0.3, 0.2], "same").astype(np.float32)
+    return (pcm + 0.01 * noise).astype(np.float32), label
+
+
+def recorded(folder, name, model):
+    """Frames with the states that the model has when they come, in closed loop; a part calibrates, the rest is the test."""
+    import onnxruntime
+
+    pcm, label = speech(folder)
+    s = onnxruntime.InferenceSession(model)
+    state, context, samples = np.zeros((2, 1, 128), np.float32), np.zeros(CONTEXT, np.float32), []
+    for at in range(0, 300 * HOP, HOP):
+        x = np.concatenate([context, pcm[at : at + HOP]])
+        samples.append({"input": x, "state": state, "sr": np.array(RATE, np.int64)})
+        _, state = s.run(None, {"input": x[None], "state": state, "sr": np.array(RATE, np.int64)})
+        context = x[-CONTEXT:]
+    # Every fourth of the first ten seconds: what is said, and the noise between.
+    picked = samples[::4][:64]
+    np.savez(f"{folder}/{name}-calibration.npz", **{k: np.stack([p[k] for p in picked]) for k in picked[0]})
+    np.savez(f"{folder}/{name}-test.npz", pcm=pcm[300 * HOP :], label=label[300:])
+
+
+def tokens(folder, text):
+    from tokenizers import Tokenizer
+
+    t = Tokenizer.from_file(f"{folder}/minilm-tokenizer.json")
+    t.no_padding()
+    t.enable_truncation(64)
+    t.enable_padding(length=64)
+    out = []
+    for s in text:
+        e = t.encode(s)
+        out.append({"input_ids": np.array(e.ids, np.int64), "attention_mask": np.array(e.attention_mask, np.int64)})
+    return out
+
+
+def make(folder, name):
+    global rng
+    random.seed(11)
+    rng = np.random.default_rng(11)
     text = sentences()
     words = [s for s in (" ".join(t.split()[:3])[:18].strip() for t in text) if len(s) > 6]
-    save(folder, "rec", [{"x": line(t, 48, 320)} for t in words[:264]], 64, words[:264])
-    turned = [i % 2 for i in range(264)]
-    save(folder, "cls", [{"x": line(t, 48, 192, bool(f))} for t, f in zip(words[300:564], turned)], 64, turned)
-    save(folder, "det", [{"x": normal(page(640, text), 5)} for _ in range(32)], 16)
-    quarters = [i % 4 for i in range(264)]
-    save(folder, "orientation", [{"x": normal(page(448, text).rotate(90 * q).resize((224, 224), Image.BILINEAR), 8)} for q in quarters], 64)
-    save(folder, "magika", [{"bytes": ends(p)} for p in files()], 64)
-    ids = [np.concatenate([[101], np.minimum(1000 + rng.zipf(1.2, 62), 29000), [102]]).astype(np.int64) for _ in range(264)]
-    save(folder, "minilm", [{"input_ids": i, "attention_mask": np.ones(64, np.int64)} for i in ids], 64)
+    if name == "digits":
+        digits(folder)
+    elif name == "fashion":
+        fashion(folder)
+    elif name == "resnet18":
+        samples = []
+        for _ in range(128):
+            page_ = page(448, text).resize((224, 224), Image.BILINEAR)
+            tint = np.asarray([random.uniform(0.4, 1) for _ in range(3)])
+            samples.append({"input": (normal(page_, 8) * tint[:, None, None]).astype(np.float32)})
+        save(folder, name, samples, 64)
+    elif name == "rec":
+        save(folder, name, [{"x": line(t, 48, 320)} for t in words[:264]], 64, words[:264])
+    elif name == "cls":
+        turned = [i % 2 for i in range(264)]
+        save(folder, name, [{"x": line(t, 48, 192, bool(f))} for t, f in zip(words[300:564], turned)], 64, turned)
+    elif name == "det":
+        save(folder, name, [{"x": normal(page(640, text), 5)} for _ in range(32)], 16)
+    elif name == "orientation":
+        quarters = [i % 4 for i in range(264)]
+        save(folder, name, [{"x": normal(page(448, text).rotate(90 * q).resize((224, 224), Image.BILINEAR), 8)} for q in quarters], 64)
+    elif name == "magika":
+        found = files(folder)
+        save(folder, name, [{"bytes": ends(p)} for p, _ in found], 64, [label for _, label in found])
+    elif name == "minilm":
+        save(folder, name, tokens(folder, text[:264]), 64)
+    else:
+        recorded(folder, name, f"{folder}/{name}.onnx")
 
 
-main()
+for name in sys.argv[2:]:
+    make(sys.argv[1], name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/optimize-hcl/optimize/core/cache"
 	"github.com/optimize-hcl/optimize/metrics"
@@ -19,6 +20,10 @@ type Lap struct {
 	Lost *Problem
 }
 
+// raceSlice is how long a subject of a race has its turn: shorter than in a benchmark, since a search has dozens of
+// subjects, and as steady, since what counts is the median over rounds.
+const raceSlice = 8 * time.Millisecond
+
 // Race times the subjects of s side by side, in alternating slices, for a search that has still to choose among them. It
 // differs from [Run]: a subject that its engine refuses, or crashes on, is lost alone. When the engine's process is gone,
 // the others are loaded anew into the next one. Nothing is cached, since the subjects seldom come again.
@@ -32,7 +37,7 @@ func Race(ctx context.Context, store *cache.Store, s Spec) ([]Lap, error) {
 	for i := range s.Subjects {
 		r.medians[i] = map[int]float64{}
 	}
-	for round := range max(5, int(s.Benchmark.Duration/slice)) {
+	for round := range max(5, int(s.Benchmark.Duration/raceSlice)) {
 		for k := range s.Subjects {
 			i := k
 			if round%2 == 1 {
@@ -66,7 +71,7 @@ func (r *race) turn(ctx context.Context, i, round int) error {
 	}
 	var ns []int64
 	if err == nil {
-		ns, err = r.slice(ctx, i, s, slice, 0)
+		ns, err = r.slice(ctx, i, s, raceSlice, 0)
 	}
 	if err != nil {
 		return r.lose(ctx, i, err)
@@ -106,7 +111,7 @@ func (r *race) result() []Lap {
 		r.laps[i].Metrics = percentiles(r.all[i])
 		// Rounds that both of them finished, in order: the ratio of a pair must not compare different weather.
 		var base, own []float64
-		for round := range max(5, int(r.spec.Benchmark.Duration/slice)) {
+		for round := range max(5, int(r.spec.Benchmark.Duration/raceSlice)) {
 			b, ok := r.medians[0][round]
 			if x, both := r.medians[i][round]; ok && both {
 				base, own = append(base, b), append(own, x)

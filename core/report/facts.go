@@ -175,7 +175,11 @@ func list(name string, items []any) []string {
 		if why != "" {
 			why = ", " + why
 		}
-		out = append(out, fmt.Sprintf("%s%s (%d): %s", words(name), why, len(g), named))
+		count := ""
+		if len(g) > 1 {
+			count = fmt.Sprintf(" (%d)", len(g))
+		}
+		out = append(out, fmt.Sprintf("%s%s%s: %s", words(name), why, count, named))
 	}
 	return out
 }

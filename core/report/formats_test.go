@@ -192,7 +192,7 @@ func TestFacts(t *testing.T) {
 	if got, want := strings.Join(f1.Did, "|"), "1 node quantized|1 batch|1 pass done|1 copy|1 status|1 rank"; got != want {
 		t.Errorf("one of each: %q, want %q", got, want)
 	}
-	if got, want := strings.Join(f.Left, "|"), "left, why (4): a, b, e and 1 more|left, other (1): c|left (1): d"; got != want {
+	if got, want := strings.Join(f.Left, "|"), "left, why (4): a, b, e and 1 more|left, other: c|left: d"; got != want {
 		t.Errorf("left %q, want %q", got, want)
 	}
 	for _, bad := range []string{"", "null", "[]", "{", `{"a":`, `"x"`} {

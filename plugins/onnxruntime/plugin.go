@@ -54,7 +54,7 @@ func Plugin(version string) *sdk.Plugin {
 				Name:          "onnxruntime_rewrite",
 				Revision:      1,
 				Doc:           rewriteDoc(),
-				Examples:      []string{rewriteExample},
+				Examples:      []string{rewriteExample, rewriteFixedExample},
 				Outputs:       []sdk.Output{{Name: "model", Kind: "model", Format: formatONNX, Doc: "The rewritten model."}},
 				ResultExample: RewriteFacts{},
 			}, applyRewrite),

@@ -18,11 +18,19 @@ const rewriteExample = `step "onnxruntime_rewrite" "fast" {
   model = model.detector
 }`
 
+const rewriteFixedExample = `step "onnxruntime_rewrite" "fixed" {
+  model        = model.speech
+  input_shapes = { input = [-1, 576] }
+  input_values = { sr = 16000 }
+}`
+
 // RewriteConfig is the configuration of onnxruntime_rewrite.
 type RewriteConfig struct {
-	Model    sdk.Model `opt:"model,required" accepts:"onnx" doc:"Float model to rewrite."`
-	Skip     []string  `opt:"skip" default:"[]" doc:"Rewrites to leave out, by the names that the result lists under matches."`
-	Portable bool      `opt:"portable" default:"false" doc:"Write standard operators only. Without it the tanh form of GELU becomes com.microsoft.FastGelu, which other engines do not have."`
+	Model       sdk.Model          `opt:"model,required" accepts:"onnx" doc:"Float model to rewrite."`
+	Skip        []string           `opt:"skip" default:"[]" doc:"Rewrites to leave out, by the names that the result lists under matches."`
+	InputShapes map[string][]int64 `opt:"input_shapes" doc:"Sizes that inputs always have, by input: { input = [-1, 576] }, where -1 leaves an axis free. What depends on them is worked out, such as which branch of an If is taken; the engine refuses other sizes then."`
+	InputValues map[string]float64 `opt:"input_values" doc:"Numbers that inputs always are, by input: { sr = 16000 }. The model becomes one for that value alone. The input stays, so that callers need not change, and is not read any more."`
+	Portable    bool               `opt:"portable" default:"false" doc:"Write standard operators only. Without it the tanh form of GELU becomes com.microsoft.FastGelu, which other engines do not have."`
 }
 
 // RewriteFacts are what the step tells about its work: step.NAME.result.
@@ -70,6 +78,9 @@ func applyRewrite(ctx context.Context, run *sdk.Run, c RewriteConfig) (result *s
 		return nil, sdk.AttrError("model", "the model is not valid ONNX", err.Error())
 	}
 	facts := RewriteFacts{SizeBefore: m.Size(), Matches: map[string]int64{}}
+	if err := fixInputs(m, c.InputShapes, c.InputValues); err != nil {
+		return nil, err
+	}
 	stats, err := rewrite.Apply(m, rewrite.Options{Skip: c.Skip, Contrib: !c.Portable})
 	if err != nil {
 		return nil, sdk.AttrError("model", "the model cannot be rewritten", err.Error())

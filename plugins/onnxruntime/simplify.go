@@ -17,11 +17,13 @@ const simplifyExample = `step "onnxruntime_simplify" "plain" {
 
 // SimplifyConfig is the configuration of onnxruntime_simplify.
 type SimplifyConfig struct {
-	Model         sdk.Model `opt:"model,required" accepts:"onnx" doc:"Model to simplify."`
-	Keep          []string  `opt:"keep" default:"[]" doc:"Operators whose nodes are left as they are, such as \"Dropout\"."`
-	MaxGrowth     int64     `opt:"max_growth" default:"67108864" doc:"Bytes that constants may add to the model in all, where an operator that makes a large tensor out of little is worked out."`
-	Inline        bool      `opt:"inline_functions" default:"false" doc:"Put the functions that the model defines in the place of their calls first, so that what is in them is simplified too."`
-	KeepDebugInfo bool      `opt:"keep_debug_info" default:"false" doc:"Keep doc strings and metadata of nodes, such as the stack traces that PyTorch writes."`
+	Model         sdk.Model          `opt:"model,required" accepts:"onnx" doc:"Model to simplify."`
+	Keep          []string           `opt:"keep" default:"[]" doc:"Operators whose nodes are left as they are, such as \"Dropout\"."`
+	MaxGrowth     int64              `opt:"max_growth" default:"67108864" doc:"Bytes that constants may add to the model in all, where an operator that makes a large tensor out of little is worked out."`
+	Inline        bool               `opt:"inline_functions" default:"false" doc:"Put the functions that the model defines in the place of their calls first, so that what is in them is simplified too."`
+	KeepDebugInfo bool               `opt:"keep_debug_info" default:"false" doc:"Keep doc strings and metadata of nodes, such as the stack traces that PyTorch writes."`
+	InputShapes   map[string][]int64 `opt:"input_shapes" doc:"Sizes that inputs always have, by input: { input = [-1, 576] }, where -1 leaves an axis free. What depends on them is worked out, such as which branch of an If is taken; the engine refuses other sizes then."`
+	InputValues   map[string]float64 `opt:"input_values" doc:"Numbers that inputs always are, by input: { sr = 16000 }. The model becomes one for that value alone. The input stays, so that callers need not change, and is not read any more."`
 }
 
 // SimplifyFacts are what the step tells about its work: step.NAME.result.
@@ -67,6 +69,9 @@ func applySimplify(ctx context.Context, run *sdk.Run, c SimplifyConfig) (result 
 		return nil, sdk.AttrError("model", "the model is not valid ONNX", err.Error())
 	}
 	facts := SimplifyFacts{SizeBefore: m.Size()}
+	if err := fixInputs(m, c.InputShapes, c.InputValues); err != nil {
+		return nil, err
+	}
 	options := onnx.SimplifyOptions{MaxGrowth: c.MaxGrowth, Keep: c.Keep, InlineFunctions: c.Inline, KeepDebugInfo: c.KeepDebugInfo}
 	if c.MaxGrowth == 0 {
 		options.MaxGrowth = -1
@@ -95,4 +100,18 @@ func applySimplify(ctx context.Context, run *sdk.Run, c SimplifyConfig) (result 
 	facts.NodesFolded, facts.NodesRemoved = int64(stats.Folded), int64(stats.Removed)
 	facts.NodesFused, facts.Shared = int64(stats.Fused), int64(stats.Shared)
 	return &sdk.Result{Outputs: map[string]sdk.Artifact{"model": {Kind: "model", Format: formatONNX, Path: outputFile}}, Facts: facts}, nil
+}
+
+// fixInputs tells the model what its inputs always are.
+func fixInputs(m *onnx.Model, shapes map[string][]int64, values map[string]float64) error {
+	err := onnx.FixInputs(m, shapes, values)
+	var wrong *onnx.FixError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	argument := "input_shapes"
+	if wrong.Value {
+		argument = "input_values"
+	}
+	return sdk.AttrError(argument, "the model's inputs cannot be fixed", wrong.Error()+".")
 }

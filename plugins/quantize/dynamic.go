@@ -71,7 +71,7 @@ func lowerDynamic(m *onnx.Model, shapes *onnx.Shapes, t *Target, o dynamicOption
 			convs++
 			no = &refusal{reasonConv, true}
 		case standard && n.OpType == "LSTM":
-			if weights, no = l.lstm(n); no == nil {
+			if weights, no = lstmWeights(n); no == nil {
 				err = l.lowerLSTM(m, n, weights)
 			}
 		case standard && recurrent[n.OpType]:

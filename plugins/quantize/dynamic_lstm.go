@@ -13,8 +13,8 @@ const microsoft = "com.microsoft"
 // gates is how many matrices an LSTM's weights are stacked of.
 const gates = 4
 
-// lstm returns the two weights of an LSTM, of the input and of the recurrence, or why it stays in float.
-func (l *dynamicLowering) lstm(n *onnx.Node) ([]*onnx.Tensor, *refusal) {
+// lstmWeights returns the two weights of an LSTM, of the input and of the recurrence, or why it stays in float.
+func lstmWeights(n *onnx.Node) ([]*onnx.Tensor, *refusal) {
 	no := func(format string, args ...any) ([]*onnx.Tensor, *refusal) {
 		return nil, &refusal{fmt.Sprintf(format, args...), true}
 	}

@@ -30,6 +30,18 @@ func lowerStatic(m *onnx.Model, p *placement, t *Target, r ranges, perChannel bo
 		}
 		quantized[k.weight.Name()] = true
 	}
+	for _, n := range p.recurrent {
+		weights, no := lstmWeights(n)
+		if no != nil {
+			return nil, fmt.Errorf("node %q (LSTM): %s", nodeName(n), no.reason)
+		}
+		for _, w := range weights {
+			quantized[w.Name()] = true
+		}
+		if err := d.lowerLSTM(m, n, weights); err != nil {
+			return nil, sdk.AttrError("model", "a weight cannot be quantized", err.Error())
+		}
+	}
 	if p.options.Tables {
 		if err := lowerTables(m.Graph, t, p.options, quantized); err != nil {
 			return nil, sdk.AttrError("model", "a table cannot be quantized", err.Error())

@@ -20,6 +20,8 @@ type placeOptions struct {
 	// Dynamic are products with a constant weight, by nodeName, whose activation gets a scale at run time: see
 	// lowerDynamic. They take no part in the placement.
 	Dynamic map[string]bool
+	// Recurrent gives LSTM integer weights: see dynamicLowering.lowerLSTM. They take no part in the placement either.
+	Recurrent bool
 	// Attention quantizes products of two activations too.
 	Attention bool
 	// Tables stores tables that rows are looked up in with 8 bits: see tables.go.
@@ -30,24 +32,26 @@ type placeOptions struct {
 
 // placement says what becomes integers: the nodes, and the values around them.
 type placement struct {
-	target   *Target
-	options  placeOptions
-	nodes    []*candidate // in graph order
-	byNode   map[*onnx.Node]*candidate
-	clamps   []*clampFold            // in graph order
-	inside   map[*onnx.Node]bool     // clamps that stay between a node and the pair behind it
-	norms    map[*onnx.Node]bool     // nodes in float that read their first operand quantized
-	dynamic  []*candidate            // in graph order: placeOptions.Dynamic
-	floats   []floatNode             // in graph order
-	refused  map[*onnx.Node]*refusal // why each node outside of nodes is there, clamps excepted
-	others   []string                // the other nodes that stay in float, counted
-	unused   []string                // patterns of keep_float that match no node
-	values   []string                // that get a Q and DQ pair, or may, in order of appearance; these need a range
-	needed   map[string]bool
-	groups   *groups
-	macs     map[*onnx.Node]int64
-	macTotal int64
-	at       map[*onnx.Node]int // see order
+	target  *Target
+	options placeOptions
+	nodes   []*candidate // in graph order
+	byNode  map[*onnx.Node]*candidate
+	clamps  []*clampFold        // in graph order
+	inside  map[*onnx.Node]bool // clamps that stay between a node and the pair behind it
+	norms   map[*onnx.Node]bool // nodes in float that read their first operand quantized
+	dynamic []*candidate        // in graph order: placeOptions.Dynamic
+	// recurrent are LSTM whose weights become integers, in graph order: placeOptions.Recurrent.
+	recurrent []*onnx.Node
+	floats    []floatNode             // in graph order
+	refused   map[*onnx.Node]*refusal // why each node outside of nodes is there, clamps excepted
+	others    []string                // the other nodes that stay in float, counted
+	unused    []string                // patterns of keep_float that match no node
+	values    []string                // that get a Q and DQ pair, or may, in order of appearance; these need a range
+	needed    map[string]bool
+	groups    *groups
+	macs      map[*onnx.Node]int64
+	macTotal  int64
+	at        map[*onnx.Node]int // see order
 	// fixed are constants that do not become what rounding to nearest would make of them, by nodeName.
 	fixed map[string]*fixedWeight
 }
@@ -85,6 +89,10 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 	refused := p.refused
 	for n := range g.Nodes() {
 		k, no := c.classify(n)
+		if no != nil && o.recurs(n, t) {
+			p.recurrent = append(p.recurrent, n)
+			continue
+		}
 		if no != nil {
 			refused[n] = no
 			continue
@@ -142,6 +150,15 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 	return p
 }
 
+// recurs tells whether a node is an LSTM that gets integer weights.
+func (o *placeOptions) recurs(n *onnx.Node, t *Target) bool {
+	if !o.Recurrent || !n.Is("LSTM") || !slices.Contains(t.Dynamic, "LSTM") || globs(o.Keep).match(nodeName(n)) >= 0 || o.Exclude[nodeName(n)] != "" {
+		return false
+	}
+	_, no := lstmWeights(n)
+	return no == nil
+}
+
 // inSubgraphs lists what multiplies in branches and loops. Calibration sees the values of the model's own graph only.
 func inSubgraphs(g *onnx.Graph) []floatNode {
 	var out []floatNode
@@ -184,7 +201,7 @@ func (k *candidate) product() bool { return k.rule.Role == RoleConv || k.rule.Ro
 
 // multiplies tells whether any product runs in integers; without one there is nothing to gain.
 func (p *placement) multiplies() bool {
-	return len(p.dynamic) > 0 || slices.ContainsFunc(p.nodes, (*candidate).product)
+	return len(p.dynamic)+len(p.recurrent) > 0 || slices.ContainsFunc(p.nodes, (*candidate).product)
 }
 
 // reads tells whether a node reads an operand as integers.

@@ -4,41 +4,50 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
+	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
-// qualitySamples is how many samples a candidate of a search is judged by.
-const qualitySamples = 16
+const (
+	// qualitySamples is how many samples a candidate of a search is judged by, classSamples how many the candidate of a
+	// classifier is: a class that flips is rare.
+	qualitySamples = 16
+	classSamples   = 512
+	// qualityTime bounds what a model that takes long spends on being judged; fewestSamples are judged in any case.
+	qualityTime   = time.Second
+	fewestSamples = 4
+)
 
 // reference holds what the float model answers, to judge candidates by.
 type reference struct {
 	feeds   []map[string]tensor.Tensor
 	outputs []string
 	answers []map[string]tensor.Tensor
+	classes string // the output that holds a score a class; empty where the model is no classifier
 	threads int
 	batch   int64 // samples that the model takes at a time
 }
 
-// qualityTime bounds what a model that takes long spends on being judged; fewestSamples are judged in any case.
-const (
-	qualityTime   = time.Second
-	fewestSamples = 4
-)
-
 // newReference runs the float model on a few samples, as many at a time as the model wants.
-func newReference(ctx context.Context, path string, data *tensor.Shards, threads int) (ref *reference, err error) {
+func newReference(ctx context.Context, path string, data calibrate.Source, threads int) (ref *reference, err error) {
 	s, err := ort.NewSessionFile(path, ort.Options{Threads: threads, Optimize: true, Arena: true})
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
 	ref = &reference{threads: threads, batch: 1}
+	whole := calibrate.WholeInputs(data.Fields(), func(input string) ([]int64, bool) {
+		i := slices.IndexFunc(s.Inputs(), func(in ort.Info) bool { return in.Name == input })
+		return s.Inputs()[max(i, 0)].Shape, i >= 0 && s.Inputs()[i].Shape != nil
+	})
+	data = calibrate.SingleSamples(data, whole)
 	for _, in := range s.Inputs() {
-		if len(in.Shape) > 0 && in.Shape[0] > 0 {
+		if len(in.Shape) > 0 && in.Shape[0] > 0 && len(whole) == 0 {
 			ref.batch = in.Shape[0]
 		}
 	}
@@ -51,8 +60,8 @@ func newReference(ctx context.Context, path string, data *tensor.Shards, threads
 	if len(ref.outputs) == 0 {
 		return nil, fmt.Errorf("no output of the model is float32")
 	}
-	began := time.Now()
-	for start := int64(0); start+batch <= min(data.Samples(), max(qualitySamples, batch)); start += batch {
+	began, most := time.Now(), max(qualitySamples, batch)
+	for start := int64(0); start+batch <= min(data.Samples(), most); start += batch {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -76,6 +85,9 @@ func newReference(ctx context.Context, path string, data *tensor.Shards, threads
 			return nil, err
 		}
 		ref.feeds, ref.answers = append(ref.feeds, feed), append(ref.answers, out)
+		if start == 0 && isScores(out, ref.outputs, batch) {
+			ref.classes, most = ref.outputs[0], max(classSamples, batch)
+		}
 	}
 	if len(ref.feeds) == 0 {
 		return nil, fmt.Errorf("the dataset has %d samples and the model takes %d at a time", data.Samples(), batch)
@@ -83,34 +95,48 @@ func newReference(ctx context.Context, path string, data *tensor.Shards, threads
 	return ref, nil
 }
 
-// sqnr returns the ratio of signal to noise of a candidate over all samples in dB, that of its worst output; +Inf when
-// it answers the same.
-func (ref *reference) sqnr(ctx context.Context, path string) (float64, error) {
+// isScores tells whether the only output of real numbers has one for each of several classes, a row a sample.
+func isScores(out map[string]tensor.Tensor, outputs []string, batch int64) bool {
+	if len(outputs) != 1 {
+		return false
+	}
+	shape := out[outputs[0]].Shape
+	return len(shape) == 2 && shape[0] == batch && shape[1] > 1
+}
+
+// judge returns the ratio of signal to noise of a candidate over all samples in dB, that of its worst output: +Inf when
+// it answers the same. Of a classifier it returns the share of samples whose class stays, NaN for another model.
+func (ref *reference) judge(ctx context.Context, path string) (sqnr, agreement float64, err error) {
+	fail := func(err error) (float64, float64, error) { return math.NaN(), math.NaN(), err }
 	s, err := ort.NewSessionFile(path, ort.Options{Threads: ref.threads, Optimize: true, Arena: true})
 	if err != nil {
-		return math.NaN(), err
+		return fail(err)
 	}
 	defer s.Close()
 	signal, noise := map[string]float64{}, map[string]float64{}
+	var flips margins
 	for i, feed := range ref.feeds {
 		if err := ctx.Err(); err != nil {
-			return math.NaN(), err
+			return fail(err)
 		}
 		out, err := s.Run(feed, ref.outputs)
 		if err != nil {
-			return math.NaN(), err
+			return fail(err)
 		}
 		for _, name := range ref.outputs {
 			a, err := tensor.View[float32](ref.answers[i][name])
 			if err != nil {
-				return math.NaN(), err
+				return fail(err)
 			}
 			b, err := tensor.View[float32](out[name])
 			if err != nil {
-				return math.NaN(), err
+				return fail(err)
 			}
 			if len(a) != len(b) {
-				return math.NaN(), fmt.Errorf("output %q has another size than the model's", name)
+				return fail(fmt.Errorf("output %q has another size than the model's", name))
+			}
+			if name == ref.classes {
+				flips.add(a, b, int(ref.batch))
 			}
 			for k, x := range a {
 				d := float64(b[k]) - float64(x)
@@ -123,12 +149,12 @@ func (ref *reference) sqnr(ctx context.Context, path string) (float64, error) {
 	for _, name := range ref.outputs {
 		switch {
 		case math.IsNaN(noise[name]):
-			return math.NaN(), nil
+			return fail(nil)
 		case noise[name] > 0:
 			worst = min(worst, 10*math.Log10(signal[name]/noise[name]))
 		}
 	}
-	return worst, nil
+	return worst, flips.agreement(), nil
 }
 
 // samples is how many the reference holds.

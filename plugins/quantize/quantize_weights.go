@@ -203,7 +203,8 @@ func (c WeightsConfig) calibrate(j job, scratch string, m *onnx.Model, o *weight
 	if err != nil {
 		return nil, 0, err
 	}
-	_, fixed, err := (&calibrate.Job{Model: m, Data: data}).MatchInputs()
+	job := &calibrate.Job{Model: m, Data: data}
+	_, fixed, err := job.MatchInputs()
 	if err != nil {
 		return nil, 0, errors.Join(err, data.Close())
 	}
@@ -216,7 +217,7 @@ func (c WeightsConfig) calibrate(j job, scratch string, m *onnx.Model, o *weight
 	if c.Batch != nil {
 		g.Batch = *c.Batch
 	}
-	if o.Data, err = gram.Open(m, dir, data, g); err != nil {
+	if o.Data, err = gram.Open(m, dir, job.Data, g); err != nil {
 		closeAll()
 		return nil, 0, err
 	}

@@ -367,10 +367,12 @@ func (c StaticConfig) openData(j job, m *onnx.Model) (work *gram.Workspace, gemm
 	fail := func(err error) (*gram.Workspace, *gram.Gemm, func(), error) {
 		return nil, nil, nil, errors.Join(err, closeData())
 	}
-	_, fixed, err := (&calibrate.Job{Model: m, Data: src, States: c.States}).MatchInputs()
+	job := &calibrate.Job{Model: m, Data: src, States: c.States}
+	_, fixed, err := job.MatchInputs()
 	if err != nil {
 		return fail(err)
 	}
+	src = job.Data
 	dir, err := os.MkdirTemp(j.scratch, "gram")
 	if err != nil {
 		return fail(err)

@@ -22,7 +22,7 @@ import (
 
 const (
 	// slice is how long the core runs a candidate before the next has its turn.
-	slice = 15 * time.Millisecond
+	slice = 8 * time.Millisecond
 	// quickRounds are slices of each candidate while there are many, closeRounds and finalRounds of those that are left. Below fewestRounds
 	// an interval says nothing.
 	quickRounds  = 9
@@ -35,11 +35,9 @@ const (
 	finalists  = 3
 	// defaultLimit is that of search_limit, in seconds.
 	defaultLimit = 60.0
-	// defaultSQNR in dB is asked of a layout where the plain rules reach it; sqnrSlack is how much less than theirs is as good,
-	// and formSlack how much less a form may have while convolutions may yet go back to float.
-	defaultSQNR = 20.0
-	sqnrSlack   = 1.0
-	formSlack   = 3.0
+	// formSlack in dB and formAgreement are how much less a form may have while layers may yet go back to float.
+	formSlack     = 3.0
+	formAgreement = 0.05
 )
 
 // search finds the layout that is fast on this machine. Candidates come from rules, are timed side by side, and the
@@ -145,14 +143,18 @@ func (s *search) run(ctx context.Context) (*outcome, error) {
 	if err := s.round(ctx, "time forms", layout.Forms(net, s.work.target.Name)); err != nil {
 		return nil, err
 	}
-	// More in float is better in quality too: a form that is nearly good enough may become so.
-	if best := s.fastest(s.gate() - formSlack); best >= 0 {
-		if err := s.round(ctx, "time cuts", layout.Cuts(net, s.results[best].Layout, cutsTried)); err != nil {
-			return nil, err
+	for _, next := range []struct {
+		phase string
+		of    func(layout.Layout) []layout.Layout
+	}{
+		{"time cuts", func(l layout.Layout) []layout.Layout { return layout.Cuts(net, l, cutsTried) }},
+		{"time variations", func(l layout.Layout) []layout.Layout { return layout.Variations(net, l) }},
+	} {
+		var ls []layout.Layout
+		for _, seed := range s.seeds() {
+			ls = append(ls, next.of(seed)...)
 		}
-	}
-	if best := s.fastest(s.gate()); best >= 0 {
-		if err := s.round(ctx, "time variations", layout.Variations(net, s.results[best].Layout)); err != nil {
+		if err := s.round(ctx, next.phase, ls); err != nil {
 			return nil, err
 		}
 	}
@@ -190,17 +192,31 @@ func (s *search) run(ctx context.Context) (*outcome, error) {
 	return o, nil
 }
 
-// gate is the signal-to-noise ratio in dB that a layout must keep.
-func (s *search) gate() float64 {
+// gate is what a layout must keep: what is asked for, else what candidates reach that are faster than the model in float.
+func (s *search) gate() layout.Gate {
+	g := layout.DefaultGate(s.results)
 	if m := s.work.config.MinSQNR; m != nil {
-		return *m
+		g.SQNR = *m
 	}
-	for _, r := range s.results {
-		if r.Layout.Plain() && r.Lost == "" && !math.IsNaN(r.SQNR) {
-			return min(defaultSQNR, r.SQNR-sqnrSlack)
+	switch m := s.work.config.MinAgreement; {
+	case s.ref.classes == "":
+		g.Agreement = 0
+	case m != nil:
+		g.Agreement = *m
+	}
+	return g
+}
+
+// seeds are the candidates that the next round changes: the fastest that is good enough, and the fastest that may
+// become so when more of it is in float.
+func (s *search) seeds() []layout.Layout {
+	var out []layout.Layout
+	for _, g := range []layout.Gate{s.gate(), s.gate().Less(formSlack, formAgreement)} {
+		if best := s.fastest(g); best >= 0 && !slices.ContainsFunc(out, s.results[best].Layout.Equal) {
+			out = append(out, s.results[best].Layout)
 		}
 	}
-	return defaultSQNR
+	return out
 }
 
 // model returns the model in the form that lowering works on, fresh.
@@ -275,7 +291,7 @@ type head struct {
 func (h head) Samples() int64 { return h.samples }
 
 func (s *search) put(l layout.Layout, path string, size int64, sqnr float64) {
-	s.results = append(s.results, layout.Result{Layout: l, SQNR: sqnr, Size: size})
+	s.results = append(s.results, layout.Result{Layout: l, SQNR: sqnr, Agreement: math.NaN(), Size: size})
 	s.files = append(s.files, path)
 	s.latency = append(s.latency, 0)
 }
@@ -294,7 +310,7 @@ func (s *search) candidate(ctx context.Context, l layout.Layout, model []byte) e
 	s.put(l, path, int64(len(model)), math.NaN())
 	r := &s.results[len(s.results)-1]
 	var err error
-	if r.SQNR, err = s.ref.sqnr(ctx, path); err != nil {
+	if r.SQNR, r.Agreement, err = s.ref.judge(ctx, path); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -3,6 +3,7 @@ package quantize
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -43,33 +44,39 @@ func (s *search) round(ctx context.Context, phase string, ls []layout.Layout) er
 
 // again times candidates; what was known of their speed counts no more.
 func (s *search) again(ctx context.Context, phase string, who []int, rounds int) error {
-	laps, err := s.laps(ctx, phase, who, rounds)
+	laps, noise, err := s.laps(ctx, phase, who, rounds)
 	if err != nil {
 		return err
 	}
 	for k, i := range who {
-		s.note(i, laps[k])
+		s.note(i, laps[k], noise)
 	}
 	return nil
 }
 
-// laps times candidates, of which the model as it came is the first.
-func (s *search) laps(ctx context.Context, phase string, who []int, want int) ([]sdk.Lap, error) {
+// laps times candidates, of which the model as it came is the first, and beside them that model once more: what the race
+// says of it is noise, and tells how much the other figures are worth. The zero noise is that of a twin that was lost.
+func (s *search) laps(ctx context.Context, phase string, who []int, want int) (laps []sdk.Lap, noise sdk.Estimate, err error) {
+	who = append(slices.Clone(who), 0)
 	s.work.job.progress(phase, 0, int64(len(who)), "candidates")
 	r := sdk.Race{Dataset: *s.work.config.Calibration, Runtime: s.work.target.Engine, Batch: int(s.ref.batch), Threads: 1,
 		Duration: time.Duration(s.rounds(who, want)) * slice}
 	for _, i := range who {
 		r.Candidates = append(r.Candidates, sdk.Artifact{Kind: "model", Format: "onnx", Path: s.files[i]})
 	}
-	laps, err := s.work.job.race(ctx, r)
+	laps, err = s.work.job.race(ctx, r)
 	if err != nil {
-		return nil, err
+		return nil, noise, err
 	}
 	if laps[0].Lost != nil {
-		return nil, fmt.Errorf("the model as it came cannot be timed: %w", laps[0].Lost)
+		return nil, noise, fmt.Errorf("the model as it came cannot be timed: %w", laps[0].Lost)
 	}
 	s.work.job.progress(phase, int64(len(who)), int64(len(who)), "candidates")
-	return laps, nil
+	last := len(laps) - 1
+	if laps[last].Lost == nil {
+		noise = laps[last].Metrics["speedup"]
+	}
+	return laps[:last], noise, nil
 }
 
 // rounds is how many slices there is time for.
@@ -85,7 +92,9 @@ func (s *search) rounds(who []int, want int) int {
 	return max(fewestRounds, min(want, int(time.Until(s.end)/max(each, 1))))
 }
 
-func (s *search) note(i int, l sdk.Lap) {
+// note keeps what a race found of a candidate. Its interval says how sure the median of the rounds is; where the model
+// against itself was further off than that, the interval is as wide as that makes it.
+func (s *search) note(i int, l sdk.Lap, noise sdk.Estimate) {
 	r := &s.results[i]
 	if l.Lost != nil {
 		r.Lost = l.Lost.Error()
@@ -93,18 +102,22 @@ func (s *search) note(i int, l sdk.Lap) {
 	}
 	sp := l.Metrics["speedup"]
 	r.Speedup, r.Low, r.High = sp.Value, sp.Low, sp.High
+	if i != 0 && noise.Value > 0 {
+		off := max(math.Abs(noise.Value-1), 1-noise.Low, noise.High-1)
+		r.Low, r.High = min(r.Low, r.Speedup*(1-off)), max(r.High, r.Speedup*(1+off))
+	}
 	s.latency[i] = l.Metrics["latency_p50"].Value
 }
 
 // fastest is the best quantized candidate so far among those that are good enough, else among all: the cut that makes
 // it good enough may be yet to come.
-func (s *search) fastest(gate float64) int {
+func (s *search) fastest(gate layout.Gate) int {
 	best, good := -1, false
 	for i, r := range s.results {
 		if r.Lost != "" || r.Layout.Float || r.Speedup == 0 {
 			continue
 		}
-		ok := r.SQNR >= gate
+		ok := gate.Passes(r)
 		if best < 0 || ok && !good || ok == good && r.Speedup > s.results[best].Speedup {
 			best, good = i, ok
 		}
@@ -112,20 +125,17 @@ func (s *search) fastest(gate float64) int {
 	return best
 }
 
-// final times the survivors once more, and the model as it came against itself: what the race says of that tells how
-// much the other figures are worth.
+// final times the survivors once more, for longer, and tells how the model as it came did against itself.
 func (s *search) final(ctx context.Context, who []int) (noise string, err error) {
-	twice := append(slices.Clone(who), 0)
-	laps, err := s.laps(ctx, "time finalists", twice, finalRounds)
+	laps, twin, err := s.laps(ctx, "time finalists", who, finalRounds)
 	if err != nil {
 		return "", err
 	}
 	for k, i := range who {
-		s.note(i, laps[k])
+		s.note(i, laps[k], twin)
 	}
-	if l := laps[len(who)]; l.Lost == nil {
-		sp := l.Metrics["speedup"]
-		noise = fmt.Sprintf("%.2f (%.2f to %.2f)", sp.Value, sp.Low, sp.High)
+	if twin.Value > 0 {
+		noise = fmt.Sprintf("%.2f (%.2f to %.2f)", twin.Value, twin.Low, twin.High)
 	}
 	return noise, nil
 }

@@ -105,7 +105,7 @@ func TestSearch(t *testing.T) {
 			if chosen < 0 || !strings.HasPrefix(facts.Candidates[chosen], "speed-up 1.80 (1.78 to 1.82), SQNR ") || facts.Noise != "1.00 (0.99 to 1.01)" || facts.Declined != "" || facts.Samples != 16 {
 				t.Errorf("facts are %+v", facts)
 			}
-			if len(facts.Candidates) < 8 || s.races < 3 || s.races > 5 {
+			if len(facts.Candidates) < 8 || s.races < 3 || s.races > 5 || !strings.Contains(facts.Candidates[chosen], ", agreement ") {
 				t.Errorf("%d races of %d candidates: %s", s.races, len(facts.Candidates), strings.Join(facts.Candidates, "\n"))
 			}
 			// The layout alone.

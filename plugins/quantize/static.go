@@ -163,7 +163,7 @@ func (w *staticWork) learn(ctx context.Context, m *onnx.Model, names []string) (
 // place prepares a model that it may change for lowering in a layout. What the variants quantize needs ranges yet.
 func (w *staticWork) place(m *onnx.Model, shapes *onnx.Shapes, l layout.Layout) (*variants, error) {
 	o := w.config.options(m, shapes, w.target)
-	o.FloatOps, o.FloatConvs, o.Absorb, o.Tables = append(o.FloatOps, l.FloatOps...), l.FloatConvs, l.Absorb, l.Tables
+	o.FloatOps, o.FloatConvs, o.Absorb, o.Tables, o.Recurrent = append(o.FloatOps, l.FloatOps...), l.FloatConvs, l.Absorb, l.Tables, l.Recurrent
 	for _, n := range l.FloatNodes {
 		o.Exclude[n] = "the layout leaves it in float"
 	}
@@ -179,7 +179,7 @@ func (w *staticWork) place(m *onnx.Model, shapes *onnx.Shapes, l layout.Layout) 
 	if l.Dynamic {
 		o.Dynamic = map[string]bool{}
 		for n := range m.Graph.Nodes() {
-			if n.Is("MatMul") || n.Is("Gemm") {
+			if (n.Is("MatMul") || n.Is("Gemm")) && !slices.Contains(l.StaticNodes, nodeName(n)) {
 				o.Dynamic[nodeName(n)] = true
 			}
 		}
@@ -313,7 +313,7 @@ func (w *staticWork) integers(ctx context.Context, l *layout.Layout, facts *Stat
 		macs += q.macs[k.node]
 	}
 	facts.ShareMACs, facts.ShareWeightBytes = share(macs, q.macTotal), shareOf(chosen.quantized, each, total)
-	facts.NodesQuantized, facts.NodesFloat, facts.OthersFloat = int64(len(q.nodes)+len(q.dynamic)), describe(q.floats), q.others
+	facts.NodesQuantized, facts.NodesFloat, facts.OthersFloat = int64(len(q.nodes)+len(q.dynamic)+len(q.recurrent)), describe(q.floats), q.others
 	return chosen.model, nil
 }
 
@@ -360,6 +360,9 @@ func (c StaticConfig) validateSearch() sdk.Diagnostics {
 	}
 	if c.MinSQNR != nil && (math.IsNaN(*c.MinSQNR) || math.IsInf(*c.MinSQNR, 0)) {
 		ds = append(ds, sdk.Diagnostic{Path: []any{"min_sqnr"}, Summary: fmt.Sprintf("min_sqnr is %v", *c.MinSQNR), Detail: "It is a number of decibels, such as 20."})
+	}
+	if a := c.MinAgreement; a != nil && !(*a >= 0 && *a <= 1) {
+		ds = append(ds, sdk.Diagnostic{Path: []any{"min_agreement"}, Summary: fmt.Sprintf("min_agreement is %v", *a), Detail: "It is a share of samples from 0 to 1, such as 0.99."})
 	}
 	return ds
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
@@ -122,6 +123,13 @@ func layersOf(m *onnx.Model, p *placement) []accuracy.Layer {
 		index[k.node] = k
 	}
 	for n := range m.Graph.Nodes() {
+		if slices.Contains(p.recurrent, n) {
+			l := accuracy.Layer{Name: nodeName(n), Noise: math.NaN(), MACs: p.macs[n]}
+			for _, w := range []int{1, 2} {
+				l.Bytes += m.Graph.Constant(n.Input(w)).Bytes()
+			}
+			out = append(out, l)
+		}
 		k := index[n]
 		if k == nil || !k.product() {
 			continue

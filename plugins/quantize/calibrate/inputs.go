@@ -11,7 +11,8 @@ import (
 )
 
 // MatchInputs checks that the dataset has what the model takes, field by field, and returns the names of the inputs
-// that it feeds and the number of samples that the model takes at a time, 0 when any.
+// that it feeds and the number of samples that the model takes at a time, 0 when any. An input whose axes are those of one
+// sample takes samples one at a time; Data gives them so afterwards.
 func (j *Job) MatchInputs() (names []string, fixed int64, err error) {
 	feeds, data := j.Model.Graph.Feeds(), j.Data
 	fields := map[string]tensor.Field{}
@@ -36,6 +37,26 @@ func (j *Job) MatchInputs() (names []string, fixed int64, err error) {
 	if data.Samples() == 0 {
 		return nil, 0, sdk.AttrError(j.argument(), "the dataset has no samples", "Calibration needs at least one; a few dozen are enough.")
 	}
+	whole := WholeInputs(data.Fields(), func(input string) ([]int64, bool) {
+		i := slices.IndexFunc(feeds, func(v *onnx.ValueInfo) bool { return v.Name() == input })
+		if i < 0 || feeds[i].Type == nil || !feeds[i].Type.HasShape {
+			return nil, false
+		}
+		var dims []int64
+		for _, d := range feeds[i].Type.Shape {
+			dims = append(dims, d.Value)
+		}
+		return dims, true
+	})
+	count := "" // the input that says how many samples a run takes
+	takes := func(n int64, input string) error {
+		if fixed > 0 && fixed != n {
+			return sdk.AttrError("model", "the model's inputs take different numbers of samples",
+				fmt.Sprintf("Input %q takes %d at a time, input %q %d. It takes %s.", count, fixed, input, n, describeInputs(feeds)))
+		}
+		fixed, count = n, input
+		return nil
+	}
 	for _, in := range feeds {
 		if _, state := j.States[in.Name()]; state {
 			continue
@@ -56,17 +77,22 @@ func (j *Job) MatchInputs() (names []string, fixed int64, err error) {
 		if !t.HasShape {
 			continue
 		}
+		if slices.Contains(whole, in.Name()) {
+			if err := takes(1, in.Name()); err != nil {
+				return nil, 0, err
+			}
+			continue
+		}
 		if len(t.Shape) == 0 {
-			return nil, 0, mismatch("Input %q is a scalar, without an axis for samples.", in.Name())
+			return nil, 0, mismatch("Input %q is one number, and a sample of its field is not.", in.Name())
 		}
 		if !fits(t.Shape[1:], f.Shape) {
 			return nil, 0, mismatch("The shapes of input %q and its field differ.", in.Name())
 		}
 		if n := t.Shape[0]; n.Fixed() {
-			if fixed > 0 && fixed != n.Value {
-				return nil, 0, sdk.AttrError("model", "the model's inputs take different numbers of samples", "It takes "+describeInputs(feeds)+".")
+			if err := takes(n.Value, in.Name()); err != nil {
+				return nil, 0, err
 			}
-			fixed = n.Value
 			if fixed == 0 || fixed > data.Samples() {
 				return nil, 0, mismatch("The model takes %d samples at a time and there are %d.", fixed, data.Samples())
 			}
@@ -79,6 +105,7 @@ func (j *Job) MatchInputs() (names []string, fixed int64, err error) {
 			}
 		}
 	}
+	j.Data = SingleSamples(data, whole)
 	return names, fixed, nil
 }
 

@@ -1,6 +1,8 @@
 package layout
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/optimize-hcl/optimize/onnx"
@@ -14,12 +16,22 @@ type Net struct {
 	Products float64
 	// ProductNodes is how many there are.
 	ProductNodes int
+	// Groups are these products, those of one size together, the costliest group first.
+	Groups []Group
+	// Recurrences is how many LSTM with constant weights there are.
+	Recurrences int
 	// Tables is how many bytes the constant tables have that rows are looked up in.
 	Tables int64
 	// HardSigmoids and Additions are how often a gate, and the addition of one number, stand in the model.
 	HardSigmoids, Additions int
 	// Ops counts the nodes of each operator.
 	Ops map[string]int
+}
+
+// Group are products whose weights have one shape.
+type Group struct {
+	Names []string
+	MACs  int64 // of all of them
 }
 
 // Conv is a convolution.
@@ -45,6 +57,8 @@ func Inspect(m *onnx.Model, shapes *onnx.Shapes) Net {
 	}
 	var products int64
 	g := m.Graph
+	groups := map[string]*Group{}
+	var order []*Group
 	for x := range g.Nodes() {
 		if x.Domain != "" && x.Domain != "ai.onnx" {
 			continue
@@ -56,16 +70,23 @@ func Inspect(m *onnx.Model, shapes *onnx.Shapes) Net {
 			if constant == nil || len(constant.Dims) < 3 {
 				continue
 			}
-			name := x.Name
-			if name == "" {
-				name = x.Output(0)
-			}
 			group := max(x.IntAttr("group", 1), 1)
-			n.Convs = append(n.Convs, Conv{name, macs[x], size(x.Input(0)), size(x.Output(0)), constant.Dims[1] * group, group})
+			n.Convs = append(n.Convs, Conv{nameOf(x), macs[x], size(x.Input(0)), size(x.Output(0)), constant.Dims[1] * group, group})
 		case "MatMul", "Gemm":
 			if constant != nil {
 				products += macs[x]
 				n.ProductNodes++
+				key := fmt.Sprint(constant.Dims)
+				if groups[key] == nil {
+					groups[key] = &Group{}
+					order = append(order, groups[key])
+				}
+				groups[key].Names = append(groups[key].Names, nameOf(x))
+				groups[key].MACs += macs[x]
+			}
+		case "LSTM":
+			if constant != nil && g.Constant(x.Input(2)) != nil {
+				n.Recurrences++
 			}
 		case "Gather":
 			if t := g.Constant(x.Input(0)); t != nil && t.DataType == onnx.Float && len(t.Dims) == 2 {
@@ -85,7 +106,19 @@ func Inspect(m *onnx.Model, shapes *onnx.Shapes) Net {
 	if total > 0 {
 		n.Products = float64(products) / float64(total)
 	}
+	slices.SortStableFunc(order, func(a, b *Group) int { return cmp.Compare(b.MACs, a.MACs) })
+	for _, o := range order {
+		n.Groups = append(n.Groups, *o)
+	}
 	return n
+}
+
+// nameOf is a node's name as layouts give it.
+func nameOf(n *onnx.Node) string {
+	if n.Name != "" {
+		return n.Name
+	}
+	return n.Output(0)
 }
 
 // Forms are the layouts of the first round: in which form activations, joins and products are written. All are for a
@@ -139,6 +172,12 @@ func Forms(n Net, target string) []Layout {
 			l.FloatOps = append(slices.Clone(l.FloatOps), "Gemm", "MatMul")
 			add(l)
 		}
+	}
+	if n.Recurrences > 0 {
+		l := best
+		l.Recurrent = true
+		add(l)
+		add(Layout{Target: target, Rewrite: true, Dynamic: true, OnlyDynamic: true, Recurrent: true})
 	}
 	// Products alone: what lies between them in float.
 	joins := slices.DeleteFunc([]string{"Add", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"}, func(op string) bool { return n.Ops[op] == 0 })
@@ -194,55 +233,6 @@ func Cuts(n Net, form Layout, most int) []Layout {
 	return out
 }
 
-// Variations are the layouts of the third round: the best one so far with one thing about it changed.
-func Variations(n Net, best Layout) []Layout {
-	if best.Float {
-		return nil
-	}
-	var out []Layout
-	add := func(change func(*Layout)) {
-		l := best.normal()
-		change(&l)
-		if l = l.normal(); !l.Equal(best) && !slices.ContainsFunc(out, l.Equal) {
-			out = append(out, l)
-		}
-	}
-	if best.OnlyDynamic {
-		if n.Tables >= smallTable {
-			add(func(l *Layout) { l.Tables = !l.Tables })
-		}
-		return out
-	}
-	if n.HardSigmoids > 0 {
-		add(func(l *Layout) { l.GateTable = !l.GateTable; l.Absorb = l.Absorb && l.GateTable })
-	}
-	if n.Additions > 0 {
-		add(func(l *Layout) { l.Absorb = !l.Absorb })
-	}
-	if n.Tables >= smallTable {
-		add(func(l *Layout) { l.Tables = !l.Tables })
-	}
-	for _, op := range []string{"MaxPool", "Resize", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid"} {
-		if n.Ops[op] > 0 {
-			add(func(l *Layout) {
-				if i := slices.Index(l.FloatOps, op); i >= 0 {
-					l.FloatOps = slices.Delete(l.FloatOps, i, i+1)
-				} else {
-					l.FloatOps = append(l.FloatOps, op)
-				}
-			})
-		}
-	}
-	if k := best.FloatConvs; k > 0 && len(n.Convs) > 0 {
-		// Between the cuts that were tried.
-		add(func(l *Layout) { l.FloatConvs = k + 1 })
-		if k > 1 {
-			add(func(l *Layout) { l.FloatConvs = k - 1 })
-		}
-	}
-	return out
-}
-
 // The table of costs: nanoseconds on one core of a server CPU with VNNI, measured on mobile nets. Only ratios matter.
 const (
 	floatMAC     = 0.016 // a dense convolution's multiply-accumulate
@@ -256,16 +246,7 @@ const (
 func (n Net) Cost(k int) float64 {
 	var ns float64
 	for i, c := range n.Convs {
-		depthwise := c.Groups > 1 && c.Groups == c.Channels
-		f := floatMAC * float64(c.MACs)
-		q := integerMAC * float64(c.MACs)
-		if depthwise {
-			f = depthwiseMAC * float64(c.MACs)
-			q = f
-		}
-		if c.Channels <= 4 || depthwise && c.Channels < 32 {
-			q = f * narrowFactor
-		}
+		f, q := c.cost()
 		if i < k {
 			ns += f
 		} else {
@@ -277,4 +258,18 @@ func (n Net) Cost(k int) float64 {
 		}
 	}
 	return ns
+}
+
+// cost estimates the time of a convolution in float and in integers, without conversions.
+func (c Conv) cost() (float, integer float64) {
+	depthwise := c.Groups > 1 && c.Groups == c.Channels
+	float, integer = floatMAC*float64(c.MACs), integerMAC*float64(c.MACs)
+	if depthwise {
+		float = depthwiseMAC * float64(c.MACs)
+		integer = float
+	}
+	if c.Channels <= 4 || depthwise && c.Channels < 32 {
+		integer = float * narrowFactor
+	}
+	return float, integer
 }

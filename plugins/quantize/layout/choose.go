@@ -14,6 +14,8 @@ type Result struct {
 	Speedup, Low, High float64
 	// SQNR in dB of its outputs against the model's, the worst output; +Inf where they are equal, NaN when unknown.
 	SQNR float64
+	// Agreement is the share of samples, from 0 to 1, whose class is the model's; NaN where the model is no classifier.
+	Agreement float64
 	// Size of the file in bytes.
 	Size int64
 	// Lost says why there are no figures; empty when there are.
@@ -34,6 +36,9 @@ func (r Result) String() string {
 	}
 	if !math.IsNaN(r.SQNR) && !math.IsInf(r.SQNR, 0) {
 		s += fmt.Sprintf(", SQNR %.1f dB", r.SQNR)
+		if r.Agreement > 0 {
+			s += fmt.Sprintf(", agreement %.3f", r.Agreement)
+		}
 	}
 	if r.Size > 0 {
 		s += fmt.Sprintf(", %d KB", (r.Size+512)/1024)
@@ -44,13 +49,13 @@ func (r Result) String() string {
 // Survivors are the candidates, by index, that go on after short races: those in float, and of the quantized ones that
 // are good enough those that may be the fastest, as long as a short race has not shown beyond doubt that another is faster (its interval
 // lies above). When none is good enough, the best in quality goes on, so that the report can tell of it.
-func Survivors(rs []Result, minSQNR float64, most int) []int {
+func Survivors(rs []Result, gate Gate, most int) []int {
 	var good []int
 	best, better := 0.0, -1
 	for i, r := range rs {
 		switch {
 		case !r.timed() || r.Layout.Float:
-		case r.SQNR >= minSQNR:
+		case gate.Passes(r):
 			good = append(good, i)
 			best = max(best, r.Low)
 		case better < 0 || r.SQNR > rs[better].SQNR:
@@ -88,11 +93,11 @@ func (r Result) better(o Result) bool {
 	return r.SQNR > o.SQNR
 }
 
-// Choose picks the winner. Of the candidates whose SQNR is at least minSQNR, those as fast as the fastest within 4% are
+// Choose picks the winner. Of the candidates that pass the gate, those as fast as the fastest within 4% are
 // equal in speed, and the best of them in quality wins, or a much smaller one that is about as good. Integers lose when the fastest float model is faster beyond
 // doubt: why says so then, and the float model is the winner. When no quantized candidate is good enough, the float
 // model wins too.
-func Choose(rs []Result, minSQNR float64) (winner int, why string) {
+func Choose(rs []Result, gate Gate) (winner int, why string) {
 	float, fastest, good := -1, -1, -1
 	for i, r := range rs {
 		switch {
@@ -102,7 +107,7 @@ func Choose(rs []Result, minSQNR float64) (winner int, why string) {
 			if float < 0 || r.Low > rs[float].High || r.Low > 1 && r.Speedup > rs[float].Speedup {
 				float = i
 			}
-		case math.IsNaN(r.SQNR) || r.SQNR < minSQNR:
+		case !gate.Passes(r):
 			if good < 0 || r.SQNR > rs[good].SQNR {
 				good = i
 			}
@@ -114,13 +119,13 @@ func Choose(rs []Result, minSQNR float64) (winner int, why string) {
 	case float < 0 && fastest < 0:
 		return -1, "nothing could be timed"
 	case fastest < 0 && good >= 0:
-		return float, fmt.Sprintf("no quantized candidate keeps %.0f dB of signal to noise: the best, %s, has %s", minSQNR, rs[good].Layout.Name(), rs[good])
+		return float, fmt.Sprintf("no quantized candidate keeps %s: the best, %s, has %s", gate, rs[good].Layout.Name(), rs[good])
 	case fastest < 0:
 		return float, "no quantized candidate runs here"
 	}
 	winner = fastest
 	for i, r := range rs {
-		if r.timed() && !r.Layout.Float && r.SQNR >= minSQNR && r.Speedup >= (1-slack)*rs[fastest].Speedup && r.better(rs[winner]) {
+		if r.timed() && !r.Layout.Float && gate.Passes(r) && r.Speedup >= (1-slack)*rs[fastest].Speedup && r.better(rs[winner]) {
 			winner = i
 		}
 	}

@@ -39,8 +39,12 @@ type Layout struct {
 	FloatNodes []string `json:"float_nodes"`
 	// Dynamic gives MatMul and Gemm a scale at run time.
 	Dynamic bool `json:"dynamic"`
+	// StaticNodes are products, by name and sorted, that keep a scale from calibration although Dynamic is set.
+	StaticNodes []string `json:"static_nodes"`
 	// OnlyDynamic quantizes nothing else: no data decide about it.
 	OnlyDynamic bool `json:"only_dynamic"`
+	// Recurrent gives LSTM integer weights; its input and state get a scale at run time.
+	Recurrent bool `json:"recurrent"`
 	// GateTable computes HardSigmoid by a table of 256 entries on integers: a saturating change of scale.
 	GateTable bool `json:"gate_table"`
 	// Tables stores the tables that rows are looked up in with 8 bits an entry and a scale a row.
@@ -64,10 +68,15 @@ func (l Layout) Name() string {
 	switch {
 	case l.OnlyDynamic:
 		parts = append(parts, "dynamic")
+	case l.Dynamic && len(l.StaticNodes) > 0:
+		parts = append(parts, fmt.Sprintf("static, products dynamic but %d", len(l.StaticNodes)))
 	case l.Dynamic:
 		parts = append(parts, "static, products dynamic")
 	default:
 		parts = append(parts, "static")
+	}
+	if l.Recurrent {
+		parts = append(parts, "LSTM dynamic")
 	}
 	if l.GateTable {
 		parts = append(parts, "gates by table")
@@ -105,14 +114,14 @@ func (l Layout) Plain() bool { return l.Equal(Layout{Target: l.Target, Rewrite: 
 func (l Layout) Equal(o Layout) bool {
 	a, b := l.normal(), o.normal()
 	return a.Target == b.Target && a.Float == b.Float && a.Rewrite == b.Rewrite && a.FloatConvs == b.FloatConvs &&
-		a.Dynamic == b.Dynamic && a.OnlyDynamic == b.OnlyDynamic && a.GateTable == b.GateTable && a.Tables == b.Tables && a.Absorb == b.Absorb &&
-		slices.Equal(a.FloatOps, b.FloatOps) && slices.Equal(a.FloatNodes, b.FloatNodes)
+		a.Dynamic == b.Dynamic && a.OnlyDynamic == b.OnlyDynamic && a.GateTable == b.GateTable && a.Tables == b.Tables && a.Absorb == b.Absorb && a.Recurrent == b.Recurrent &&
+		slices.Equal(a.FloatOps, b.FloatOps) && slices.Equal(a.FloatNodes, b.FloatNodes) && slices.Equal(a.StaticNodes, b.StaticNodes)
 }
 
 // normal sorts the lists and makes nil ones empty, so that equal layouts have equal bytes.
 func (l Layout) normal() Layout {
 	l.Schema = Schema
-	for _, list := range []*[]string{&l.FloatOps, &l.FloatNodes} {
+	for _, list := range []*[]string{&l.FloatOps, &l.FloatNodes, &l.StaticNodes} {
 		s := append([]string{}, *list...)
 		slices.Sort(s)
 		*list = slices.Compact(s)
@@ -155,12 +164,16 @@ func Parse(b []byte) (Layout, error) {
 		return Layout{}, errors.New("it names no target")
 	case l.FloatConvs < 0:
 		return Layout{}, fmt.Errorf("float_convs is %d", l.FloatConvs)
-	case l.Float && (l.Dynamic || l.OnlyDynamic || l.GateTable || l.Tables || l.Absorb || l.FloatConvs > 0 || len(l.FloatOps)+len(l.FloatNodes) > 0):
+	case l.Float && (l.Dynamic || l.OnlyDynamic || l.GateTable || l.Tables || l.Absorb || l.Recurrent || l.FloatConvs > 0 || len(l.FloatOps)+len(l.FloatNodes)+len(l.StaticNodes) > 0):
 		return Layout{}, errors.New("it leaves the whole model in float and quantizes parts of it")
-	case l.OnlyDynamic && (!l.Dynamic || l.GateTable || l.Absorb):
+	case l.OnlyDynamic && (!l.Dynamic || l.GateTable || l.Absorb || len(l.StaticNodes) > 0):
 		return Layout{}, errors.New("it quantizes dynamically only, and also statically")
+	case !l.Dynamic && len(l.StaticNodes) > 0:
+		return Layout{}, errors.New("it names products that are static where all are")
 	case slices.Contains(l.FloatOps, "") || slices.Contains(l.FloatNodes, ""):
 		return Layout{}, errors.New("it keeps something without a name in float")
+	case slices.Contains(l.StaticNodes, ""):
+		return Layout{}, errors.New("it names a static product that has no name")
 	}
 	return l, nil
 }

@@ -11,7 +11,7 @@ import (
 
 func full() Layout {
 	return Layout{Target: "onnxruntime-x86", Rewrite: true, FloatConvs: 3, FloatOps: []string{"Resize", "MaxPool", "Resize"},
-		FloatNodes: []string{"b", "a"}, Dynamic: true, GateTable: true, Absorb: true}
+		FloatNodes: []string{"b", "a"}, Dynamic: true, StaticNodes: []string{"p", "o"}, Recurrent: true, GateTable: true, Absorb: true}
 }
 
 // TestMarshal: a layout comes back as it was, and equal layouts have equal bytes.
@@ -57,6 +57,10 @@ func TestParseErrors(t *testing.T) {
 		{head + `"target":"t","float_convs":-1}`, "float_convs is -1"},
 		{head + `"target":"t","float":true,"absorb":true}`, "quantizes parts of it"},
 		{head + `"target":"t","only_dynamic":true}`, "dynamically only"},
+		{head + `"target":"t","only_dynamic":true,"dynamic":true,"static_nodes":["a"]}`, "dynamically only"},
+		{head + `"target":"t","static_nodes":["a"]}`, "static where all are"},
+		{head + `"target":"t","dynamic":true,"static_nodes":[""]}`, "has no name"},
+		{head + `"target":"t","float":true,"recurrent":true}`, "quantizes parts of it"},
 		{head + `"target":"t","float_ops":[""]}`, "without a name"},
 		{head + `"target":"t"} {}`, "after top-level value"},
 		{strings.Repeat(" ", maxFile+1), "more than any layout"},
@@ -92,7 +96,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func result(name string, speed, spread, sqnr float64) Result {
-	r := Result{Speedup: speed, Low: speed - spread, High: speed + spread, SQNR: sqnr, Layout: Layout{Target: "t", FloatNodes: []string{name}}}
+	r := Result{Speedup: speed, Low: speed - spread, High: speed + spread, SQNR: sqnr, Agreement: math.NaN(), Layout: Layout{Target: "t", FloatNodes: []string{name}}}
 	if name == "float" || name == "rewritten" {
 		r.Layout = Layout{Target: "t", Float: true, Rewrite: name == "rewritten"}
 	}
@@ -118,23 +122,58 @@ func TestChoose(t *testing.T) {
 		{"an unknown quality is none", []Result{float, result("a", 2, 0.01, math.NaN())}, 0, "keeps 18 dB"},
 		{"nothing at all", nil, -1, "nothing could be timed"},
 	} {
-		got, why := Choose(c.rs, 18)
+		got, why := Choose(c.rs, Gate{SQNR: 18})
 		if got != c.want || !strings.Contains(why, c.why) || c.why == "" && why != "" {
 			t.Errorf("%s: %d %q, want %d %q", c.name, got, why, c.want, c.why)
 		}
 	}
 }
 
+// TestGate: the strictest level counts at which a candidate is clearly faster than float, and no model is taken that is
+// another one.
+func TestGate(t *testing.T) {
+	float, rewritten := result("float", 1, 0, math.Inf(1)), result("rewritten", 1.3, 0.01, 90)
+	classes := func(speed, sqnr, agreement float64) Result {
+		r := result("c", speed, 0.01, sqnr)
+		r.Agreement = agreement
+		return r
+	}
+	for _, c := range []struct {
+		name string
+		rs   []Result
+		want Gate
+	}{
+		{"as good as can be", []Result{float, result("a", 1.5, 0.01, 30)}, Gate{20, 0.99}},
+		{"the best that is faster", []Result{float, result("a", 1.5, 0.01, 15), result("b", 1.2, 0.01, 18.5), result("c", 0.9, 0.01, 25)}, Gate{18, 0.99}},
+		{"faster than the rewritten graph", []Result{float, rewritten, result("a", 1.5, 0.01, 15), result("b", 1.2, 0.01, 25)}, Gate{14, 0.99}},
+		{"classes before noise", []Result{float, classes(2, 40, 0.97), classes(1.5, 17, 0.995)}, Gate{16, 0.99}},
+		{"classes that flip", []Result{float, classes(2, 40, 0.97), classes(0.9, 40, 0.999)}, Gate{20, 0.96}},
+		{"none is faster", []Result{float, result("a", 1.01, 0.01, 15), result("b", 0.9, 0.01, 25)}, Gate{20, 0.99}},
+		{"none is the same model", []Result{float, result("a", 3, 0.01, 5)}, Gate{10, 0.9}},
+		{"unknown", []Result{float, result("a", 3, 0.01, math.NaN()), {Layout: Layout{Target: "t"}, SQNR: 30}}, Gate{10, 0.9}},
+	} {
+		if got := DefaultGate(c.rs); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+	if g := (Gate{20, 0.99}); g.Passes(classes(1, 30, 0.98)) || !g.Passes(classes(1, 30, 0.99)) || g.Passes(classes(1, 19, 1)) || !g.Less(2, 0.05).Passes(classes(1, 19, 0.95)) {
+		t.Error("the gate lets other candidates pass")
+	}
+	if s := (Gate{20, 0.99}).String(); s != "20 dB of signal to noise and 0.99 of the classes" {
+		t.Error(s)
+	}
+}
+
 func TestSurvivors(t *testing.T) {
 	rs := []Result{result("float", 1, 0, math.Inf(1)), result("slow", 1.1, 0.02, 30), result("a", 1.5, 0.1, 30), result("b", 1.6, 0.05, 30),
 		result("bad", 3, 0.1, 5), {Layout: Layout{Target: "t"}, Lost: "it does not load"}, result("rewritten", 1.2, 0, 100), result("wild", 1.2, 0.9, 30)}
-	if got := Survivors(rs, 18, 3); !equal(got, 0, 2, 3, 6, 7) {
+	if got := Survivors(rs, Gate{SQNR: 18}, 3); !equal(got, 0, 2, 3, 6, 7) {
 		t.Errorf("survivors are %v", got)
 	}
-	if got := Survivors(rs, 18, 2); !equal(got, 0, 3, 6, 7) {
+	if got := Survivors(rs, Gate{SQNR: 18}, 2); !equal(got, 0, 3, 6, 7) {
 		t.Errorf("two survivors are %v", got)
 	}
-	if got := Survivors(rs, 40, 3); !equal(got, 0, 1, 6) {
+	if got := Survivors(rs, Gate{SQNR: 40}, 3); !equal(got, 0, 1, 6) {
 		t.Errorf("with none that is good enough, survivors are %v", got)
 	}
 }
@@ -198,6 +237,51 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
+// TestGroups: products change their form by size, the costliest first, and an LSTM has a form of its own.
+func TestGroups(t *testing.T) {
+	net := Net{Products: 0.9, ProductNodes: 5, Recurrences: 1, Ops: map[string]int{},
+		Groups: []Group{{[]string{"up1", "up2"}, 800}, {[]string{"q1", "q2"}, 100}, {[]string{"out"}, 50}}}
+	find := func(ls []Layout, what string, want Layout) {
+		t.Helper()
+		want.Target, want.Rewrite = "t", true
+		for _, l := range ls {
+			if l.Equal(want) {
+				return
+			}
+		}
+		t.Errorf("no layout with %s among %d: %q", what, len(ls), want.Name())
+	}
+	forms := Forms(net, "t")
+	unique(t, forms)
+	find(forms, "LSTM", Layout{Recurrent: true})
+	find(forms, "LSTM and dynamic products alone", Layout{Dynamic: true, OnlyDynamic: true, Recurrent: true})
+	all := []string{"up1", "up2", "q1", "q2", "out"}
+	vars := Variations(net, Layout{Target: "t", Rewrite: true})
+	unique(t, vars)
+	find(vars, "one size dynamic", Layout{Dynamic: true, StaticNodes: all[2:]})
+	find(vars, "the second size dynamic", Layout{Dynamic: true, StaticNodes: []string{"up1", "up2", "out"}})
+	find(vars, "one size in float", Layout{FloatNodes: all[:2]})
+	find(vars, "LSTM", Layout{Recurrent: true})
+	vars = Variations(net, Layout{Target: "t", Rewrite: true, Dynamic: true, OnlyDynamic: true})
+	unique(t, vars)
+	find(vars, "one size static", Layout{Dynamic: true, StaticNodes: all[:2]})
+	vars = Variations(net, Layout{Target: "t", Rewrite: true, Dynamic: true, StaticNodes: all[:4]})
+	find(vars, "all static", Layout{Dynamic: true, StaticNodes: all[:2]})
+	find(vars, "the rest static too", Layout{})
+	// A layout that has no products in integers has none to change.
+	if vars := Variations(net, Layout{Target: "t", Rewrite: true, FloatOps: []string{"Gemm", "MatMul"}}); len(vars) != 1 || !vars[0].Recurrent {
+		t.Errorf("%d variations of products in float", len(vars))
+	}
+	// Convolutions that lose by integers, but never all of them.
+	wide, narrow := Conv{Name: "wide", MACs: 1e7, In: 1e4, Out: 1e4, Channels: 64, Groups: 1}, Conv{Name: "narrow", MACs: 1e3, In: 1e3, Out: 10, Channels: 64, Groups: 1}
+	convs := Net{Convs: []Conv{wide, wide, narrow}, Ops: map[string]int{}}
+	find(Variations(convs, Layout{Target: "t", Rewrite: true}), "the small one in float", Layout{FloatNodes: []string{"narrow"}})
+	convs.Convs = []Conv{narrow, narrow}
+	if vars := Variations(convs, Layout{Target: "t", Rewrite: true}); len(vars) != 0 {
+		t.Errorf("%d variations leave no convolution in integers", len(vars))
+	}
+}
+
 func unique(t *testing.T, ls []Layout) {
 	t.Helper()
 	for i, a := range ls {
@@ -214,7 +298,7 @@ func TestName(t *testing.T) {
 		"float":            {Float: true},
 		"float, rewritten": {Float: true, Rewrite: true},
 		"dynamic":          {OnlyDynamic: true, Dynamic: true, Rewrite: true},
-		"static, products dynamic, gates by table, additions absorbed, first 3 Conv float, MaxPool, Resize float, 2 named nodes float": full().normal(),
+		"static, products dynamic but 2, LSTM dynamic, gates by table, additions absorbed, first 3 Conv float, MaxPool, Resize float, 2 named nodes float": full().normal(),
 		"static, first Conv float, graph as it is": {FloatConvs: 1},
 	} {
 		if got := l.Name(); got != want {
