@@ -44,7 +44,7 @@ func branching(t *testing.T) *Model {
 	return m
 }
 
-func opsOf(m *Model) []string {
+func sortedOps(m *Model) []string {
 	var out []string
 	for n := range m.Graph.AllNodes() {
 		out = append(out, n.OpType)
@@ -81,7 +81,7 @@ func TestFixInputs(t *testing.T) {
 		if _, err := Simplify(m, SimplifyOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if got := opsOf(m); !slices.Equal(got, c.want) {
+		if got := sortedOps(m); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v is left, want %v", c.name, got, c.want)
 		}
 		in := m.Graph.Inputs()

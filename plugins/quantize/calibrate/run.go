@@ -228,6 +228,9 @@ func (r *runner) engine(s *set, all map[string]tensor.Tensor, n int64) error {
 		s.n = -1
 	}
 	rebind := s.n >= 0 // not once shapes were seen to change
+	for _, name := range r.inputs {
+		rebind = rebind && len(all[name].Shape) > 0 // the engine has a copy of its own of a scalar
+	}
 	if s.bound != nil {
 		if err := s.bound.Close(); err != nil {
 			return err

@@ -74,6 +74,9 @@ func (j *Job) shapesFor(batch int64) (*onnx.Shapes, error) {
 	fields := map[string][]int64{}
 	for _, f := range j.Data.Fields() {
 		fields[f.Name] = append([]int64{batch}, f.Shape...)
+		if d, ok := j.Data.(*singles); ok && slices.Contains(d.whole, f.Name) {
+			fields[f.Name] = f.Shape
+		}
 	}
 	var restore []func()
 	for _, in := range j.Model.Graph.Feeds() {
