@@ -1,0 +1,30 @@
+// What the C++ files of the shim share.
+#pragma once
+#include <string.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "capi.h"
+#include "shim.h"
+
+// The C API, found in the library.
+struct ov_api {
+#define OV_FIELD(name, result, args) result(*name) args;
+  OV_FUNCTIONS(OV_FIELD)
+#undef OV_FIELD
+};
+extern ov_api ov;
+
+namespace ov_cpp {
+class Model;  // OpenVINO's ov::Model: only pointers to it pass through
+}
+
+char* text(const std::string&);
+char* failed(ov_status, const char* what);
+ov_core_t* core();
+char* describe_port(ov_output_const_port_t*, ovs_port*);
+
+#define TRY(call, what) \
+  if (char* e_ = failed(call, what)) return e_
