@@ -8,7 +8,7 @@ FUZZTIME ?= 20s
 
 RECIPE    := recipes/digits/recipe.hcl
 LDFLAGS   := -s -w -X main.version=$(VERSION)
-PORTABLE  := core sdk tensor metrics dataset onnx
+PORTABLE  := core sdk tensor metrics dataset onnx plugins/openvino
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .PHONY: help
@@ -27,13 +27,17 @@ build: tools ## Build bin/optimize
 runtime: build # The ONNX Runtime library, into the user's data folder; does nothing when it is there
 	bin/optimize init --upgrade $(RECIPE)
 
+.PHONY: runtimes
+runtimes: runtime # All libraries that the tests need, OpenVINO's too
+	bin/optimize init
+
 .PHONY: demo
 demo: runtime ## Quantize a digit classifier, measure it against its original and print the table
 	bin/optimize apply $(RECIPE)
 
 .PHONY: test
 test: export OPTIMIZE_REQUIRE_RUNTIME = 1
-test: runtime lint cross proto ## Everything that a change must pass; no test that needs ONNX Runtime is skipped
+test: runtimes lint cross proto ## Everything that a change must pass; no test that needs an engine is skipped
 	go test ./...
 
 .PHONY: test-slow
@@ -41,23 +45,23 @@ test-slow: export OPTIMIZE_REQUIRE_RUNTIME = 1
 test-slow: export OPTIMIZE_REFEREE_PYTHON = $(CURDIR)/bench/.venv/bin/python
 test-slow: export OPTIMIZE_CHAOS = 500
 test-slow: export OPTIMIZE_LARGE = 1
-test-slow: runtime check-generate fuzz ## What takes longer: the race detector, referees in Python, fuzzing, generated code
+test-slow: runtimes check-generate fuzz ## What takes longer: the race detector, referees in Python, fuzzing, generated code
 	bench/setup.sh export
 	go test -race -timeout 60m ./...
 
 .PHONY: race
 race: export OPTIMIZE_REQUIRE_RUNTIME = 1
-race: runtime ## The tests under the race detector
+race: runtimes ## The tests under the race detector
 	go test -race -timeout 30m ./...
 
 .PHONY: lint
-lint: bin/golangci-lint ## gofmt, go vet, golangci-lint with the arrows between the rooms, cgo only in ort
+lint: bin/golangci-lint ## gofmt, go vet, golangci-lint with the arrows between the rooms, where cgo may be
 	@files="$$(gofmt -l .)"; \
 	if [ -n "$$files" ]; then printf 'not formatted, run gofmt -w on:\n%s\n' "$$files" >&2; exit 1; fi
 	go vet ./...
 	bin/golangci-lint run ./...
-	@cgo="$$(go list -f '{{if .CgoFiles}}{{.ImportPath}}{{end}}' ./... | grep -v '/ort$$' || true)"; \
-	if [ -n "$$cgo" ]; then printf 'cgo belongs in ort only, found it in:\n%s\n' "$$cgo" >&2; exit 1; fi
+	@cgo="$$(go list -f '{{if .CgoFiles}}{{.ImportPath}}{{end}}' ./... | grep -vE '/(ort|plugins/openvino/ov)$$' || true)"; \
+	if [ -n "$$cgo" ]; then printf 'cgo belongs in ort and plugins/openvino/ov only, found it in:\n%s\n' "$$cgo" >&2; exit 1; fi
 
 bin/golangci-lint: tools/go.mod tools/go.sum
 	cd tools && go build -trimpath -ldflags '-s -w' -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -71,7 +75,7 @@ bin/buf: tools/buf/go.mod tools/buf/go.sum
 	cd tools/buf && go build -trimpath -ldflags '-s -w' -o ../../bin/buf github.com/bufbuild/buf/cmd/buf
 
 .PHONY: cross
-cross: ## Compile everything but ort, the plugins and the command for every platform, without cgo
+cross: ## Compile everything but ort, what needs it and the command for every platform, without cgo
 	@for platform in $(PLATFORMS); do \
 	  echo "cross-compile $$platform"; \
 	  CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} go build $(patsubst %,./%/...,$(PORTABLE)) || exit 1; \

@@ -6,6 +6,7 @@ import (
 
 	"github.com/optimize-hcl/optimize/core/cli"
 	"github.com/optimize-hcl/optimize/plugins/onnxruntime"
+	"github.com/optimize-hcl/optimize/plugins/openvino"
 	"github.com/optimize-hcl/optimize/plugins/quantize"
 	"github.com/optimize-hcl/optimize/sdk"
 )
@@ -19,6 +20,7 @@ func main() {
 		// Each bundled plugin runs as a process of its own: this binary, started as `optimize plugin serve NAME`.
 		Bundled: map[string]func(){
 			"onnxruntime": func() { sdk.Serve(onnxruntime.Plugin(version)) },
+			"openvino":    func() { sdk.Serve(openvino.Plugin(version)) },
 			"quantize":    func() { sdk.Serve(quantize.Plugin(version)) },
 		},
 	}))

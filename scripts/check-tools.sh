@@ -24,12 +24,14 @@ else
   read -r -a cc <<<"$(go env CC)"
   if ! command -v "${cc[0]:-cc}" >/dev/null 2>&1; then
     lack "a C compiler (Go would call ${cc[0]:-cc}). Debian and Ubuntu: apt-get install gcc libc6-dev. macOS: xcode-select --install. Or set CC."
+  elif [ "$(go env GOOS)" = linux ] && ! command -v "$(go env CXX | cut -d ' ' -f 1)" >/dev/null 2>&1; then
+    lack "a C++ compiler (Go would call $(go env CXX)): OpenVINO is reached through it. Debian and Ubuntu: apt-get install g++. Or set CXX."
   elif [ "${CGO_ENABLED:-1}" = 0 ]; then
     lack "cgo: CGO_ENABLED=0 is set. Unset it; ONNX Runtime is reached through cgo."
   fi
 fi
 
-# pip or uv: `optimize init` fetches the ONNX Runtime library with it.
+# pip or uv: `optimize init` fetches the libraries of the engines with it.
 have_installer() {
   local c
   for c in "uv --version" "pip --version" "pip3 --version" "python3 -m pip --version" "python -m pip --version"; do
@@ -38,7 +40,7 @@ have_installer() {
   return 1
 }
 if ! have_installer; then
-  lack "pip or uv, which bring the ONNX Runtime library. Debian and Ubuntu: apt-get install python3-pip. Elsewhere: install uv or Python with pip."
+  lack "pip or uv, which bring the libraries of ONNX Runtime and OpenVINO. Debian and Ubuntu: apt-get install python3-pip. Elsewhere: install uv or Python with pip."
 fi
 
 exit "$missing"

@@ -35,6 +35,8 @@ func condition(name string) (bool, error) {
 		return mounts(), nil
 	case "netns":
 		return netns(), nil
+	case "openvino":
+		return openvino(), nil
 	}
 	return false, fmt.Errorf("there is no condition %q", name)
 }

@@ -48,9 +48,9 @@ func (a *app) initCommand() *cobra.Command {
 		Long: `Bring the native libraries that the plugins of a recipe load, by name, pinned version
 and hash, through your own pip or uv: its mirrors, proxies and certificates are used.
 Without a network: --from takes a folder with the wheels or the unpacked library.
-A library that you name by OPTIMIZE_ONNXRUNTIME is used as it is. Without a RECIPE,
-and without a recipe.hcl in this folder, all libraries that Optimize knows are
-brought.
+A library that you name by OPTIMIZE_ONNXRUNTIME or OPTIMIZE_OPENVINO is used as it
+is. Without a RECIPE, and without a recipe.hcl in this folder, all libraries that
+Optimize knows for this machine are brought.
 
 The versions and hashes of plugins and libraries go into optimize.lock.hcl beside the
 recipe. From then on plan and apply refuse others, until init --upgrade accepts them.`,
@@ -85,7 +85,9 @@ recipe. From then on plan and apply refuse others, until init --upgrade accepts 
 			} else {
 				var all []install.Locked
 				for _, r := range install.Runtimes {
-					all = append(all, install.Locked{Name: r.Name})
+					if install.Supports(r.Name, platform()) || os.Getenv(r.Variable) != "" {
+						all = append(all, install.Locked{Name: r.Name})
+					}
 				}
 				if err := a.bring(ctx, all, from, &out); err != nil {
 					return err

@@ -17,7 +17,7 @@ var passed = []string{
 	"PATH", "HOME", "TMPDIR", "LANG", "LC_*", "TZ", "LD_LIBRARY_PATH", "DYLD_*",
 	"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
 	"SSL_CERT_FILE", "SSL_CERT_DIR",
-	"OPTIMIZE_DATA", "OPTIMIZE_CACHE", "OPTIMIZE_ONNXRUNTIME", "OPTIMIZE_ONNXRUNTIME_VERSION", "XDG_DATA_HOME", "XDG_CACHE_HOME",
+	"OPTIMIZE_DATA", "OPTIMIZE_CACHE", "OPTIMIZE_ONNXRUNTIME", "OPTIMIZE_ONNXRUNTIME_VERSION", "OPTIMIZE_OPENVINO", "XDG_DATA_HOME", "XDG_CACHE_HOME",
 	"GOCOVERDIR", "GOMEMLIMIT",
 }
 
@@ -57,7 +57,7 @@ func filterEnv(environ, extra []string, windows bool) []string {
 
 // absolute makes a folder's path in kv absolute: a plugin works in a folder of its own.
 func absolute(k, kv string) string {
-	if !slices.Contains([]string{"TMPDIR", "TMP", "TEMP", "OPTIMIZE_DATA", "OPTIMIZE_CACHE", "OPTIMIZE_ONNXRUNTIME", "SSL_CERT_FILE", "SSL_CERT_DIR"}, k) {
+	if !slices.Contains([]string{"TMPDIR", "TMP", "TEMP", "OPTIMIZE_DATA", "OPTIMIZE_CACHE", "OPTIMIZE_ONNXRUNTIME", "OPTIMIZE_OPENVINO", "SSL_CERT_FILE", "SSL_CERT_DIR"}, k) {
 		return kv
 	}
 	v := kv[len(k)+1:]

@@ -114,17 +114,19 @@ func installed(dataDir string, spec Runtime, platform string) (Result, bool) {
 	if json.Unmarshal(data, &r) != nil || r.Name != spec.Name || r.Version != spec.Version {
 		return Result{}, false
 	}
-	library := wheel.Files[0]
-	held := false
+	held := map[string]string{}
 	for _, f := range r.Files {
 		if !filepath.IsLocal(filepath.FromSlash(f.Path)) || !intact(filepath.Join(dir, filepath.FromSlash(f.Path)), f) {
 			return Result{}, false
 		}
-		held = held || f.Path == library.Base() && f.SHA256 == library.SHA256
+		held[f.Path] = f.SHA256
 	}
-	if !held {
-		return Result{}, false
+	for _, f := range wheel.Files {
+		if !wheel.optional(f) && held[f.Base()] != f.SHA256 {
+			return Result{}, false
+		}
 	}
+	library := wheel.Files[0]
 	return Result{Name: spec.Name, Version: spec.Version, Dir: dir, Library: filepath.Join(dir, library.Base())}, true
 }
 

@@ -13,6 +13,9 @@ import (
 // libraryMagic are the first bytes of shared libraries: ELF, Mach-O (one and several architectures), PE.
 var libraryMagic = [][]byte{[]byte("\x7fELF"), {0xcf, 0xfa, 0xed, 0xfe}, {0xce, 0xfa, 0xed, 0xfe}, {0xca, 0xfe, 0xba, 0xbe}, []byte("MZ")}
 
+// libraryFolders are where packages have their libraries, below the folder that a user may name.
+var libraryFolders = []string{".", "lib", "libs", "capi", "onnxruntime/capi", "openvino/libs", "runtime/lib/intel64", "runtime/lib/aarch64"}
+
 // CheckOwn tells why a path that the user names cannot be a shared library, or a folder that holds one. Whether the
 // library can be used shows when it is loaded.
 func CheckOwn(path string) error {
@@ -25,14 +28,17 @@ func CheckOwn(path string) error {
 	case !st.IsDir():
 		return checkMagic(path)
 	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
+	if _, err := os.ReadDir(path); err != nil {
 		return cause(err)
 	}
-	for _, e := range entries {
-		n := e.Name()
-		if (strings.Contains(n, ".so") || strings.HasSuffix(n, ".dylib") || strings.HasSuffix(n, ".dll")) && checkMagic(filepath.Join(path, n)) == nil {
-			return nil
+	for _, sub := range libraryFolders {
+		dir := filepath.Join(path, filepath.FromSlash(sub))
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			n := e.Name()
+			if (strings.Contains(n, ".so") || strings.HasSuffix(n, ".dylib") || strings.HasSuffix(n, ".dll")) && checkMagic(filepath.Join(dir, n)) == nil {
+				return nil
+			}
 		}
 	}
 	return errors.New("the folder holds no shared library")

@@ -17,6 +17,8 @@ type Runtime struct {
 	Package string
 	// PythonVersion chooses among the package's wheels. The library in them is the same program for all; one is pinned.
 	PythonVersion string
+	// Build is the build number in the wheel's file name, for packages that have one.
+	Build string
 	// Variable names a library of the user's own instead.
 	Variable string
 	// Wheels are by "GOOS/GOARCH".
@@ -31,6 +33,9 @@ type Wheel struct {
 	SHA256 string
 	// Files are what is kept of it: the library first.
 	Files []File
+	// Libraries is the number of files at the head of Files without which the library does not work; 0 counts as one. The
+	// others are licences and notices.
+	Libraries int
 }
 
 // File is a file of a package.
@@ -46,10 +51,14 @@ type File struct {
 func (f File) Base() string { return path.Base(f.Path) }
 
 // optional files may lack when the library is taken from a folder and not from a wheel.
-func (w Wheel) optional(f File) bool { return f.Path != w.Files[0].Path }
+func (w Wheel) optional(f File) bool {
+	return slices.Index(w.Files, f) >= max(w.Libraries, 1)
+}
 
 // Runtimes are the libraries that optimize knows, with what is pinned of them.
-var Runtimes = []Runtime{{
+var Runtimes = []Runtime{onnxruntime, openvino}
+
+var onnxruntime = Runtime{
 	Name: "onnxruntime", Title: "ONNX Runtime", Version: "1.32.0", Package: "onnxruntime", PythonVersion: "3.11",
 	Variable: "OPTIMIZE_ONNXRUNTIME",
 	Wheels: map[string]Wheel{
@@ -108,7 +117,14 @@ var Runtimes = []Runtime{{
 			},
 		},
 	},
-}}
+}
+
+// Supports tells whether there is a package of the runtime for a platform, "linux/amd64".
+func Supports(name, platform string) bool {
+	r, ok := find(name)
+	_, has := r.Wheels[platform]
+	return ok && has
+}
 
 func find(name string) (Runtime, bool) {
 	i := slices.IndexFunc(Runtimes, func(r Runtime) bool { return r.Name == name })
@@ -129,7 +145,11 @@ func names() string {
 // wheelName is the file name of a wheel, as pip saves it.
 func (r Runtime) wheelName(w Wheel) string {
 	py := "cp" + strings.ReplaceAll(r.PythonVersion, ".", "")
-	return strings.Join([]string{r.Package, r.Version, py, py, w.Tag}, "-") + ".whl"
+	parts := []string{r.Package, r.Version}
+	if r.Build != "" {
+		parts = append(parts, r.Build)
+	}
+	return strings.Join(append(parts, py, py, w.Tag), "-") + ".whl"
 }
 
 // downloadArgs are pip's arguments that fetch the wheel into a folder.

@@ -65,7 +65,7 @@ func (s dirSource) Open(name string) (io.ReadCloser, error) {
 // locate finds a file where a wheel, a release archive or a plain copy has it.
 func (s dirSource) locate(name string) (string, bool) {
 	base := filepath.Base(filepath.FromSlash(name))
-	for _, at := range []string{filepath.FromSlash(name), filepath.Join("capi", base), filepath.Join("lib", base), base} {
+	for _, at := range []string{filepath.FromSlash(name), filepath.Join("capi", base), filepath.Join("lib", base), filepath.Join("libs", base), base} {
 		path := filepath.Join(s.dir, at)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 			return path, true

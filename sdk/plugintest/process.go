@@ -136,7 +136,7 @@ func (k *kit) start(ctx context.Context, at place) (*process, error) {
 	p.cmd.Env = append(p.cmd.Env, "PATH="+os.Getenv("PATH"))
 	if !at.bare {
 		p.cmd.Env = append(p.cmd.Env, "HOME="+work, "TMPDIR="+work, "LANG=C.UTF-8", pluginv1.HostPIDVariable+"="+strconv.Itoa(os.Getpid()))
-		for _, name := range []string{"LD_LIBRARY_PATH", "OPTIMIZE_DATA", "OPTIMIZE_ONNXRUNTIME", "OPTIMIZE_ONNXRUNTIME_VERSION", "XDG_DATA_HOME", "SystemRoot", "TEMP"} {
+		for _, name := range []string{"LD_LIBRARY_PATH", "OPTIMIZE_DATA", "OPTIMIZE_ONNXRUNTIME", "OPTIMIZE_ONNXRUNTIME_VERSION", "OPTIMIZE_OPENVINO", "XDG_DATA_HOME", "SystemRoot", "TEMP"} {
 			if v, ok := os.LookupEnv(name); ok {
 				p.cmd.Env = append(p.cmd.Env, name+"="+v)
 			}

@@ -27,8 +27,6 @@ typedef struct { ov_dimension_t rank; ov_dimension_t* dims; } ov_partial_shape_t
 
 // name, result, arguments
 #define OV_FUNCTIONS(F)                                                                                                    \
-  F(ov_get_openvino_version, ov_status, (ov_version_t*))                                                                   \
-  F(ov_version_free, void, (ov_version_t*))                                                                                \
   F(ov_get_error_info, const char*, (ov_status))                                                                           \
   F(ov_get_last_err_msg, const char*, (void))                                                                              \
   F(ov_free, void, (const char*))                                                                                          \
@@ -85,6 +83,7 @@ typedef struct { ov_dimension_t rank; ov_dimension_t* dims; } ov_partial_shape_t
   F(ov_preprocess_input_tensor_info_set_element_type, ov_status, (ov_tensor_info_t*, ov_type))                             \
   F(ov_preprocess_input_tensor_info_set_layout, ov_status, (ov_tensor_info_t*, ov_layout_t*))                              \
   F(ov_preprocess_input_tensor_info_set_spatial_static_shape, ov_status, (ov_tensor_info_t*, size_t, size_t))              \
+  F(ov_preprocess_input_tensor_info_set_spatial_dynamic_shape, ov_status, (ov_tensor_info_t*))                             \
   F(ov_preprocess_input_model_info_free, void, (ov_model_info_t*))                                                         \
   F(ov_preprocess_input_model_info_set_layout, ov_status, (ov_model_info_t*, ov_layout_t*))                                \
   F(ov_preprocess_preprocess_steps_free, void, (ov_steps_t*))                                                              \
@@ -94,5 +93,4 @@ typedef struct { ov_dimension_t rank; ov_dimension_t* dims; } ov_partial_shape_t
   F(ov_preprocess_preprocess_steps_mean, ov_status, (ov_steps_t*, float))                                                  \
   F(ov_preprocess_preprocess_steps_scale, ov_status, (ov_steps_t*, float))                                                 \
   F(ov_preprocess_preprocess_steps_mean_multi_channels, ov_status, (ov_steps_t*, const float*, int32_t))                   \
-  F(ov_preprocess_preprocess_steps_scale_multi_channels, ov_status, (ov_steps_t*, const float*, int32_t))                  \
-  F(ov_preprocess_preprocess_steps_convert_layout, ov_status, (ov_steps_t*, ov_layout_t*))
+  F(ov_preprocess_preprocess_steps_scale_multi_channels, ov_status, (ov_steps_t*, const float*, int32_t))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,7 +15,7 @@ import (
 )
 
 const (
-	// EnvLibrary names a folder with OpenVINO's libraries, or the package folder around it.
+	// EnvLibrary names a folder with OpenVINO's libraries, the package folder around it, or the libopenvino.so in it.
 	EnvLibrary = "OPTIMIZE_OPENVINO"
 	// MinVersion is the oldest release that works: before it element types have other numbers.
 	MinVersion = "2025.4"
@@ -30,41 +29,8 @@ type Library struct {
 	Version, Build string
 
 	core, capi string
-}
-
-// Place is a folder that was looked at, and why it did not serve.
-type Place struct{ Path, Reason string }
-
-// NotFoundError says that no OpenVINO serves.
-type NotFoundError struct {
-	// Named tells that the variable chose the place.
-	Named bool
-	Tried []Place
-}
-
-// Command is what brings one.
-func (e *NotFoundError) Command() string {
-	if e.Named {
-		return "unset " + EnvLibrary + "; optimize init"
-	}
-	return "optimize init"
-}
-
-func (e *NotFoundError) Error() string {
-	var b strings.Builder
-	if e.Named {
-		fmt.Fprintf(&b, "%s does not lead to OpenVINO %s or newer. Set it to the folder with libopenvino.so, or unset it and run `optimize init`.", EnvLibrary, MinVersion)
-	} else {
-		fmt.Fprintf(&b, "OpenVINO %s or newer is not installed here. Run `optimize init`, or set %s to the folder with libopenvino.so.", MinVersion, EnvLibrary)
-	}
-	for i, p := range e.Tried {
-		sep := "; "
-		if i == 0 {
-			sep = " Looked in: "
-		}
-		fmt.Fprintf(&b, "%s%s (%s)", sep, p.Path, p.Reason)
-	}
-	return b.String()
+	// files are those that reading and writing a model takes.
+	files []string
 }
 
 // Find locates OpenVINO: in the folder that the variable names; else the newest version that `optimize init` brought; else
@@ -77,6 +43,9 @@ func Find() (Library, error) {
 		p, err := filepath.Abs(v)
 		if err != nil {
 			return Library{}, fmt.Errorf("%s: %w", EnvLibrary, err)
+		}
+		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() && strings.HasPrefix(filepath.Base(p), "libopenvino.so") {
+			p = filepath.Dir(p)
 		}
 		if l, ok := e.look(p); ok {
 			return l, nil
@@ -123,25 +92,52 @@ func (e *NotFoundError) look(dir string) (Library, bool) {
 	arch := map[string]string{"amd64": "intel64", "arm64": "aarch64"}[runtime.GOARCH]
 	for _, sub := range []string{"", "libs", filepath.Join("openvino", "libs"), filepath.Join("runtime", "lib", arch)} {
 		p := filepath.Join(dir, sub)
-		core, capi := newest(p, "libopenvino.so"), newest(p, "libopenvino_c.so")
+		core := newest(p, "libopenvino.so")
 		if core == "" {
 			continue
 		}
-		l := Library{Dir: p, Version: fileVersion(core), core: core, capi: capi}
-		switch {
-		case capi == "":
-			e.Tried = append(e.Tried, Place{p, "libopenvino_c.so is missing beside " + filepath.Base(core)})
-		case fileVersion(capi) != l.Version:
-			e.Tried = append(e.Tried, Place{p, fmt.Sprintf("two versions lie in it: %s and %s", filepath.Base(core), filepath.Base(capi))})
-		case l.Version != "" && compareVersions(l.Version, MinVersion) < 0:
-			e.Tried = append(e.Tried, Place{p, "it is version " + l.Version})
-		default:
-			return l, true
+		l := Library{Dir: p, Version: fileVersion(core), core: core}
+		if why := l.lacks(); why != "" {
+			e.Tried = append(e.Tried, Place{p, why})
+			return Library{}, false
 		}
-		return Library{}, false
+		return l, true
 	}
 	e.Tried = append(e.Tried, Place{dir, "no libopenvino.so"})
 	return Library{}, false
+}
+
+// lacks tells why the library in a folder does not serve, as far as that shows without loading it.
+func (l *Library) lacks() string {
+	if l.Version != "" && compareVersions(l.Version, MinVersion) < 0 {
+		return "it is version " + l.Version
+	}
+	l.files = []string{l.core}
+	for _, name := range []string{"libopenvino_c.so", "libopenvino_onnx_frontend.so", "libopenvino_ir_frontend.so"} {
+		f := newest(l.Dir, name)
+		switch {
+		case f == "":
+			return fmt.Sprintf("%s is missing beside %s", name, filepath.Base(l.core))
+		case fileVersion(f) != l.Version:
+			return fmt.Sprintf("two versions lie in it: %s and %s", filepath.Base(l.core), filepath.Base(f))
+		}
+		l.files = append(l.files, f)
+	}
+	l.capi = l.files[1]
+	r, ok := readReceipt(l.Dir)
+	if !ok {
+		return ""
+	}
+	for _, f := range r.Files {
+		st, err := os.Stat(filepath.Join(l.Dir, filepath.FromSlash(f.Path)))
+		switch {
+		case err != nil:
+			return fmt.Sprintf("it is damaged: %s: %s", f.Path, reason(err))
+		case st.Size() != f.Size:
+			return fmt.Sprintf("it is damaged: %s has %d bytes, not %d", f.Path, st.Size(), f.Size)
+		}
+	}
+	return ""
 }
 
 // newest is the library of a name in a folder, with the highest version in its own name; the bare name is a link to one.
@@ -184,6 +180,13 @@ func versionOf(build string) string {
 		return m[1]
 	}
 	return build
+}
+
+// sameVersion compares as far as both go: a file's name may lack the third number.
+func sameVersion(a, b string) bool {
+	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	n := min(len(x), len(y))
+	return compareVersions(strings.Join(x[:n], "."), strings.Join(y[:n], ".")) == 0
 }
 
 // compareVersions compares as numbers; what is missing or no number counts as 0.
@@ -245,5 +248,3 @@ func systemDirs() []string {
 	}
 	return dirs
 }
-
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

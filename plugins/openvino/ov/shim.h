@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-enum { OVS_MAX_RANK = 16 };
+enum { OVS_MAX_RANK = 16, OVS_MAX_PROPERTIES = 16 };
 
 // A model's input or output. A dimension that is free has max -1; rank is -1 when even that is free.
 typedef struct {
@@ -33,15 +33,19 @@ typedef struct {
   int32_t type;               // of what is given; -1: as the model's
   const char* layout;         // of what is given: "NHWC"
   const char* model_layout;   // of the model's input: "NCHW"
-  size_t height, width;       // of what is given
+  size_t height, width;       // of what is given, where both are not 0
+  int32_t any_size;           // what is given may have any height and width
   int32_t resize;             // to what the model takes: 0 none, 1 linear, 2 cubic, 3 nearest
   int32_t reverse_channels;   // RGB to BGR, or back
   const float* mean;
+  size_t means;               // how many: 1 is for all channels
   const float* scale;
-  size_t channels;            // of mean and scale, 1: the same for all
+  size_t scales;
 } ovs_preprocess;
 
-char* ovs_load(const char* core, const char* capi, char** version);
+// ovs_open loads the library and asks for its version only; ovs_start makes it ready.
+char* ovs_open(const char* core, const char* capi, char** version);
+char* ovs_start(void);
 char* ovs_devices(char** names);
 char* ovs_device_property(const char* device, const char* key, char** value);
 char* ovs_read(const char* path, void** model);

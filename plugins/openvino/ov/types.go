@@ -2,6 +2,7 @@ package ov
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/optimize-hcl/optimize/tensor"
@@ -50,6 +51,9 @@ func (t Type) String() string {
 	}
 	return typeNames[t]
 }
+
+// ParseType is the type of a name as String gives it, Dynamic where there is none.
+func ParseType(name string) Type { return Type(max(slices.Index(typeNames[:], name), 0)) }
 
 var dtypes = map[Type]tensor.DType{
 	Boolean: tensor.Bool, BF16: tensor.BF16, F16: tensor.F16, F32: tensor.F32, F64: tensor.F64,
@@ -120,45 +124,16 @@ func (p Port) Lengths() []int64 {
 }
 
 // String is `"input" f32 [?, 3, 224, 224]`.
-func (p Port) String() string {
+func (p Port) String() string { return fmt.Sprintf("%q %s", p.Name, p.Kind()) }
+
+// Kind is the type and the shape: "f32 [?, 3, 224, 224]", "f32 [...]" when not even the rank is known.
+func (p Port) Kind() string {
+	if p.Shape == nil {
+		return p.Type.String() + " [...]"
+	}
 	s := make([]string, len(p.Shape))
 	for i, d := range p.Shape {
 		s[i] = d.String()
 	}
-	return fmt.Sprintf("%q %s [%s]", p.Name, p.Type, strings.Join(s, ", "))
-}
-
-// Error is what OpenVINO said.
-type Error struct {
-	// Doing is what was asked of it: "read the model m.onnx".
-	Doing string
-	// Text is OpenVINO's own.
-	Text string
-}
-
-// Error puts both into one sentence, without the places in OpenVINO's sources.
-func (e *Error) Error() string { return "OpenVINO cannot " + e.Doing + ": " + Clean(e.Text) }
-
-// Clean takes out of a text of OpenVINO's what tells its authors alone: "Exception from src/inference/src/core.cpp:117:",
-// "Check 'x' failed at src/...:42:" and line ends.
-func Clean(s string) string {
-	var out []string
-	for line := range strings.Lines(s) {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "Exception from ") && strings.HasSuffix(line, ":") {
-			continue
-		}
-		if check, rest, ok := strings.Cut(line, "' failed at "); ok && strings.HasPrefix(check, "Check '") {
-			_, rest, _ = strings.Cut(rest, ":") // the file
-			_, rest, _ = strings.Cut(rest, ":") // its line
-			line = strings.TrimSpace(rest)
-			if line == "" {
-				line = "its check " + strings.TrimPrefix(check, "Check '") + " failed:"
-			}
-		}
-		if line != "" {
-			out = append(out, line)
-		}
-	}
-	return strings.TrimSuffix(strings.Join(out, " "), ":")
+	return fmt.Sprintf("%s [%s]", p.Type, strings.Join(s, ", "))
 }

@@ -6,20 +6,14 @@ extern "C" {
 char* ovs_compile(void* model, const char* device, const char** kv, size_t n, void** compiled) {
   auto m = static_cast<ov_model_t*>(model);
   auto out = reinterpret_cast<ov_compiled_model_t**>(compiled);
-  ov_status s;
-  // The function takes a variable number of texts. Properties set on the core instead would stay for the next model.
-  switch (n) {
-    case 0: s = ov.ov_core_compile_model(core(), m, device, 0, out); break;
-    case 2: s = ov.ov_core_compile_model(core(), m, device, 2, out, kv[0], kv[1]); break;
-    case 4: s = ov.ov_core_compile_model(core(), m, device, 4, out, kv[0], kv[1], kv[2], kv[3]); break;
-    case 6: s = ov.ov_core_compile_model(core(), m, device, 6, out, kv[0], kv[1], kv[2], kv[3], kv[4], kv[5]); break;
-    case 8: s = ov.ov_core_compile_model(core(), m, device, 8, out, kv[0], kv[1], kv[2], kv[3], kv[4], kv[5], kv[6], kv[7]); break;
-    case 10: s = ov.ov_core_compile_model(core(), m, device, 10, out, kv[0], kv[1], kv[2], kv[3], kv[4], kv[5], kv[6], kv[7], kv[8], kv[9]); break;
-    case 12: s = ov.ov_core_compile_model(core(), m, device, 12, out, kv[0], kv[1], kv[2], kv[3], kv[4], kv[5], kv[6], kv[7], kv[8], kv[9], kv[10], kv[11]); break;
-    case 14: s = ov.ov_core_compile_model(core(), m, device, 14, out, kv[0], kv[1], kv[2], kv[3], kv[4], kv[5], kv[6], kv[7], kv[8], kv[9], kv[10], kv[11], kv[12], kv[13]); break;
-    case 16: s = ov.ov_core_compile_model(core(), m, device, 16, out, kv[0], kv[1], kv[2], kv[3], kv[4], kv[5], kv[6], kv[7], kv[8], kv[9], kv[10], kv[11], kv[12], kv[13], kv[14], kv[15]); break;
-    default: return text("more than eight properties for one model");
-  }
+  if (n > 2 * OVS_MAX_PROPERTIES) return text("more than 16 properties for one model");
+  // The function takes n texts of a variable number of arguments, and looks at no more of them. Properties set on the core
+  // instead would stay for the next model.
+  const char* a[2 * OVS_MAX_PROPERTIES] = {};
+  for (size_t i = 0; i < n; i++) a[i] = kv[i];
+  ov_status s = ov.ov_core_compile_model(core(), m, device, n, out, a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10],
+                                         a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23],
+                                         a[24], a[25], a[26], a[27], a[28], a[29], a[30], a[31]);
   return failed(s, "compile the model");
 }
 

@@ -2,6 +2,9 @@
 #include "internal.h"
 
 #include <dlfcn.h>
+#include <link.h>
+
+#include <set>
 
 ov_api ov;
 static ov_core_t* the_core;
@@ -20,14 +23,46 @@ char* failed(ov_status s, const char* what) {
 
 ov_core_t* core() { return the_core; }
 
+// twice tells when a second OpenVINO is in the process: the dynamic linker may have taken another one's core for the C API.
+static std::string twice() {
+  std::set<std::string> files;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* data) {
+        std::error_code none;
+        std::filesystem::path p = info->dlpi_name;
+        if (p.filename().string().rfind("libopenvino.so", 0) == 0) static_cast<std::set<std::string>*>(data)->insert(std::filesystem::weakly_canonical(p, none).string());
+        return 0;
+      },
+      &files);
+  if (files.size() < 2) return "";
+  std::string s = "two versions of OpenVINO are in one process:";
+  for (auto& f : files) s += " " + f;
+  return s;
+}
+
+static void *lib, *capi;
+
 extern "C" {
 
-char* ovs_load(const char* core_path, const char* capi_path, char** version) {
+char* ovs_open(const char* core_path, const char* capi_path, char** version) {
   // Both by their full paths: the library finds its other files beside itself.
-  void* lib = dlopen(core_path, RTLD_NOW | RTLD_LOCAL);
+  lib = dlopen(core_path, RTLD_NOW | RTLD_LOCAL);
   if (!lib) return text(dlerror());
-  void* capi = dlopen(capi_path, RTLD_NOW | RTLD_LOCAL);
+  capi = dlopen(capi_path, RTLD_NOW | RTLD_LOCAL);
   if (!capi) return text(dlerror());
+  std::string more = twice();
+  if (!more.empty()) return text(more);
+  auto get = reinterpret_cast<ov_status (*)(ov_version_t*)>(dlsym(capi, "ov_get_openvino_version"));
+  auto drop = reinterpret_cast<void (*)(ov_version_t*)>(dlsym(capi, "ov_version_free"));
+  if (!get || !drop) return text("it has no function ov_get_openvino_version");
+  ov_version_t v{};
+  if (get(&v) != 0) return text("it does not tell its version");
+  *version = strdup(v.build ? v.build : "");
+  drop(&v);
+  return nullptr;
+}
+
+char* ovs_start(void) {
 #define OV_FIND(name, result, args)                               \
   ov.name = reinterpret_cast<result(*) args>(dlsym(capi, #name)); \
   if (!ov.name) return text(std::string("it has no function ") + #name);
@@ -40,10 +75,6 @@ char* ovs_load(const char* core_path, const char* capi_path, char** version) {
   save_path_old = dlsym(lib, "_ZN2ov10save_modelERKSt10shared_ptrIKNS_5ModelEERKNSt10filesystem4pathEb");
   save_string_old = dlsym(lib, "_ZN2ov10save_modelERKSt10shared_ptrIKNS_5ModelEERKSsb");
   if (!save_path && !save_string && !save_path_old && !save_string_old) return text("it has no save_model of a known form");
-  ov_version_t v;
-  if (char* e = failed(ov.ov_get_openvino_version(&v), "ask for the version")) return e;
-  *version = strdup(v.build ? v.build : "");
-  ov.ov_version_free(&v);
   return failed(ov.ov_core_create(&the_core), "start OpenVINO");
 }
 

@@ -36,14 +36,15 @@ char* fold(ov_prepost_t* pp, const ovs_preprocess& s) {
     TRY(ov.ov_preprocess_input_model_info_set_layout(taken.p, model_layout.p), "set the layout of the model's input");
   }
   if (s.height && s.width) TRY(ov.ov_preprocess_input_tensor_info_set_spatial_static_shape(given.p, s.height, s.width), "set the size of an input");
+  if (s.any_size) TRY(ov.ov_preprocess_input_tensor_info_set_spatial_dynamic_shape(given.p), "set the size of an input");
   bool arithmetic = s.resize || s.mean || s.scale;
   if (s.type >= 0 && arithmetic) TRY(ov.ov_preprocess_preprocess_steps_convert_element_type(steps.p, 4 /* f32 */), "convert an input");
   if (s.resize) TRY(ov.ov_preprocess_preprocess_steps_resize(steps.p, s.resize - 1), "resize an input");
   if (s.reverse_channels) TRY(ov.ov_preprocess_preprocess_steps_reverse_channels(steps.p), "reverse the channels of an input");
-  if (s.mean && s.channels == 1) TRY(ov.ov_preprocess_preprocess_steps_mean(steps.p, s.mean[0]), "subtract a mean");
-  if (s.mean && s.channels > 1) TRY(ov.ov_preprocess_preprocess_steps_mean_multi_channels(steps.p, s.mean, s.channels), "subtract a mean");
-  if (s.scale && s.channels == 1) TRY(ov.ov_preprocess_preprocess_steps_scale(steps.p, s.scale[0]), "divide by a scale");
-  if (s.scale && s.channels > 1) TRY(ov.ov_preprocess_preprocess_steps_scale_multi_channels(steps.p, s.scale, s.channels), "divide by a scale");
+  if (s.mean && s.means == 1) TRY(ov.ov_preprocess_preprocess_steps_mean(steps.p, s.mean[0]), "subtract a mean");
+  if (s.mean && s.means > 1) TRY(ov.ov_preprocess_preprocess_steps_mean_multi_channels(steps.p, s.mean, s.means), "subtract a mean");
+  if (s.scale && s.scales == 1) TRY(ov.ov_preprocess_preprocess_steps_scale(steps.p, s.scale[0]), "divide by a scale");
+  if (s.scale && s.scales > 1) TRY(ov.ov_preprocess_preprocess_steps_scale_multi_channels(steps.p, s.scale, s.scales), "divide by a scale");
   return nullptr;
 }
 
