@@ -70,7 +70,11 @@ func TestUnwritable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	err = write(m, filepath.Join(t.TempDir(), "no", "such"), false, func(string) bool { return false }, &ExportFacts{})
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err = write(m, filepath.Join(file, "such"), false, func(string) bool { return false }, &ExportFacts{})
 	if err == nil || !strings.Contains(err.Error(), "the model cannot be written") {
 		t.Error(err)
 	}

@@ -253,7 +253,7 @@ func givenNames(path string) func(string) bool {
 		}
 	}
 	for t := range m.AllTensors() {
-		names[strings.Clone(t.Name)] = true
+		names[strings.Clone(t.Name())] = true
 	}
 	for _, v := range slices.Concat(m.Graph.Feeds(), m.Graph.Outputs()) {
 		names[strings.Clone(v.Name())] = true

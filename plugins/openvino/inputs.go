@@ -92,10 +92,34 @@ func prepare(m *ov.Model, inputs map[string]InputConfig) error {
 		}
 		steps = append(steps, p)
 	}
+	// Where any size is taken, a size that is not the model's makes sure that it is resized; it is freed afterwards.
+	free := map[string][]ov.Dim{}
+	for i, s := range steps {
+		if s.Resize == ov.NoResize || s.Height != 0 {
+			continue
+		}
+		port, _ := inputNamed(in, s.Input, "input")
+		if port.Shape == nil {
+			continue
+		}
+		shape := make([]ov.Dim, len(s.Layout))
+		for k, letter := range s.Layout {
+			shape[k] = ov.Free
+			if at := strings.IndexRune(s.ModelLayout, letter); at >= 0 && letter != 'H' && letter != 'W' && letter != '?' {
+				shape[k] = port.Shape[at]
+			}
+		}
+		free[s.Input] = shape
+		h, w := strings.IndexByte(s.ModelLayout, 'H'), strings.IndexByte(s.ModelLayout, 'W')
+		if h < 0 || w < 0 {
+			return sdk.Diagnostic{Code: codeInput, Path: []any{"input", sdk.Key(s.Input), "model_layout"}, Summary: "the model's layout names no height and width", Detail: "Write model_layout, as in model_layout = \"NCHW\"."}
+		}
+		steps[i].Height, steps[i].Width = int(port.Shape[h].Min)+1, int(port.Shape[w].Min)+1
+	}
 	if err := m.Prepare(steps); err != nil {
 		return sdk.Diagnostic{Code: codeInput, Path: []any{"input", sdk.Key(steps[0].Input)}, Summary: "the preparation of the inputs does not fit the model", Detail: sentence(err.Error()) + " Its inputs are " + list(in) + "."}
 	}
-	return nil
+	return m.Reshape(free)
 }
 
 func (c InputConfig) preparation(port ov.Port) (ov.Preparation, error) {
@@ -120,8 +144,6 @@ func (c InputConfig) preparation(port ov.Port) (ov.Preparation, error) {
 	}
 	if len(c.Size) == 2 {
 		p.Height, p.Width = int(c.Size[0]), int(c.Size[1])
-	} else {
-		p.AnySize = p.Resize != ov.NoResize
 	}
 	if c.Resize != "" && port.Shape != nil {
 		for _, axis := range "HW" {

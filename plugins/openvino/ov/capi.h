@@ -31,6 +31,8 @@ typedef struct { ov_dimension_t rank; ov_dimension_t* dims; } ov_partial_shape_t
   F(ov_get_last_err_msg, const char*, (void))                                                                              \
   F(ov_free, void, (const char*))                                                                                          \
   F(ov_core_create, ov_status, (ov_core_t**))                                                                              \
+  F(ov_core_free, void, (ov_core_t*))                                                                                      \
+  F(ov_core_set_property, ov_status, (const ov_core_t*, const char*, ...))                                                 \
   F(ov_core_read_model, ov_status, (const ov_core_t*, const char*, const char*, ov_model_t**))                             \
   F(ov_core_get_available_devices, ov_status, (const ov_core_t*, ov_devices_t*))                                           \
   F(ov_available_devices_free, void, (ov_devices_t*))                                                                      \
@@ -83,7 +85,6 @@ typedef struct { ov_dimension_t rank; ov_dimension_t* dims; } ov_partial_shape_t
   F(ov_preprocess_input_tensor_info_set_element_type, ov_status, (ov_tensor_info_t*, ov_type))                             \
   F(ov_preprocess_input_tensor_info_set_layout, ov_status, (ov_tensor_info_t*, ov_layout_t*))                              \
   F(ov_preprocess_input_tensor_info_set_spatial_static_shape, ov_status, (ov_tensor_info_t*, size_t, size_t))              \
-  F(ov_preprocess_input_tensor_info_set_spatial_dynamic_shape, ov_status, (ov_tensor_info_t*))                             \
   F(ov_preprocess_input_model_info_free, void, (ov_model_info_t*))                                                         \
   F(ov_preprocess_input_model_info_set_layout, ov_status, (ov_model_info_t*, ov_layout_t*))                                \
   F(ov_preprocess_preprocess_steps_free, void, (ov_steps_t*))                                                              \

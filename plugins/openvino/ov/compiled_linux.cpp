@@ -17,9 +17,15 @@ char* ovs_compile(void* model, const char* device, const char** kv, size_t n, vo
   return failed(s, "compile the model");
 }
 
-char* ovs_import(const char* blob, size_t size, const char* device, void** compiled) {
-  TRY(ov.ov_core_import_model(core(), blob, size, device, reinterpret_cast<ov_compiled_model_t**>(compiled)), "load the compiled model");
-  return nullptr;
+char* ovs_import(const char* blob, size_t size, const char* device, const char** kv, size_t n, void** compiled) {
+  // The function takes no properties, and a core keeps those that it is given: this one is for this model alone.
+  ov_core_t* own = nullptr;
+  TRY(ov.ov_core_create(&own), "start OpenVINO");
+  char* e = nullptr;
+  for (size_t i = 0; !e && i + 1 < n; i += 2) e = failed(ov.ov_core_set_property(own, device, kv[i], kv[i + 1]), kv[i]);
+  if (!e) e = failed(ov.ov_core_import_model(own, blob, size, device, reinterpret_cast<ov_compiled_model_t**>(compiled)), "load the compiled model");
+  ov.ov_core_free(own);
+  return e;
 }
 
 char* ovs_export(void* compiled, const char* path) {

@@ -11,6 +11,7 @@ import "C"
 import (
 	"fmt"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"unsafe"
@@ -29,23 +30,30 @@ func (m *Model) Compile(device string, properties map[string]string) (*Compiled,
 	if len(properties) > C.OVS_MAX_PROPERTIES {
 		return nil, fmt.Errorf("%d properties are more than the %d that a model is compiled with", len(properties), C.OVS_MAX_PROPERTIES)
 	}
-	var pairs []string
-	for _, k := range slices.Sorted(maps.Keys(properties)) {
-		pairs = append(pairs, k, properties[k])
-	}
-	list, free := cStrings(pairs)
+	list, n, free := pairs(properties)
 	defer free()
 	d := C.CString(device)
 	defer C.free(unsafe.Pointer(d))
 	c := &Compiled{}
-	if err := said(C.ovs_compile(m.p, d, list, C.size_t(len(pairs)), &c.p), "compile the model for "+device); err != nil {
+	if err := said(C.ovs_compile(m.p, d, list, n, &c.p), "compile the model for "+device); err != nil {
 		return nil, err
 	}
 	return c.described()
 }
 
-// Import loads what Export wrote, for the same device and version.
-func Import(blob []byte, device string) (*Compiled, error) {
+// pairs lists keys and values one after the other.
+func pairs(properties map[string]string) (**C.char, C.size_t, func()) {
+	var texts []string
+	for _, k := range slices.Sorted(maps.Keys(properties)) {
+		texts = append(texts, k, properties[k])
+	}
+	list, free := cStrings(texts)
+	return list, C.size_t(len(texts)), free
+}
+
+// Import loads what Export wrote, for the same device and version. Properties are as for Compile: a CPU's blob does not hold
+// the precision that it was compiled for.
+func Import(blob []byte, device string, properties map[string]string) (*Compiled, error) {
 	if err := ready(); err != nil {
 		return nil, err
 	}
@@ -55,7 +63,9 @@ func Import(blob []byte, device string) (*Compiled, error) {
 	d := C.CString(device)
 	defer C.free(unsafe.Pointer(d))
 	c := &Compiled{}
-	if err := said(C.ovs_import((*C.char)(unsafe.Pointer(&blob[0])), C.size_t(len(blob)), d, &c.p), "load the compiled model"); err != nil {
+	list, n, free := pairs(properties)
+	defer free()
+	if err := said(C.ovs_import((*C.char)(unsafe.Pointer(&blob[0])), C.size_t(len(blob)), d, list, n, &c.p), "load the compiled model"); err != nil {
 		return nil, err
 	}
 	return c.described()
@@ -86,7 +96,14 @@ func (c *Compiled) Close() {
 func (c *Compiled) Export(path string) error {
 	p := C.CString(path)
 	defer C.free(unsafe.Pointer(p))
-	return said(C.ovs_export(c.p, p), "write the compiled model")
+	if err := said(C.ovs_export(c.p, p), "write the compiled model"); err != nil {
+		return err
+	}
+	// OpenVINO says nothing of a folder that is not there.
+	if st, err := os.Stat(path); err != nil || st.Size() == 0 {
+		return &Error{Doing: "write the compiled model", Text: path + " was not written"}
+	}
+	return nil
 }
 
 // Property asks the compiled model: "INFERENCE_PRECISION_HINT" tells what it really computes in.

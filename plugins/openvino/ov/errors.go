@@ -67,6 +67,7 @@ func (e *Error) Error() string { return "OpenVINO cannot " + e.Doing + ": " + Cl
 // "Check 'x' failed at src/...:42:" and line ends.
 func Clean(s string) string {
 	var out []string
+	checked := ""
 	for line := range strings.Lines(s) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "Exception from ") && strings.HasSuffix(line, ":") {
@@ -76,13 +77,14 @@ func Clean(s string) string {
 			_, rest, _ = strings.Cut(rest, ":") // the file
 			_, rest, _ = strings.Cut(rest, ":") // its line
 			line = strings.TrimSpace(rest)
-			if line == "" {
-				line = "its check " + strings.TrimPrefix(check, "Check '") + " failed:"
-			}
+			checked = "its check " + strings.TrimPrefix(check, "Check '") + " failed"
 		}
 		if line != "" {
 			out = append(out, line)
 		}
+	}
+	if len(out) == 0 {
+		return checked
 	}
 	return strings.TrimSuffix(strings.Join(out, " "), ":")
 }

@@ -15,10 +15,9 @@ char* text(const std::string& s) { return strdup(s.c_str()); }
 char* failed(ov_status s, const char* what) {
   if (s == 0) return nullptr;
   const char *kind = ov.ov_get_error_info(s), *why = ov.ov_get_last_err_msg();
-  std::string out = what;
-  if (why && *why) out += std::string(": ") + why;
-  else if (kind) out += std::string(": ") + kind;
-  return text(out);
+  // OpenVINO's own words, alone; where there are none, what was tried.
+  if (why && *why) return text(why);
+  return text(std::string(what) + ": " + (kind ? kind : "it does not say why"));
 }
 
 ov_core_t* core() { return the_core; }

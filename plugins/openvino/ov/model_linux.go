@@ -140,9 +140,6 @@ func (m *Model) Prepare(steps []Preparation) error {
 			c._type = C.int32_t(s.Type)
 		}
 		c.height, c.width = C.size_t(s.Height), C.size_t(s.Width)
-		if s.AnySize {
-			c.any_size = 1
-		}
 		c.resize = C.int32_t(s.Resize)
 		if s.ReverseChannels {
 			c.reverse_channels = 1

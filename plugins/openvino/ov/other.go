@@ -47,7 +47,7 @@ func (*Model) Compile(string, map[string]string) (*Compiled, error) { return nil
 type Compiled struct{}
 
 // Import answers that OpenVINO is not in this build.
-func Import([]byte, string) (*Compiled, error) { return nil, ErrNotBuilt }
+func Import([]byte, string, map[string]string) (*Compiled, error) { return nil, ErrNotBuilt }
 
 // Ports are none.
 func (*Compiled) Ports() (in, out []Port) { return nil, nil }

@@ -32,9 +32,8 @@ type Preparation struct {
 	Type Type
 	// Layout is that of what is given, ModelLayout that of the model: "NHWC", "NCHW". Empty: nothing is said about it.
 	Layout, ModelLayout string
-	// Height and Width of what is given, in pixels, where both are not 0; with AnySize they are free.
+	// Height and Width of what is given, in pixels; both 0: as the model's.
 	Height, Width int
-	AnySize       bool
 	Resize        Resize
 	// ReverseChannels makes BGR of RGB, and RGB of BGR.
 	ReverseChannels bool

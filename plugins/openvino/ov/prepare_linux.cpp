@@ -36,7 +36,6 @@ char* fold(ov_prepost_t* pp, const ovs_preprocess& s) {
     TRY(ov.ov_preprocess_input_model_info_set_layout(taken.p, model_layout.p), "set the layout of the model's input");
   }
   if (s.height && s.width) TRY(ov.ov_preprocess_input_tensor_info_set_spatial_static_shape(given.p, s.height, s.width), "set the size of an input");
-  if (s.any_size) TRY(ov.ov_preprocess_input_tensor_info_set_spatial_dynamic_shape(given.p), "set the size of an input");
   bool arithmetic = s.resize || s.mean || s.scale;
   if (s.type >= 0 && arithmetic) TRY(ov.ov_preprocess_preprocess_steps_convert_element_type(steps.p, 4 /* f32 */), "convert an input");
   if (s.resize) TRY(ov.ov_preprocess_preprocess_steps_resize(steps.p, s.resize - 1), "resize an input");

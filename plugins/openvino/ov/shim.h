@@ -34,7 +34,6 @@ typedef struct {
   const char* layout;         // of what is given: "NHWC"
   const char* model_layout;   // of the model's input: "NCHW"
   size_t height, width;       // of what is given, where both are not 0
-  int32_t any_size;           // what is given may have any height and width
   int32_t resize;             // to what the model takes: 0 none, 1 linear, 2 cubic, 3 nearest
   int32_t reverse_channels;   // RGB to BGR, or back
   const float* mean;
@@ -56,7 +55,7 @@ char* ovs_reshape(void* model, const char** names, const ovs_port* shapes, size_
 char* ovs_prepare(void* model, const ovs_preprocess* steps, size_t n, void** prepared);
 char* ovs_save(void* model, const char* xml, int fp16);
 char* ovs_compile(void* model, const char* device, const char** pairs, size_t n, void** compiled);
-char* ovs_import(const char* blob, size_t size, const char* device, void** compiled);
+char* ovs_import(const char* blob, size_t size, const char* device, const char** pairs, size_t n, void** compiled);
 char* ovs_export(void* compiled, const char* path);
 char* ovs_property(void* compiled, const char* key, char** value);
 char* ovs_runtime_model(void* compiled, void** model);
