@@ -18,6 +18,8 @@ type document struct {
 	operations map[string]int64
 	weights    map[string]int64
 	layers     []layer
+	// seen are the places of constants: equal ones lie at the same.
+	seen map[int64]bool
 }
 
 // layer is where a layer's name stands.
@@ -29,7 +31,7 @@ type layer struct {
 
 // parseIR reads an IR that OpenVINO wrote; one that ends early is an error.
 func parseIR(text []byte) (*document, error) {
-	d := &document{text: text, size: int64(len(text)), operations: map[string]int64{}, weights: map[string]int64{}}
+	d := &document{text: text, size: int64(len(text)), operations: map[string]int64{}, weights: map[string]int64{}, seen: map[int64]bool{}}
 	if !bytes.HasSuffix(bytes.TrimRight(text, "\n\t "), []byte("</net>")) {
 		return nil, errors.New("the graph ends early")
 	}
@@ -81,7 +83,10 @@ func (d *document) constant(line []byte) error {
 	if err := errors.Join(err, err2); err != nil || from < 0 || n < 0 || from > math.MaxInt64-n {
 		return fmt.Errorf("a constant's place is no number: %s", line)
 	}
-	d.weights[string(kind)] += n
+	if !d.seen[from] {
+		d.seen[from] = true
+		d.weights[string(kind)] += n
+	}
 	d.end = max(d.end, from+n)
 	return nil
 }
@@ -100,12 +105,39 @@ func attribute(line []byte, name string) (value []byte, from, to int) {
 	return line[from : from+n], from, from + n
 }
 
-// counted is a name that OpenVINO made: an operation and a number that counts all nodes of the process.
-var counted = regexp.MustCompile(`\b([A-Z][A-Za-z0-9]*)_([0-9]+)\b`)
+// counted is a name that OpenVINO made: an operation and a number that counts all nodes of the process, and what a pass adds.
+var counted = regexp.MustCompile(`^([A-Z][A-Za-z0-9]*)_[0-9]+((?:_[a-z]+)*)$`)
 
-// settled gives each layer that OpenVINO named by its counter a name that is the same every time: the numbers
-// begin anew, in the order of the text. Names that the model gives stay. The counter goes on from one model to the next in a process, so without
-// that the same model would give other bytes each time.
+// settled gives each layer that OpenVINO named by its counter a name that is the same every time: numbers begin at 0 for each
+// operation, in the order of the text. Names of the model, which given tells, stay where the layer makes a tensor of the model's. The
+// counter goes on from one model to the next in a process, so without that the same model would be other bytes each time.
 func (d *document) settled(given func(string) bool) (text []byte, changed bool) {
-	return d.text, false
+	var ours []int // layers to name anew
+	taken := map[string]bool{}
+	for i, l := range d.layers {
+		name := d.text[l.from:l.to]
+		if counted.Match(name) && !(l.named && given(string(name))) {
+			ours = append(ours, i)
+		} else {
+			taken[string(name)] = true
+		}
+	}
+	if len(ours) == 0 {
+		return d.text, false
+	}
+	numbers := map[string]int{}
+	out := make([]byte, 0, len(d.text)+len(d.text)/100)
+	at := 0
+	for _, i := range ours {
+		l := d.layers[i]
+		part := counted.FindSubmatch(d.text[l.from:l.to])
+		name := ""
+		for name == "" || taken[name] {
+			name = fmt.Sprintf("%s_%d%s", part[1], numbers[string(part[1])], part[2])
+			numbers[string(part[1])]++
+		}
+		out = append(append(out, d.text[at:l.from]...), name...)
+		at = l.to
+	}
+	return append(out, d.text[at:]...), true
 }
