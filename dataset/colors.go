@@ -81,7 +81,8 @@ func (m *imageMemory) ycbcr(out *pixels, v *image.YCbCr, limited bool, need imag
 	out.fit(w, h, 3)
 	halfX := v.SubsampleRatio == image.YCbCrSubsampleRatio422 || v.SubsampleRatio == image.YCbCrSubsampleRatio420
 	halfY := v.SubsampleRatio == image.YCbCrSubsampleRatio440 || v.SubsampleRatio == image.YCbCrSubsampleRatio420
-	other := !halfX && !halfY && v.SubsampleRatio != image.YCbCrSubsampleRatio444
+	bare := !limited && halfX && w <= 4 // libjpeg does not interpolate chroma of one or two samples
+	other := bare || !halfX && !halfY && v.SubsampleRatio != image.YCbCrSubsampleRatio444
 	for i := range m.chroma {
 		if cap(m.chroma[i]) < w+2 {
 			m.chroma[i] = make([]byte, w+2)
@@ -93,7 +94,7 @@ func (m *imageMemory) ycbcr(out *pixels, v *image.YCbCr, limited bool, need imag
 	for y := need.Min.Y; y < need.Max.Y; y++ {
 		luma := v.Y[y*v.YStride:][from:to]
 		switch {
-		case other: // 4:1:1 and 4:1:0 are taken as they are
+		case other: // 4:1:1 and 4:1:0, too, are taken as they are
 			for x := range w {
 				at := v.COffset(v.Rect.Min.X+x, v.Rect.Min.Y+y)
 				cb[x], cr[x] = v.Cb[at], v.Cr[at]

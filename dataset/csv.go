@@ -186,7 +186,7 @@ func csvRows(ctx context.Context, path string, comma rune, headed bool, yield fu
 			continue
 		}
 		line, _ := r.FieldPos(0)
-		if err := yield(row{index: i, where: fmt.Sprintf("%s, line %d", path, line), cells: cells}); err != nil {
+		if err := yield(row{index: i, file: path, line: line, cells: cells}); err != nil {
 			return err
 		}
 	}
@@ -243,7 +243,7 @@ func (l *learner) see(f *tableField, s string, r row) {
 		if _, err := realCell(s); err != nil {
 			l.notFloat = true
 			if l.seen && f.note == "" {
-				f.note = fmt.Sprintf("%s is %q", r.where, clip(s))
+				f.note = fmt.Sprintf("%s is %q", r.where(), clip(s))
 			}
 		}
 	}
@@ -253,13 +253,13 @@ func (l *learner) see(f *tableField, s string, r row) {
 		case !ok:
 			l.notList = true
 			if l.seen { // all before were lists
-				f.note = fmt.Sprintf("%s is %q, and the first sample a list of shape %v", r.where, clip(s), f.shape)
+				f.note = fmt.Sprintf("%s is %q, and the first sample a list of shape %v", r.where(), clip(s), f.shape)
 			}
 		case !l.seen:
 			f.shape = shape
 		case !sameShape(shape, f.shape):
 			l.notList = true
-			f.note = fmt.Sprintf("%s has the shape %v, and the first sample %v", r.where, shape, f.shape)
+			f.note = fmt.Sprintf("%s has the shape %v, and the first sample %v", r.where(), shape, f.shape)
 		}
 		l.listReals = l.listReals || reals
 	}

@@ -9,6 +9,9 @@
 //     paths of images and sounds;
 //   - a folder of images, sounds or texts, where each folder in it is a class.
 //
+// Axis 0 of an array counts samples. An array without axes, or with only one sample
+// where the others have more, is the same for all samples when it is an input.
+//
 // Everything is streamed: memory does not grow with the source, and nothing in a
 // file is trusted for more than the file's own size allows. Samples of tables and
 // folders are decoded on all cores; the result does not depend on how many there are.
@@ -45,6 +48,9 @@ type Input struct {
 	// Field is the source's field; "" for the one of the same name. Of a table,
 	// "NAME*" is a vector of all columns whose names begin so.
 	Field string
+	// Value is the same for all samples and takes the place of a field: one number, which fills Shape, or as many as
+	// Shape has elements. Whole numbers are int64 and others float32. Not for targets.
+	Value []float64
 	Scale *float64
 	Mean  []float64 // one for all, or one for each channel
 	Std   []float64 // likewise

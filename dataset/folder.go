@@ -112,7 +112,7 @@ func openFiles(path string, entries []os.DirEntry) (*table, error) {
 			if loose == 0 {
 				cells = append(cells, fmt.Sprint(labels[i]))
 			}
-			if err := yield(row{index: int64(i), where: filepath.Join(path, name), cells: cells}); err != nil {
+			if err := yield(row{index: int64(i), file: filepath.Join(path, name), cells: cells}); err != nil {
 				return err
 			}
 		}

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/jpeg"
+	stdjpeg "image/jpeg"
 	"image/png"
 	"math"
 
 	"golang.org/x/image/webp"
 
+	"github.com/optimize-hcl/optimize/dataset/jpeg"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
@@ -37,6 +38,7 @@ func (p *pixels) row(y int) []byte { return p.data[y*p.w*p.ch : (y+1)*p.w*p.ch] 
 
 // imageMemory is what a worker keeps from one image to the next.
 type imageMemory struct {
+	jpeg                         jpeg.Decoder
 	decoded, turned, wide, sized pixels
 	chroma                       [6][]byte
 	sums                         []int32
@@ -225,7 +227,10 @@ func imageSize(file []byte, orient bool) (w, h int, err error) {
 	var c image.Config
 	switch {
 	case isJPEG(file):
-		c, err = jpeg.DecodeConfig(bytes.NewReader(file))
+		var ok bool
+		if c.Width, c.Height, ok = jpeg.Size(file); !ok {
+			c, err = stdjpeg.DecodeConfig(bytes.NewReader(file))
+		}
 		// Every block of 8 by 8 takes more than one bit.
 		if err == nil && c.Width*c.Height/1024 > len(file) {
 			return 0, 0, fmt.Errorf("its header claims %d by %d pixels, which its %d bytes cannot hold", c.Width, c.Height, len(file))
@@ -267,7 +272,9 @@ func (m *imageMemory) decode(file []byte, gray bool, need image.Rectangle) (*pix
 	var err error
 	switch {
 	case isJPEG(file):
-		img, err = jpeg.Decode(bytes.NewReader(file))
+		if img, err = m.jpeg.Decode(file, need); err != nil {
+			img, err = stdjpeg.Decode(bytes.NewReader(file))
+		}
 	case isPNG(file):
 		img, err = png.Decode(bytes.NewReader(file))
 	default:

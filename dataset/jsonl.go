@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // maxLine bounds one line of JSON.
@@ -50,10 +51,33 @@ func openJSONL(path, label string) (*table, error) {
 		place[f.name] = i
 	}
 	t.cut = func(raw []byte, cells []string) error {
+		// The cells are parts of the line, but for texts with escapes.
+		line := unsafe.String(unsafe.SliceData(raw), len(raw))
+		clear(cells)
+		ok, err := plainMembers(line, func(key, value string) error {
+			if i, ok := place[key]; ok {
+				cells[i] = value // of a key given twice the last one counts
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if ok {
+			for i, v := range cells {
+				if v == "" {
+					return fmt.Errorf("it lacks the key %q", clip(t.fields[i].name))
+				}
+				if v[0] == '"' {
+					cells[i] = v[1 : len(v)-1]
+				}
+			}
+			return nil
+		}
 		values := make([][]byte, len(cells))
-		err := jsonMembers(raw, func(key, value []byte) error {
+		err = jsonMembers(raw, func(key, value []byte) error {
 			if i, ok := place[string(key)]; ok {
-				values[i] = value // of a key given twice the last one counts
+				values[i] = value
 			}
 			return nil
 		})
@@ -168,7 +192,7 @@ func jsonRows(ctx context.Context, path string, yield func(r row) error) error {
 			return sourceError("The table cannot be read", fmt.Sprintf("%s, line %d: %s.", path, line, err), err)
 		}
 		if len(bytes.TrimSpace(raw)) > 0 {
-			if err := yield(row{index: index, where: fmt.Sprintf("%s, line %d", path, line), raw: raw}); err != nil {
+			if err := yield(row{index: index, file: path, line: line, raw: raw}); err != nil {
 				return err
 			}
 			index++
@@ -237,52 +261,31 @@ func listShape(s string) (shape []int64, reals, ok bool) {
 			value = false
 			i++
 		default:
-			end := i
-			for end < len(s) && strings.IndexByte(",[] \t\r\n", s[end]) < 0 {
-				end++
-			}
 			if value || leaf > 0 && depth != leaf || depth == 0 {
 				return nil, false, false
 			}
 			if leaf == 0 { // how deep the numbers lie
 				leaf, lengths = depth, make([]int64, depth)
 			}
-			if _, err := wholeCell(s[i:end]); err != nil {
-				if _, err := realCell(s[i:end]); err != nil {
-					return nil, false, false
+			n, whole, sure := scanNumber(s[i:])
+			end := i + n
+			if !sure || end < len(s) && !separates[s[end]] {
+				for end = i; end < len(s) && !separates[s[end]]; {
+					end++
 				}
-				reals = true
+				_, err := wholeCell(s[i:end])
+				if whole = err == nil; !whole {
+					if _, err := realCell(s[i:end]); err != nil {
+						return nil, false, false
+					}
+				}
 			}
+			reals = reals || !whole
 			value = true
 			i = end
 		}
 	}
 	return lengths, reals, depth == 0 && leaf > 0
-}
-
-// eachNumber gives the numbers of a list whose shape was read before.
-func eachNumber(s string, do func(number string) error) error {
-	n := 0
-	for len(s) > 0 {
-		at := strings.IndexAny(s, ",[] \t\r\n")
-		word := s
-		if at >= 0 {
-			word, s = s[:at], s[at+1:]
-		} else {
-			s = ""
-		}
-		if word == "" {
-			continue
-		}
-		if err := do(word); err != nil {
-			return err
-		}
-		n++
-	}
-	if n == 0 {
-		return errors.New("the list is empty")
-	}
-	return nil
 }
 
 func sameShape(a, b []int64) bool { return slices.Equal(a, b) }

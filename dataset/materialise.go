@@ -24,6 +24,8 @@ type column struct {
 	elems, rawSample, outSample int64
 	// fill writes the raw elements of one row of a table; nil for an array.
 	fill filler
+	// same tells that the array holds one sample, which all samples share.
+	same bool
 }
 
 // Materialise reads the source as s says and writes the shards and their index into
@@ -47,11 +49,11 @@ func Materialise(ctx context.Context, s Spec, dir string, progress func(done, to
 	if src.table != nil {
 		return materialiseTable(ctx, s, src, dir, progress)
 	}
-	cols, err := plan(s, src)
+	cols, samples, err := plan(s, src)
 	if err != nil {
 		return Info{}, err
 	}
-	pick, err := choose(s, cols[0].from.shape[0])
+	pick, err := choose(s, samples)
 	if err != nil {
 		return Info{}, err
 	}
@@ -70,7 +72,12 @@ func Materialise(ctx context.Context, s Spec, dir string, progress func(done, to
 			part := float64(i)/float64(len(cols)) + float64(done)/float64(pick.kept)/float64(len(cols))
 			progress(int64(part*float64(pick.kept)), pick.kept)
 		}
-		if err := m.run(); err != nil {
+		if c.same {
+			err = m.repeat()
+		} else {
+			err = m.run()
+		}
+		if err != nil {
 			return Info{}, err
 		}
 	}
@@ -90,10 +97,10 @@ func finish(dir string, index tensor.Index, out *shards, progress func(done, tot
 	return Info{Samples: index.Samples, Fields: index.Fields, HasLabel: index.Label, Targets: index.Targets, Classes: index.Classes}, nil
 }
 
-// plan matches the block with the source.
-func plan(s Spec, src *source) ([]*column, error) {
+// plan matches the block with the source, and counts the samples of it.
+func plan(s Spec, src *source) ([]*column, int64, error) {
 	if err := checkSpec(s); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	inputs := s.Inputs
 	if len(inputs) == 0 {
@@ -103,7 +110,7 @@ func plan(s Spec, src *source) ([]*column, error) {
 			}
 		}
 		if len(inputs) == 0 {
-			return nil, sourceError("The source has no field for an input", fmt.Sprintf("%s has %s, and that is the label.", src.path, src.fields()), nil)
+			return nil, 0, sourceError("The source has no field for an input", fmt.Sprintf("%s has %s, and that is the label.", src.path, src.fields()), nil)
 		}
 	}
 	var cols []*column
@@ -114,33 +121,42 @@ func plan(s Spec, src *source) ([]*column, error) {
 			if e := (*Error)(nil); implied && errors.As(err, &e) {
 				e.Detail += ` Without input blocks every field is an input; name the ones that are with input "NAME" blocks.`
 			}
-			return nil, err
+			return nil, 0, err
 		}
 		if slices.ContainsFunc(cols, func(o *column) bool { return o.name == c.name }) {
-			return nil, twice(in.Name)
+			return nil, 0, twice(in.Name)
 		}
 		cols = append(cols, c)
 	}
 	if s.Label != "" {
 		c, err := planLabel(s.Label, src)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		cols = append(cols, c)
 	}
+	given := len(inputs) // only these may be the same for all samples
 	for i, in := range s.Targets {
 		c, err := planInput(in, src, false)
+		if err == nil && c.same {
+			err = noSamples(c)
+		}
 		if cols, err = s.target(cols, i, c, err); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	return cols, sameSamples(cols, src)
+	samples, err := countSamples(cols, given, src)
+	return cols, samples, err
 }
 
 func planInput(in Input, src *source, implied bool) (*column, error) {
 	at := func(attr string) []string { return []string{"input", in.Name, attr} }
 	if in.Name == "" || strings.HasPrefix(in.Name, "__") {
 		return nil, badName(in.Name)
+	}
+	if in.Value != nil {
+		c, _, err := planValue(in, 1)
+		return c, err
 	}
 	field, path := in.Field, at("field")
 	if field == "" {
@@ -156,7 +172,17 @@ func planInput(in Input, src *source, implied bool) (*column, error) {
 	if err := arrayOnly(in); err != nil {
 		return nil, err
 	}
-	return prepareInput(in, path, a, a.dtype)
+	single := len(a.shape) == 0
+	if single {
+		one := *a
+		one.shape = []int64{1}
+		a = &one
+	}
+	c, err := prepareInput(in, path, a, a.dtype)
+	if c != nil {
+		c.same = single
+	}
+	return c, err
 }
 
 // prepareInput works out the types and shapes of one input whose field is a.
@@ -247,6 +273,9 @@ func planLabel(label string, src *source) (*column, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(a.shape) == 0 {
+		return nil, noSamples(&column{path: path, from: a})
+	}
 	if !a.dtype.IsInteger() {
 		return nil, &Error{Path: path, Summary: "Labels are not integers", Detail: fmt.Sprintf("The field %q is %s; the label is the number of the sample's class, so save it as an integer type, such as int64.", clip(label), a.header)}
 	}
@@ -271,8 +300,6 @@ func usable(field string, path []string, src *source) (*array, error) {
 		return nil, &Error{Path: path, Summary: fmt.Sprintf("The field %q cannot be read", clip(field)), Detail: fmt.Sprintf("%s: %s.", src.path, a.bad), Err: a.bad}
 	case a.why != "":
 		return nil, &Error{Path: path, Summary: fmt.Sprintf("The field %q is not numeric", clip(field)), Detail: fmt.Sprintf("It is %s: %s. %s has %s.", a.header, a.why, src.path, src.fields())}
-	case len(a.shape) == 0:
-		return nil, &Error{Path: path, Summary: fmt.Sprintf("The field %q has no axis of samples", clip(field)), Detail: fmt.Sprintf("It is a single %s; axis 0 counts samples.", numpyNames[a.dtype])}
 	}
 	return a, nil
 }
@@ -294,23 +321,4 @@ func newColumn(name string, path []string, a *array, to tensor.DType, conv *conv
 	c.rawSample = c.elems * int64(a.dtype.Bits()/8)
 	c.outSample = c.elems * int64(to.Bits()/8)
 	return c, nil
-}
-
-// sameSamples makes sure that axis 0 is as long in every column.
-func sameSamples(cols []*column, src *source) error {
-	for _, c := range cols[1:] {
-		if c.from.shape[0] == cols[0].from.shape[0] {
-			continue
-		}
-		var counts []string
-		for _, o := range cols {
-			counts = append(counts, fmt.Sprintf("%s has %d", clip(o.from.name), o.from.shape[0]))
-		}
-		const most = 20
-		if len(counts) > most {
-			counts = append(counts[:most], "…")
-		}
-		return &Error{Path: c.path, Summary: "The fields differ in their number of samples", Detail: fmt.Sprintf("Axis 0 counts samples, and in %s %s.", src.path, strings.Join(counts, ", "))}
-	}
-	return nil
 }

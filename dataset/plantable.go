@@ -84,6 +84,20 @@ func (p *tablePlan) missing(path []string, name string) error {
 }
 
 func (p *tablePlan) input(in Input, implied bool) (*column, error) {
+	if in.Value != nil {
+		c, same, err := planValue(in, p.t.count)
+		if err != nil {
+			return nil, err
+		}
+		if p.targets {
+			return nil, noSamples(c)
+		}
+		c.fill = func(_ *worker, _ row, raw []byte) error {
+			copy(raw, same)
+			return nil
+		}
+		return c, nil
+	}
 	name, path := in.Field, []string{"input", in.Name, "field"}
 	if name == "" {
 		name, path = in.Name, []string{"input", in.Name}
@@ -204,27 +218,11 @@ func (p *tablePlan) list(in Input, path []string, i int) (*column, error) {
 	f := p.t.fields[i]
 	if !f.reals {
 		return p.column(in, path, f.name, tensor.I64, tensor.I64, f.shape, func(_ *worker, r row, raw []byte) error {
-			out, k := elements[int64](raw), 0
-			return eachNumber(r.cells[i], func(s string) (err error) {
-				if k == len(out) {
-					return fmt.Errorf("the list is longer than %v", f.shape)
-				}
-				out[k], err = wholeCell(s)
-				k++
-				return err
-			})
+			return fillWhole(elements[int64](raw), r.cells[i])
 		})
 	}
 	return p.column(in, path, f.name, tensor.F64, tensor.F32, f.shape, func(_ *worker, r row, raw []byte) error {
-		out, k := elements[float64](raw), 0
-		return eachNumber(r.cells[i], func(s string) (err error) {
-			if k == len(out) {
-				return fmt.Errorf("the list is longer than %v", f.shape)
-			}
-			out[k], err = realCell(s)
-			k++
-			return err
-		})
+		return fillReals(elements[float64](raw), r.cells[i])
 	})
 }
 

@@ -30,9 +30,18 @@ type table struct {
 // row is one sample of a table.
 type row struct {
 	index int64
-	where string // for messages: "line 7", or the file
+	file  string
+	line  int // in the file, from 1; 0: the sample is the file
 	cells []string
 	raw   []byte
+}
+
+// where names the sample's place, for messages.
+func (r row) where() string {
+	if r.line == 0 {
+		return r.file
+	}
+	return fmt.Sprintf("%s, line %d", r.file, r.line)
 }
 
 // kind is what all cells of a field have in common.
@@ -127,7 +136,7 @@ func rowError(r row, err error) error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return sourceError(fmt.Sprintf("Sample %d cannot be read", r.index), fmt.Sprintf("%s: %s.", r.where, err), err)
+	return sourceError(fmt.Sprintf("Sample %d cannot be read", r.index), fmt.Sprintf("%s: %s.", r.where(), err), err)
 }
 
 // worker is the memory of one goroutine.
@@ -323,8 +332,8 @@ func (p *pipeline) cellError(c *column, r row, err error) error {
 		return e
 	}
 	detail := err.Error()
-	if !strings.HasPrefix(detail, r.where) { // in a folder the row is the file
-		detail = r.where + ": " + detail
+	if !strings.HasPrefix(detail, r.where()) { // in a folder the row is the file
+		detail = r.where() + ": " + detail
 	}
 	return &Error{Path: c.path, Summary: fmt.Sprintf("Sample %d has no usable %q", r.index, clip(c.from.name)), Detail: detail + ".", Err: err}
 }

@@ -135,6 +135,9 @@ func (v *valueInfo) typeField(w *walker, num int, _ uint64) error {
 				v.element = int64(n)
 			case 2:
 				v.ranked = true
+				if v.Shape == nil {
+					v.Shape = []int64{} // a scalar, so far
+				}
 				return w.fields(v.dimension)
 			}
 			return nil

@@ -49,7 +49,7 @@ type Options struct {
 type Info struct {
 	Name  string
 	DType tensor.DType
-	Shape []int64  // -1 where dynamic; nil when the model does not state its rank
+	Shape []int64  // -1 where dynamic; empty of a scalar, nil when the model does not state its rank
 	Axes  []string // names of dynamic axes, "" for others; nil when none has one
 }
 

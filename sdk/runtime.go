@@ -15,6 +15,13 @@ type Runtime interface {
 	Open(ctx context.Context, r OpenRequest) (RuntimeSession, error)
 }
 
+// OptionChecker is a [Runtime] that says what is wrong with options without looking at the machine, so that a mistake is
+// told when a recipe is checked and not only when it is planned. An error becomes diagnostics; paths begin with an
+// option's name.
+type OptionChecker interface {
+	CheckOptions(ctx context.Context, options map[string]string) error
+}
+
 // ProbeRequest asks what Open with the same options would need.
 type ProbeRequest struct {
 	Options map[string]string

@@ -44,6 +44,15 @@ func (r *runtimeServer) Probe(ctx context.Context, q *pluginv1.ProbeRequest) (*p
 		Fingerprint: p.Fingerprint, Missing: missing(p.Missing)}, nil
 }
 
+func (r *runtimeServer) CheckOptions(ctx context.Context, q *pluginv1.CheckOptionsRequest) (*pluginv1.CheckOptionsResponse, error) {
+	c, ok := r.runtime.(OptionChecker)
+	if !ok {
+		return nil, status.Error(codes.Unimplemented, "options are checked by Probe")
+	}
+	err := guard(func() error { return c.CheckOptions(ctx, q.GetOptions()) })
+	return &pluginv1.CheckOptionsResponse{Diagnostics: diagnosticsOf(err).wire()}, nil
+}
+
 func (r *runtimeServer) Open(ctx context.Context, q *pluginv1.OpenRequest) (*pluginv1.OpenResponse, error) {
 	var s RuntimeSession
 	var info SessionInfo

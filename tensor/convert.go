@@ -16,7 +16,7 @@ func ToFloat32(t Tensor) ([]float32, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
-	out := make([]float32, t.Elements())
+	out := room[float32](int(t.Elements())) // every case below writes all of it
 	b := t.Data
 	switch t.DType {
 	case Bool:
@@ -54,7 +54,12 @@ func ToFloat32(t Tensor) ([]float32, error) {
 				return
 			}
 			for i, h := range part {
-				o[i] = F16ToFloat32(h)
+				// Of a normal half, which nearly every one is, only the exponent's bias changes.
+				if abs := uint32(h) & 0x7fff; abs-0x400 < 0x7c00-0x400 {
+					o[i] = math.Float32frombits(uint32(h)&0x8000<<16 | abs<<13 + 112<<23)
+				} else {
+					o[i] = F16ToFloat32(h)
+				}
 			}
 		})
 	case U4:
@@ -123,7 +128,7 @@ func FromFloat32(d DType, shape []int64, data []float32) (Tensor, error) {
 	case F32:
 		return Of(shape, data), nil
 	case F16, BF16:
-		h := make([]uint16, len(data))
+		h := room[uint16](len(data))
 		split(len(data), func(from, to int) {
 			part, o := data[from:to], h[from:to]
 			o = o[:len(part)]
@@ -146,7 +151,7 @@ func FromFloat32(d DType, shape []int64, data []float32) (Tensor, error) {
 		})
 		return Tensor{DType: d, Shape: shape, Data: bytesOf(h)}, nil
 	case F64:
-		f := make([]float64, len(data))
+		f := room[float64](len(data))
 		split(len(data), func(from, to int) {
 			part, o := data[from:to], f[from:to]
 			o = o[:len(part)]

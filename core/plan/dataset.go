@@ -102,11 +102,15 @@ func datasetArguments(c *recipe.DatasetConfig) map[string]any {
 func inputArguments(inputs []dataset.Input) map[string]any {
 	out := map[string]any{}
 	for _, in := range inputs {
-		out[in.Name] = map[string]any{
+		arguments := map[string]any{
 			"field": in.Field, "scale": in.Scale, "mean": in.Mean, "std": in.Std, "dtype": in.DType, "shape": in.Shape, "layout": in.Layout,
 			"color": in.Color, "resize": in.Resize, "crop": in.Crop, "resample": in.Resample, "orient": in.Orient,
 			"tokenizer": in.Tokenizer != "", "tokens": in.Tokens, "length": in.Length, "rate": in.Rate,
 		}
+		if in.Value != nil { // so that inputs without one keep their keys
+			arguments["value"] = in.Value
+		}
+		out[in.Name] = arguments
 	}
 	return out
 }

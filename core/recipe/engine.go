@@ -17,6 +17,8 @@ const everySubject = "*"
 // EngineConfig is how the runtime of a subject is set up: the options that the plugin is given, in its own words.
 type EngineConfig struct {
 	Options map[string]string
+	// Open tells that a value is not known yet, so that its option is not among them.
+	Open bool
 	// Body is the block, in which the plugin's diagnostics find their places.
 	Body hcl.Body
 }
@@ -61,7 +63,8 @@ func (p *Program) readEngines(c *EvaluateConfig, outer *reader, body *hcl.BodyCo
 		for _, a := range sortedAttrs(attrs) {
 			v, rng, ok := r.value(a.Name, cty.DynamicPseudoType)
 			if !ok {
-				continue // left out, or told
+				e.Open = e.Open || !v.IsWhollyKnown()
+				continue // left out, told, or not known yet
 			}
 			if wrong := flattenOption(e.Options, a.Name, v); wrong != "" {
 				r.ds = r.ds.Append(diag.At(rng, "recipe/engine", fmt.Sprintf("%s cannot be given to a runtime", a.Name), "%s Write a text, a number, true or false, a list of them, or an object of such settings.", wrong))

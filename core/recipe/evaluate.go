@@ -49,11 +49,16 @@ func (c *EvaluateConfig) MetricRange(name string) hcl.Range {
 	return c.rng
 }
 
-// Subject is one thing that is measured; Artifact is nil while it does not exist.
+// Subject is one thing that is measured; Artifact is nil while it does not exist, and Format empty while it is not known.
 type Subject struct {
 	Name, Addr string
+	Format     string
 	Artifact   *Artifact
 	Range      hcl.Range
+}
+
+func (g given) subject(name string, rng hcl.Range) Subject {
+	return Subject{Name: name, Addr: g.node, Format: g.format, Artifact: g.artifact, Range: rng}
 }
 
 // BenchmarkConfig says how latency is measured.
@@ -231,7 +236,7 @@ func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
 		return c, p.hide(r.ds)
 	}
 	// artifact reads one artifact; e is nil when it has no expression of its own.
-	artifact := func(v cty.Value, e hcl.Expression, rng hcl.Range, kind, what string) (string, *Artifact) {
+	artifact := func(v cty.Value, e hcl.Expression, rng hcl.Range, kind, what string) given {
 		g, wrong := p.artifactOf(v)
 		if wrong == "" && g.kind != "" && g.kind != kind {
 			wrong = fmt.Sprintf("%s is %s.", g.addr, article(g.kind))
@@ -244,29 +249,28 @@ func (p *Program) DecodeEvaluate(n *Node) (*EvaluateConfig, diag.Diags) {
 				g.node = nodes[0]
 			}
 		}
-		return g.node, g.artifact
+		return g
 	}
-	one := func(name, kind string) (string, *Artifact, hcl.Range) {
+	one := func(name, kind string) (given, hcl.Range) {
 		e := body.Attributes[name].Expr
 		v, hd := p.eval(e, ctx)
 		if hd.HasErrors() {
 			r.ds = r.ds.Append(coded(hd)...)
-			return "", nil, e.Range()
+			return given{}, e.Range()
 		}
-		addr, a := artifact(v, e, e.Range(), kind, name)
-		return addr, a, e.Range()
+		return artifact(v, e, e.Range(), kind, name), e.Range()
 	}
-	c.Dataset.Kind = "dataset"
-	c.Dataset.Addr, c.Dataset.Artifact, c.ranges[""] = one("dataset", "dataset")
-	c.Baseline.Name = "baseline"
-	c.Baseline.Addr, c.Baseline.Artifact, c.Baseline.Range = one("baseline", "model")
-	c.ranges["baseline"] = c.Baseline.Range
+	data, rng := one("dataset", "dataset")
+	c.Dataset = Input{Kind: "dataset", Addr: data.node, Artifact: data.artifact}
+	c.ranges[""] = rng
+	base, rng := one("baseline", "model")
+	c.Baseline = base.subject("baseline", rng)
+	c.ranges["baseline"] = rng
 	found, more := p.candidates(body.Attributes["candidates"].Expr)
 	r.ds = r.ds.Append(more...)
 	for _, f := range found {
-		s := Subject{Name: f.name, Range: f.place}
-		s.Addr, s.Artifact = artifact(f.value, f.expr, f.place, "model", "A candidate")
-		c.Candidate = append(c.Candidate, s)
+		g := artifact(f.value, f.expr, f.place, "model", "A candidate")
+		c.Candidate = append(c.Candidate, g.subject(f.name, f.place))
 		c.ranges[f.name] = f.place
 	}
 	p.runtimes(c, r)

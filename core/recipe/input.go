@@ -13,14 +13,14 @@ import (
 
 // inputArguments are those of an input block of a dataset.
 var inputArguments = []string{
-	"field", "scale", "mean", "std", "dtype", "shape", "layout",
+	"field", "value", "scale", "mean", "std", "dtype", "shape", "layout",
 	"color", "resize", "crop", "resample", "orient",
 	"tokenizer", "tokens", "length", "rate",
 }
 
 // input evaluates an input block of a dataset; what is wrong is in r.ds.
 func (p *Program) input(r *reader, name string) dataset.Input {
-	x := dataset.Input{Name: name, Scale: r.number("scale"), Mean: r.numbers("mean"), Std: r.numbers("std")}
+	x := dataset.Input{Name: name, Value: r.numbers("value"), Scale: r.number("scale"), Mean: r.numbers("mean"), Std: r.numbers("std")}
 	for _, v := range []struct {
 		name string
 		to   *string

@@ -143,6 +143,9 @@ func (p *Program) stepNodes(n *Node) ([]*Node, diag.Diags) {
 // Nodes gives the nodes, each after what it depends on.
 func (p *Program) Nodes() []*Node { return p.nodes }
 
+// Node gives the node of an address, nil when there is none.
+func (p *Program) Node(addr string) *Node { return p.byAddr[addr] }
+
 // Env gives the variables of the environment that steps name for their plugins, sorted.
 func (p *Program) Env() []string {
 	names := map[string]bool{}

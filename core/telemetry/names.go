@@ -55,7 +55,7 @@ var Spans = []Doc{
 	{Name: "evaluate NAME", Kind: "INTERNAL", Text: "Candidates are measured and graded."},
 	{Name: "output NAME", Kind: "INTERNAL", Text: "An output's value is taken."},
 	{Name: "optimize.plugin.v1.Plugin/METHOD", Kind: "CLIENT, SERVER", Text: "A call of the host to a plugin: Validate, Plan, Apply, Inspect. The client's span is the host's, the server's the plugin's."},
-	{Name: "optimize.plugin.v1.Runtime/METHOD", Kind: "CLIENT, SERVER", Text: "A call of the host to an engine: Probe, Open, Predict, Benchmark, Coverage, Close."},
+	{Name: "optimize.plugin.v1.Runtime/METHOD", Kind: "CLIENT, SERVER", Text: "A call of the host to an engine: Probe, CheckOptions, Open, Predict, Benchmark, Coverage, Close."},
 	{Name: "optimize.plugin.v1.Host/METHOD", Kind: "CLIENT, SERVER", Text: "A call of a step to the host: Evaluate, Race, ReadCoverage."},
 	{Name: pluginv1.SpanStart + "NAME", Kind: "INTERNAL", Text: "A plugin's process, from its first line to the host's first call."},
 }

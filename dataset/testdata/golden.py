@@ -95,4 +95,30 @@ for up, down in ((1, 2), (3, 1), (160, 441), (147, 160)):
     x = np.round(rng.normal(scale=0.2, size=300), 6)
     sounds.append({"up": up, "down": down, "in": x.tolist(), "out": signal.resample_poly(x, up, down).tolist()})
 
+# Kinds of JPEG files, and parts of them: only the blocks that are needed are transformed.
+for name, size, options in (
+    ("restart.jpg", (67, 41), dict(quality=90, subsampling=2, restart_marker_blocks=3)),
+    ("progressive-odd.jpg", (65, 51), dict(quality=95, subsampling=2, progressive=True)),
+    ("progressive-422.jpg", (50, 35), dict(quality=60, subsampling=1, progressive=True, restart_marker_rows=1)),
+    ("progressive-gray.jpg", (57, 39), dict(quality=75, progressive=True)),
+    ("optimized.jpg", (90, 70), dict(quality=100, subsampling=2, optimize=True)),
+    ("coarse.jpg", (75, 60), dict(quality=5, subsampling=2)),
+    ("rgb.jpg", (40, 30), dict(quality=90, keep_rgb=True)),
+    ("cmyk.jpg", (31, 21), dict(quality=90)),
+    ("small.jpg", (1, 1), dict(quality=90, subsampling=2)),
+    ("narrow.jpg", (3, 50), dict(quality=90, subsampling=2)),
+):
+    image = picture(*size)
+    if "gray" in name:
+        image = image.convert("L")
+    if "cmyk" in name:
+        image = image.convert("CMYK")
+    keep(name, image, **options)
+    image = Image.open(out / name)
+    case(name, image.convert("RGB"))
+    if image.width < 30:
+        continue
+    case(name, center(image.convert("RGB"), 19, 11), crop=[11, 19])
+    case(name, center(image.convert("RGB").resize((29, 31), Image.BILINEAR), 9, 20), resize=[31, 29], crop=[20, 9])
+
 (out / "golden.json").write_text(json.dumps({"images": cases, "sounds": sounds}, separators=(",", ":")) + "\n")

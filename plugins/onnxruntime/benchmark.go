@@ -34,16 +34,16 @@ func (b *bench) close() error {
 // inputs and outputs lie in fixed places: nothing is copied in the timed region. It
 // stops after r.Duration, but runs once at least.
 func (s *session) Benchmark(ctx context.Context, r sdk.BenchmarkRequest) ([]int64, error) {
-	fixed, err := match(s.model.Inputs(), r.Dataset.Fields())
+	how, err := match(s.model.Inputs(), r.Dataset.Fields())
 	if err != nil {
 		return nil, err
 	}
 	n := max(r.Batch, 1)
-	if fixed > 0 && n != fixed {
+	if how.fixed > 0 && n != how.fixed {
 		return nil, sdk.CodeError(codeBatch, fmt.Sprintf("the model cannot be timed with batches of %d", n),
-			fmt.Sprintf("It takes just %d samples in a run. Set batch = %d in the benchmark block, or export the model with a free first axis.", fixed, fixed))
+			fmt.Sprintf("It takes just %d samples in a run. Set batch = %d in the benchmark block, or export the model with a free first axis.", how.fixed, how.fixed))
 	}
-	if err := s.place(r.Dataset, n); err != nil {
+	if err := s.place(r.Dataset, n, how); err != nil {
 		return nil, err
 	}
 	// One thread of the system for the whole slice: moving between them costs caches.
@@ -77,8 +77,9 @@ func (s *session) timed(ctx context.Context) error {
 }
 
 // place copies the first n samples to where the engine reads them: the dataset is
-// closed after each slice. A dataset with fewer is repeated.
-func (s *session) place(data *tensor.Shards, n int64) error {
+// closed after each slice. A dataset with fewer is repeated. An input without axes
+// takes the value of the first: how long a run takes does not depend on the others.
+func (s *session) place(data *tensor.Shards, n int64, how fit) error {
 	if data.Samples() == 0 {
 		return sdk.CodeError(codeMismatch, "the dataset has no samples", "Check its source and limit.")
 	}
@@ -87,7 +88,7 @@ func (s *session) place(data *tensor.Shards, n int64) error {
 		return sdk.CodeError(codeMismatch, "the dataset cannot be read", err.Error())
 	}
 	in = pad(in, n)
-	if err := fed(in, s.model.Inputs()); err != nil {
+	if err := how.feed(in, s.model.Inputs()); err != nil {
 		return err
 	}
 	if s.bench != nil && maps.EqualFunc(s.bench.inputs, in, func(a, b tensor.Tensor) bool { return slices.Equal(a.Shape, b.Shape) }) {

@@ -1,6 +1,7 @@
 package onnxruntime
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,13 +11,30 @@ import (
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
+// fit is how the samples of a dataset go into a model.
+type fit struct {
+	fixed int64 // samples that the model takes in one run, no more and no fewer; 0: any number
+	// scalars are the inputs without axes. The samples of one run share their value.
+	scalars []string
+	// whole are the inputs that take one sample as it is, without an axis that counts samples: there fixed is 1.
+	whole []string
+}
+
 // match checks that the dataset's fields are the model's inputs, by name, element
 // type and the shape of one sample. A floating-point field fits an input of another
 // floating-point type: a model in half precision and its original are compared on one
-// dataset. It returns how many samples the model takes in
-// one run, 0 when any number. What does not fit is said with both sides.
-func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
+// dataset. An input whose axes are just those of one sample, such as a recurrent state
+// or a scalar, takes it without an axis for samples. What does not fit is said with
+// both sides.
+func match(inputs []ort.Info, fields []tensor.Field) (how fit, err error) {
 	var wrong, hints []string
+	counts := "" // the input that says how many samples a run takes
+	takes := func(n int64, input string) {
+		if how.fixed > 0 && n != how.fixed {
+			wrong = append(wrong, fmt.Sprintf("input %q takes %d samples in a run, input %q takes %d", input, n, counts, how.fixed))
+		}
+		how.fixed, counts = n, input
+	}
 	for _, in := range inputs {
 		i := slices.IndexFunc(fields, func(f tensor.Field) bool { return f.Name == in.Name })
 		if i < 0 {
@@ -30,8 +48,16 @@ func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
 		if in.Shape == nil {
 			continue // the model does not say
 		}
-		if len(in.Shape) == 0 {
-			wrong = append(wrong, fmt.Sprintf("input %q is a scalar, so it cannot take samples", in.Name))
+		switch {
+		case len(in.Shape) == 0 && len(f.Shape) == 0:
+			how.scalars = append(how.scalars, in.Name)
+			continue
+		case len(in.Shape) > 0 && fits(in.Shape, f.Shape):
+			how.whole = append(how.whole, in.Name)
+			takes(1, in.Name)
+			continue
+		case len(in.Shape) == 0:
+			wrong = append(wrong, fmt.Sprintf("input %q takes one number, but a sample of the dataset has the shape %s", in.Name, shape(f.Shape)))
 			continue
 		}
 		if !fits(in.Shape[1:], f.Shape) {
@@ -41,10 +67,7 @@ func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
 			}
 		}
 		if n := in.Shape[0]; n > 0 {
-			if fixed > 0 && n != fixed {
-				wrong = append(wrong, fmt.Sprintf("input %q takes %d samples in a run, another input takes %d", in.Name, n, fixed))
-			}
-			fixed = n
+			takes(n, in.Name)
 		}
 	}
 	for _, f := range fields {
@@ -53,13 +76,13 @@ func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
 		}
 	}
 	if len(wrong) == 0 {
-		return fixed, nil
+		return how, nil
 	}
 	var model, data []string
 	for _, in := range inputs {
 		s := "any shape"
-		if len(in.Shape) > 0 {
-			s = shape(in.Shape[1:])
+		if in.Shape != nil {
+			s = shape(in.Shape[min(1, len(in.Shape)):])
 		}
 		model = append(model, fmt.Sprintf("%q %s %s", in.Name, in.DType, s))
 	}
@@ -69,7 +92,7 @@ func match(inputs []ort.Info, fields []tensor.Field) (fixed int64, err error) {
 	for i, h := range hints {
 		hints[i] = " " + h
 	}
-	return 0, sdk.CodeError(codeMismatch, "the dataset does not fit the model", fmt.Sprintf(
+	return fit{}, sdk.CodeError(codeMismatch, "the dataset does not fit the model", fmt.Sprintf(
 		"%s. The model takes, per sample: %s. The dataset gives: %s. Its input blocks say which field goes to which input, and convert types.%s",
 		strings.Join(wrong, "; "), list(model), list(data), strings.Join(hints, "")))
 }
@@ -100,26 +123,48 @@ func shapeHint(input string, want, got []int64) string {
 	return ""
 }
 
-// rounded tells the floating-point types that [fed] converts into one another.
+// rounded tells the floating-point types that [fit.feed] converts into one another.
 func rounded(d tensor.DType) bool {
 	return d == tensor.F32 || d == tensor.F16 || d == tensor.BF16
 }
 
-// fed gives a batch in the element types that the model's inputs take; values are
-// rounded to the nearest where those are narrower.
-func fed(batch map[string]tensor.Tensor, inputs []ort.Info) error {
+// agreeing tells how many of a batch's first samples, n in all, can go into one run:
+// those that share the values of the inputs without axes.
+func (f fit) agreeing(batch map[string]tensor.Tensor, n int64) int64 {
+	for _, name := range f.scalars {
+		t := batch[name]
+		size := int64(len(t.Data)) / t.Shape[0]
+		for i := int64(1); i < n; i++ {
+			if !bytes.Equal(t.Data[:size], t.Data[i*size:(i+1)*size]) {
+				n = i
+			}
+		}
+	}
+	return n
+}
+
+// feed makes of a batch what the model takes: the element types of its inputs, to
+// which values are rounded where those are narrower, and their axes. The samples agree
+// in the inputs without axes.
+func (f fit) feed(batch map[string]tensor.Tensor, inputs []ort.Info) error {
 	for _, in := range inputs {
 		t, ok := batch[in.Name]
-		if !ok || t.DType == in.DType {
+		if !ok {
 			continue
 		}
-		v, err := tensor.ToFloat32(t)
-		if err == nil {
-			batch[in.Name], err = tensor.FromFloat32(in.DType, t.Shape, v)
+		if slices.Contains(f.scalars, in.Name) || slices.Contains(f.whole, in.Name) {
+			t = tensor.Tensor{DType: t.DType, Shape: t.Shape[1:], Data: t.Data[:int64(len(t.Data))/t.Shape[0]]}
 		}
-		if err != nil {
-			return fmt.Errorf("input %q: %w", in.Name, err)
+		if t.DType != in.DType {
+			v, err := tensor.ToFloat32(t)
+			if err == nil {
+				t, err = tensor.FromFloat32(in.DType, t.Shape, v)
+			}
+			if err != nil {
+				return fmt.Errorf("input %q: %w", in.Name, err)
+			}
 		}
+		batch[in.Name] = t
 	}
 	return nil
 }

@@ -18,8 +18,10 @@ func TestMatch(t *testing.T) {
 		inputs []ort.Info
 		fields []tensor.Field
 		fixed  int64
-		says   []string
-		not    string
+		// Names of inputs without axes, and of those that take a sample whole.
+		scalars, whole string
+		says           []string
+		not            string
 	}{
 		"fits":             {inputs: []ort.Info{image}, fields: []tensor.Field{field("image", tensor.F32, 3, 8, 9)}},
 		"no shape":         {inputs: []ort.Info{{Name: "x", DType: tensor.F32}}, fields: []tensor.Field{field("x", tensor.F32, 5, 5)}},
@@ -34,15 +36,19 @@ func TestMatch(t *testing.T) {
 		"rank of dynamic":  {inputs: []ort.Info{{Name: "x", DType: tensor.F32, Shape: []int64{-1, 3, -1, -1}}}, fields: []tensor.Field{field("x", tensor.F32, 3, 8)}, says: []string{"[3, ?, ?]", "[3, 8]"}},
 		"type and shape":   {inputs: []ort.Info{image}, fields: []tensor.Field{field("image", tensor.U8, 8, 9)}, says: []string{"takes F32, but the dataset gives U8", "[8, 9]"}},
 		"names":            {inputs: []ort.Info{image, {Name: "mask", DType: tensor.I64, Shape: []int64{-1}}}, fields: []tensor.Field{field("img", tensor.F32, 3, 8, 9), field("label", tensor.I64)}, says: []string{`nothing for the input "image"`, `nothing for the input "mask"`, `no input "img"`, `no input "label"`, `"mask" I64 []`}},
-		"scalar":           {inputs: []ort.Info{{Name: "x", DType: tensor.F32, Shape: []int64{}}}, fields: []tensor.Field{field("x", tensor.F32)}, says: []string{"is a scalar"}},
+		"scalar":           {inputs: []ort.Info{image, {Name: "x", DType: tensor.F32, Shape: []int64{}}}, fields: []tensor.Field{field("image", tensor.F32, 3, 8, 9), field("x", tensor.F32)}, scalars: "x"},
+		"scalar and axes":  {inputs: []ort.Info{{Name: "x", DType: tensor.F32, Shape: []int64{}}}, fields: []tensor.Field{field("x", tensor.F32, 1)}, says: []string{"takes one number", "[1]"}},
+		"state":            {inputs: []ort.Info{{Name: "h", DType: tensor.F32, Shape: []int64{2, -1, 64}}, {Name: "x", DType: tensor.F32, Shape: []int64{-1, 9}}}, fields: []tensor.Field{field("h", tensor.F32, 2, 1, 64), field("x", tensor.F32, 9)}, fixed: 1, whole: "h"},
+		"state and batch": {inputs: []ort.Info{{Name: "h", DType: tensor.F32, Shape: []int64{2, -1, 64}}, {Name: "x", DType: tensor.F32, Shape: []int64{4, 9}}},
+			fields: []tensor.Field{field("h", tensor.F32, 2, 1, 64), field("x", tensor.F32, 9)}, says: []string{`input "x" takes 4 samples in a run, input "h" takes 1`}},
 		"batches": {inputs: []ort.Info{{Name: "a", DType: tensor.F32, Shape: []int64{2, 1}}, {Name: "b", DType: tensor.F32, Shape: []int64{3, 1}}},
-			fields: []tensor.Field{field("a", tensor.F32, 1), field("b", tensor.F32, 1)}, says: []string{`input "b" takes 3 samples in a run, another input takes 2`}},
+			fields: []tensor.Field{field("a", tensor.F32, 1), field("b", tensor.F32, 1)}, says: []string{`input "b" takes 3 samples in a run, input "a" takes 2`}},
 		"nothing": {inputs: []ort.Info{image}, says: []string{"The dataset gives: nothing"}},
 	} {
-		fixed, err := match(c.inputs, c.fields)
+		how, err := match(c.inputs, c.fields)
 		if len(c.says) == 0 {
-			if err != nil || fixed != c.fixed {
-				t.Errorf("%s: %d, %v", name, fixed, err)
+			if err != nil || how.fixed != c.fixed || strings.Join(how.scalars, " ") != c.scalars || strings.Join(how.whole, " ") != c.whole {
+				t.Errorf("%s: %v, %v", name, how, err)
 			}
 			continue
 		}

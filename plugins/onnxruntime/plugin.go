@@ -79,6 +79,12 @@ func onTarget(ctx context.Context, a sdk.Artifact) (_ any, err error) {
 // engine is the runtime; it keeps nothing between sessions but the loaded library.
 type engine struct{}
 
+// CheckOptions tells unknown options and wrong values; which providers there are, only the library knows.
+func (engine) CheckOptions(_ context.Context, options map[string]string) error {
+	_, err := engineOptions(options, 1)
+	return err
+}
+
 // Probe finds the library and names what predictions depend on: its version and
 // bytes, the threads, and the CPU features by which it chooses its kernels.
 func (engine) Probe(_ context.Context, r sdk.ProbeRequest) (sdk.ProbeResult, error) {

@@ -18,9 +18,10 @@ var errNotPerSample = errors.New("not per sample")
 // Predict runs the dataset batch by batch and writes the outputs as they come, so
 // that neither is ever whole in memory. A model that takes a fixed number of samples
 // gets just so many: the last batch is filled up and what that adds is dropped. A
-// model whose outputs do not count samples is run sample by sample.
+// model whose outputs do not count samples is run sample by sample, and a batch ends
+// where the value of an input without axes changes.
 func (s *session) Predict(ctx context.Context, r sdk.PredictRequest) (int64, error) {
-	fixed, err := match(s.model.Inputs(), r.Dataset.Fields())
+	how, err := match(s.model.Inputs(), r.Dataset.Fields())
 	if err != nil {
 		return 0, err
 	}
@@ -34,10 +35,10 @@ func (s *session) Predict(ctx context.Context, r sdk.PredictRequest) (int64, err
 		}
 	}
 	batch := max(r.Batch, 1)
-	if fixed > 0 {
-		batch = fixed
+	if how.fixed > 0 {
+		batch = how.fixed
 	}
-	p := &prediction{session: s, request: r, outputs: wanted, batch: batch, fixed: fixed > 0}
+	p := &prediction{session: s, request: r, outputs: wanted, how: how, batch: batch, fixed: how.fixed > 0}
 	err = p.run(ctx)
 	if errors.Is(err, errNotPerSample) && !p.fixed && batch > 1 {
 		p.batch = 1
@@ -47,7 +48,7 @@ func (s *session) Predict(ctx context.Context, r sdk.PredictRequest) (int64, err
 		return 0, err
 	}
 	if len(s.options.Providers) > 0 {
-		if err := s.keepSample(r.Dataset, max(fixed, 1)); err != nil {
+		if err := s.keepSample(r.Dataset, how); err != nil {
 			return 0, err
 		}
 	}
@@ -55,12 +56,16 @@ func (s *session) Predict(ctx context.Context, r sdk.PredictRequest) (int64, err
 }
 
 // keepSample copies what one small run takes: the dataset is closed after the call.
-func (s *session) keepSample(data *tensor.Shards, n int64) error {
+func (s *session) keepSample(data *tensor.Shards, how fit) error {
+	n := max(how.fixed, 1)
 	in, err := data.Batch(0, min(n, data.Samples()))
 	if err != nil {
 		return sdk.CodeError(codeMismatch, "the dataset cannot be read", err.Error())
 	}
 	s.sample = pad(in, n)
+	if err := how.feed(s.sample, s.model.Inputs()); err != nil {
+		return err
+	}
 	for name, t := range s.sample {
 		t.Data = slices.Clone(t.Data)
 		s.sample[name] = t
@@ -89,6 +94,7 @@ type prediction struct {
 	session *session
 	request sdk.PredictRequest
 	outputs []ort.Info
+	how     fit
 	batch   int64
 	fixed   bool
 
@@ -115,19 +121,25 @@ func (p *prediction) run(ctx context.Context) (err error) {
 		}
 	}()
 	total := p.request.Dataset.Samples()
-	for start := int64(0); start < total; start += p.batch {
+	for start, n := int64(0), int64(0); start < total; start += n {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := min(p.batch, total-start)
+		n = min(p.batch, total-start)
 		in, err := p.request.Dataset.Batch(start, n)
 		if err != nil {
 			return sdk.CodeError(codeMismatch, "the dataset cannot be read", err.Error())
 		}
+		if k := p.how.agreeing(in, n); k < n {
+			if in, err = first(in, k); err != nil {
+				return err
+			}
+			n = k
+		}
 		if p.fixed && n < p.batch {
 			in = pad(in, p.batch)
 		}
-		if err := fed(in, p.session.model.Inputs()); err != nil {
+		if err := p.how.feed(in, p.session.model.Inputs()); err != nil {
 			return err
 		}
 		out, err := p.session.model.Run(in, p.names)
@@ -158,6 +170,19 @@ func (p *prediction) run(ctx context.Context) (err error) {
 		return fmt.Errorf("write predictions: %w", err)
 	}
 	return nil
+}
+
+// first takes the first n samples of a batch.
+func first(batch map[string]tensor.Tensor, n int64) (map[string]tensor.Tensor, error) {
+	out := make(map[string]tensor.Tensor, len(batch))
+	for name, t := range batch {
+		rows, err := t.Rows(0, n)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = rows
+	}
+	return out, nil
 }
 
 // take checks an output of a run of ran samples and keeps the first n. In the first

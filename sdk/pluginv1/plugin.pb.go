@@ -179,7 +179,7 @@ func (x Diagnostic_Severity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Diagnostic_Severity.Descriptor instead.
 func (Diagnostic_Severity) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{52, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{54, 0}
 }
 
 type DescribeRequest struct {
@@ -2345,6 +2345,96 @@ func (x *ProbeResponse) GetMissing() []*Missing {
 	return nil
 }
 
+type CheckOptionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that are known; texts, as in ProbeRequest.
+	Options       map[string]string `protobuf:"bytes,1,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckOptionsRequest) Reset() {
+	*x = CheckOptionsRequest{}
+	mi := &file_plugin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckOptionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckOptionsRequest) ProtoMessage() {}
+
+func (x *CheckOptionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckOptionsRequest.ProtoReflect.Descriptor instead.
+func (*CheckOptionsRequest) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *CheckOptionsRequest) GetOptions() map[string]string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+type CheckOptionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Paths begin with an option's name.
+	Diagnostics   []*Diagnostic `protobuf:"bytes,1,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckOptionsResponse) Reset() {
+	*x = CheckOptionsResponse{}
+	mi := &file_plugin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckOptionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckOptionsResponse) ProtoMessage() {}
+
+func (x *CheckOptionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckOptionsResponse.ProtoReflect.Descriptor instead.
+func (*CheckOptionsResponse) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *CheckOptionsResponse) GetDiagnostics() []*Diagnostic {
+	if x != nil {
+		return x.Diagnostics
+	}
+	return nil
+}
+
 type OpenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Artifact      *Artifact              `protobuf:"bytes,1,opt,name=artifact,proto3" json:"artifact,omitempty"`
@@ -2356,7 +2446,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2458,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2471,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{33}
+	return file_plugin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *OpenRequest) GetArtifact() *Artifact {
@@ -2420,7 +2510,7 @@ type OpenResponse struct {
 
 func (x *OpenResponse) Reset() {
 	*x = OpenResponse{}
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2522,7 @@ func (x *OpenResponse) String() string {
 func (*OpenResponse) ProtoMessage() {}
 
 func (x *OpenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2535,7 @@ func (x *OpenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenResponse.ProtoReflect.Descriptor instead.
 func (*OpenResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{34}
+	return file_plugin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *OpenResponse) GetDiagnostics() []*Diagnostic {
@@ -2503,7 +2593,7 @@ type TensorInfo struct {
 
 func (x *TensorInfo) Reset() {
 	*x = TensorInfo{}
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2515,7 +2605,7 @@ func (x *TensorInfo) String() string {
 func (*TensorInfo) ProtoMessage() {}
 
 func (x *TensorInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2528,7 +2618,7 @@ func (x *TensorInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorInfo.ProtoReflect.Descriptor instead.
 func (*TensorInfo) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{35}
+	return file_plugin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TensorInfo) GetName() string {
@@ -2569,7 +2659,7 @@ type PredictRequest struct {
 
 func (x *PredictRequest) Reset() {
 	*x = PredictRequest{}
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2581,7 +2671,7 @@ func (x *PredictRequest) String() string {
 func (*PredictRequest) ProtoMessage() {}
 
 func (x *PredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2594,7 +2684,7 @@ func (x *PredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictRequest.ProtoReflect.Descriptor instead.
 func (*PredictRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{36}
+	return file_plugin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PredictRequest) GetSession() string {
@@ -2643,7 +2733,7 @@ type PredictResponse struct {
 
 func (x *PredictResponse) Reset() {
 	*x = PredictResponse{}
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2745,7 @@ func (x *PredictResponse) String() string {
 func (*PredictResponse) ProtoMessage() {}
 
 func (x *PredictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2758,7 @@ func (x *PredictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictResponse.ProtoReflect.Descriptor instead.
 func (*PredictResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{37}
+	return file_plugin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PredictResponse) GetDiagnostics() []*Diagnostic {
@@ -2705,7 +2795,7 @@ type BenchmarkRequest struct {
 
 func (x *BenchmarkRequest) Reset() {
 	*x = BenchmarkRequest{}
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2717,7 +2807,7 @@ func (x *BenchmarkRequest) String() string {
 func (*BenchmarkRequest) ProtoMessage() {}
 
 func (x *BenchmarkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2730,7 +2820,7 @@ func (x *BenchmarkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BenchmarkRequest.ProtoReflect.Descriptor instead.
 func (*BenchmarkRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{38}
+	return file_plugin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BenchmarkRequest) GetSession() string {
@@ -2779,7 +2869,7 @@ type BenchmarkResponse struct {
 
 func (x *BenchmarkResponse) Reset() {
 	*x = BenchmarkResponse{}
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2791,7 +2881,7 @@ func (x *BenchmarkResponse) String() string {
 func (*BenchmarkResponse) ProtoMessage() {}
 
 func (x *BenchmarkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2804,7 +2894,7 @@ func (x *BenchmarkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BenchmarkResponse.ProtoReflect.Descriptor instead.
 func (*BenchmarkResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39}
+	return file_plugin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BenchmarkResponse) GetDiagnostics() []*Diagnostic {
@@ -2830,7 +2920,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +2932,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +2945,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{40}
+	return file_plugin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CoverageRequest) GetSession() string {
@@ -2876,7 +2966,7 @@ type CoverageResponse struct {
 
 func (x *CoverageResponse) Reset() {
 	*x = CoverageResponse{}
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2888,7 +2978,7 @@ func (x *CoverageResponse) String() string {
 func (*CoverageResponse) ProtoMessage() {}
 
 func (x *CoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2901,7 +2991,7 @@ func (x *CoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageResponse.ProtoReflect.Descriptor instead.
 func (*CoverageResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41}
+	return file_plugin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CoverageResponse) GetDiagnostics() []*Diagnostic {
@@ -2927,7 +3017,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3029,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3042,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{42}
+	return file_plugin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CloseRequest) GetSession() string {
@@ -2970,7 +3060,7 @@ type CloseResponse struct {
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2982,7 +3072,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2995,7 +3085,7 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{43}
+	return file_plugin_proto_rawDescGZIP(), []int{45}
 }
 
 type EvaluateRequest struct {
@@ -3016,7 +3106,7 @@ type EvaluateRequest struct {
 
 func (x *EvaluateRequest) Reset() {
 	*x = EvaluateRequest{}
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +3118,7 @@ func (x *EvaluateRequest) String() string {
 func (*EvaluateRequest) ProtoMessage() {}
 
 func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3041,7 +3131,7 @@ func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateRequest.ProtoReflect.Descriptor instead.
 func (*EvaluateRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{44}
+	return file_plugin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *EvaluateRequest) GetCandidate() *Artifact {
@@ -3090,7 +3180,7 @@ type EvaluateResponse struct {
 
 func (x *EvaluateResponse) Reset() {
 	*x = EvaluateResponse{}
-	mi := &file_plugin_proto_msgTypes[45]
+	mi := &file_plugin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +3192,7 @@ func (x *EvaluateResponse) String() string {
 func (*EvaluateResponse) ProtoMessage() {}
 
 func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[45]
+	mi := &file_plugin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +3205,7 @@ func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateResponse.ProtoReflect.Descriptor instead.
 func (*EvaluateResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{45}
+	return file_plugin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *EvaluateResponse) GetDiagnostics() []*Diagnostic {
@@ -3152,7 +3242,7 @@ type Metric struct {
 
 func (x *Metric) Reset() {
 	*x = Metric{}
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3164,7 +3254,7 @@ func (x *Metric) String() string {
 func (*Metric) ProtoMessage() {}
 
 func (x *Metric) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3177,7 +3267,7 @@ func (x *Metric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metric.ProtoReflect.Descriptor instead.
 func (*Metric) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{46}
+	return file_plugin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Metric) GetName() string {
@@ -3226,7 +3316,7 @@ type RaceRequest struct {
 
 func (x *RaceRequest) Reset() {
 	*x = RaceRequest{}
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3328,7 @@ func (x *RaceRequest) String() string {
 func (*RaceRequest) ProtoMessage() {}
 
 func (x *RaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3341,7 @@ func (x *RaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaceRequest.ProtoReflect.Descriptor instead.
 func (*RaceRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{47}
+	return file_plugin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RaceRequest) GetCandidates() []*Artifact {
@@ -3307,7 +3397,7 @@ type RaceResponse struct {
 
 func (x *RaceResponse) Reset() {
 	*x = RaceResponse{}
-	mi := &file_plugin_proto_msgTypes[48]
+	mi := &file_plugin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3319,7 +3409,7 @@ func (x *RaceResponse) String() string {
 func (*RaceResponse) ProtoMessage() {}
 
 func (x *RaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[48]
+	mi := &file_plugin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3332,7 +3422,7 @@ func (x *RaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaceResponse.ProtoReflect.Descriptor instead.
 func (*RaceResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{48}
+	return file_plugin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RaceResponse) GetDiagnostics() []*Diagnostic {
@@ -3361,7 +3451,7 @@ type Lap struct {
 
 func (x *Lap) Reset() {
 	*x = Lap{}
-	mi := &file_plugin_proto_msgTypes[49]
+	mi := &file_plugin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3373,7 +3463,7 @@ func (x *Lap) String() string {
 func (*Lap) ProtoMessage() {}
 
 func (x *Lap) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[49]
+	mi := &file_plugin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3386,7 +3476,7 @@ func (x *Lap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lap.ProtoReflect.Descriptor instead.
 func (*Lap) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{49}
+	return file_plugin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Lap) GetDiagnostics() []*Diagnostic {
@@ -3413,7 +3503,7 @@ type ReadCoverageRequest struct {
 
 func (x *ReadCoverageRequest) Reset() {
 	*x = ReadCoverageRequest{}
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3425,7 +3515,7 @@ func (x *ReadCoverageRequest) String() string {
 func (*ReadCoverageRequest) ProtoMessage() {}
 
 func (x *ReadCoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3438,7 +3528,7 @@ func (x *ReadCoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadCoverageRequest.ProtoReflect.Descriptor instead.
 func (*ReadCoverageRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{50}
+	return file_plugin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReadCoverageRequest) GetCandidate() *Artifact {
@@ -3466,7 +3556,7 @@ type ReadCoverageResponse struct {
 
 func (x *ReadCoverageResponse) Reset() {
 	*x = ReadCoverageResponse{}
-	mi := &file_plugin_proto_msgTypes[51]
+	mi := &file_plugin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3568,7 @@ func (x *ReadCoverageResponse) String() string {
 func (*ReadCoverageResponse) ProtoMessage() {}
 
 func (x *ReadCoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[51]
+	mi := &file_plugin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3581,7 @@ func (x *ReadCoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadCoverageResponse.ProtoReflect.Descriptor instead.
 func (*ReadCoverageResponse) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{51}
+	return file_plugin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReadCoverageResponse) GetDiagnostics() []*Diagnostic {
@@ -3524,7 +3614,7 @@ type Diagnostic struct {
 
 func (x *Diagnostic) Reset() {
 	*x = Diagnostic{}
-	mi := &file_plugin_proto_msgTypes[52]
+	mi := &file_plugin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +3626,7 @@ func (x *Diagnostic) String() string {
 func (*Diagnostic) ProtoMessage() {}
 
 func (x *Diagnostic) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[52]
+	mi := &file_plugin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +3639,7 @@ func (x *Diagnostic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diagnostic.ProtoReflect.Descriptor instead.
 func (*Diagnostic) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{52}
+	return file_plugin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Diagnostic) GetSeverity() Diagnostic_Severity {
@@ -3601,7 +3691,7 @@ type PathStep struct {
 
 func (x *PathStep) Reset() {
 	*x = PathStep{}
-	mi := &file_plugin_proto_msgTypes[53]
+	mi := &file_plugin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3613,7 +3703,7 @@ func (x *PathStep) String() string {
 func (*PathStep) ProtoMessage() {}
 
 func (x *PathStep) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[53]
+	mi := &file_plugin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3626,7 +3716,7 @@ func (x *PathStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathStep.ProtoReflect.Descriptor instead.
 func (*PathStep) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{53}
+	return file_plugin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PathStep) GetStep() isPathStep_Step {
@@ -3880,7 +3970,14 @@ const file_plugin_proto_rawDesc = "" +
 	"\amissing\x18\x03 \x03(\v2\x1b.optimize.plugin.v1.MissingR\amissing\x1a>\n" +
 	"\x10FingerprintEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe5\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa1\x01\n" +
+	"\x13CheckOptionsRequest\x12N\n" +
+	"\aoptions\x18\x01 \x03(\v24.optimize.plugin.v1.CheckOptionsRequest.OptionsEntryR\aoptions\x1a:\n" +
+	"\fOptionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
+	"\x14CheckOptionsResponse\x12@\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2\x1e.optimize.plugin.v1.DiagnosticR\vdiagnostics\"\xe5\x01\n" +
 	"\vOpenRequest\x128\n" +
 	"\bartifact\x18\x01 \x01(\v2\x1c.optimize.plugin.v1.ArtifactR\bartifact\x12F\n" +
 	"\aoptions\x18\x02 \x03(\v2,.optimize.plugin.v1.OpenRequest.OptionsEntryR\aoptions\x12\x18\n" +
@@ -3995,9 +4092,10 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05Apply\x12 .optimize.plugin.v1.ApplyRequest\x1a\x1e.optimize.plugin.v1.ApplyEvent0\x01\x12I\n" +
 	"\x04Stop\x12\x1f.optimize.plugin.v1.StopRequest\x1a .optimize.plugin.v1.StopResponse\x12R\n" +
 	"\aInspect\x12\".optimize.plugin.v1.InspectRequest\x1a#.optimize.plugin.v1.InspectResponse\x12L\n" +
-	"\x05Flush\x12 .optimize.plugin.v1.FlushRequest\x1a!.optimize.plugin.v1.FlushResponse2\xf5\x03\n" +
+	"\x05Flush\x12 .optimize.plugin.v1.FlushRequest\x1a!.optimize.plugin.v1.FlushResponse2\xd8\x04\n" +
 	"\aRuntime\x12L\n" +
-	"\x05Probe\x12 .optimize.plugin.v1.ProbeRequest\x1a!.optimize.plugin.v1.ProbeResponse\x12I\n" +
+	"\x05Probe\x12 .optimize.plugin.v1.ProbeRequest\x1a!.optimize.plugin.v1.ProbeResponse\x12a\n" +
+	"\fCheckOptions\x12'.optimize.plugin.v1.CheckOptionsRequest\x1a(.optimize.plugin.v1.CheckOptionsResponse\x12I\n" +
 	"\x04Open\x12\x1f.optimize.plugin.v1.OpenRequest\x1a .optimize.plugin.v1.OpenResponse\x12R\n" +
 	"\aPredict\x12\".optimize.plugin.v1.PredictRequest\x1a#.optimize.plugin.v1.PredictResponse\x12X\n" +
 	"\tBenchmark\x12$.optimize.plugin.v1.BenchmarkRequest\x1a%.optimize.plugin.v1.BenchmarkResponse\x12U\n" +
@@ -4021,7 +4119,7 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_plugin_proto_goTypes = []any{
 	(NestedBlock_Nesting)(0),     // 0: optimize.plugin.v1.NestedBlock.Nesting
 	(Log_Level)(0),               // 1: optimize.plugin.v1.Log.Level
@@ -4059,37 +4157,40 @@ var file_plugin_proto_goTypes = []any{
 	(*InspectResponse)(nil),      // 33: optimize.plugin.v1.InspectResponse
 	(*ProbeRequest)(nil),         // 34: optimize.plugin.v1.ProbeRequest
 	(*ProbeResponse)(nil),        // 35: optimize.plugin.v1.ProbeResponse
-	(*OpenRequest)(nil),          // 36: optimize.plugin.v1.OpenRequest
-	(*OpenResponse)(nil),         // 37: optimize.plugin.v1.OpenResponse
-	(*TensorInfo)(nil),           // 38: optimize.plugin.v1.TensorInfo
-	(*PredictRequest)(nil),       // 39: optimize.plugin.v1.PredictRequest
-	(*PredictResponse)(nil),      // 40: optimize.plugin.v1.PredictResponse
-	(*BenchmarkRequest)(nil),     // 41: optimize.plugin.v1.BenchmarkRequest
-	(*BenchmarkResponse)(nil),    // 42: optimize.plugin.v1.BenchmarkResponse
-	(*CoverageRequest)(nil),      // 43: optimize.plugin.v1.CoverageRequest
-	(*CoverageResponse)(nil),     // 44: optimize.plugin.v1.CoverageResponse
-	(*CloseRequest)(nil),         // 45: optimize.plugin.v1.CloseRequest
-	(*CloseResponse)(nil),        // 46: optimize.plugin.v1.CloseResponse
-	(*EvaluateRequest)(nil),      // 47: optimize.plugin.v1.EvaluateRequest
-	(*EvaluateResponse)(nil),     // 48: optimize.plugin.v1.EvaluateResponse
-	(*Metric)(nil),               // 49: optimize.plugin.v1.Metric
-	(*RaceRequest)(nil),          // 50: optimize.plugin.v1.RaceRequest
-	(*RaceResponse)(nil),         // 51: optimize.plugin.v1.RaceResponse
-	(*Lap)(nil),                  // 52: optimize.plugin.v1.Lap
-	(*ReadCoverageRequest)(nil),  // 53: optimize.plugin.v1.ReadCoverageRequest
-	(*ReadCoverageResponse)(nil), // 54: optimize.plugin.v1.ReadCoverageResponse
-	(*Diagnostic)(nil),           // 55: optimize.plugin.v1.Diagnostic
-	(*PathStep)(nil),             // 56: optimize.plugin.v1.PathStep
-	nil,                          // 57: optimize.plugin.v1.Artifact.LabelsEntry
-	nil,                          // 58: optimize.plugin.v1.PlanRequest.InputsEntry
-	nil,                          // 59: optimize.plugin.v1.PlanResponse.FingerprintEntry
-	nil,                          // 60: optimize.plugin.v1.ApplyRequest.InputsEntry
-	nil,                          // 61: optimize.plugin.v1.Log.FieldsEntry
-	nil,                          // 62: optimize.plugin.v1.Done.OutputsEntry
-	nil,                          // 63: optimize.plugin.v1.ProbeRequest.OptionsEntry
-	nil,                          // 64: optimize.plugin.v1.ProbeResponse.FingerprintEntry
-	nil,                          // 65: optimize.plugin.v1.OpenRequest.OptionsEntry
-	nil,                          // 66: optimize.plugin.v1.OpenResponse.FactsEntry
+	(*CheckOptionsRequest)(nil),  // 36: optimize.plugin.v1.CheckOptionsRequest
+	(*CheckOptionsResponse)(nil), // 37: optimize.plugin.v1.CheckOptionsResponse
+	(*OpenRequest)(nil),          // 38: optimize.plugin.v1.OpenRequest
+	(*OpenResponse)(nil),         // 39: optimize.plugin.v1.OpenResponse
+	(*TensorInfo)(nil),           // 40: optimize.plugin.v1.TensorInfo
+	(*PredictRequest)(nil),       // 41: optimize.plugin.v1.PredictRequest
+	(*PredictResponse)(nil),      // 42: optimize.plugin.v1.PredictResponse
+	(*BenchmarkRequest)(nil),     // 43: optimize.plugin.v1.BenchmarkRequest
+	(*BenchmarkResponse)(nil),    // 44: optimize.plugin.v1.BenchmarkResponse
+	(*CoverageRequest)(nil),      // 45: optimize.plugin.v1.CoverageRequest
+	(*CoverageResponse)(nil),     // 46: optimize.plugin.v1.CoverageResponse
+	(*CloseRequest)(nil),         // 47: optimize.plugin.v1.CloseRequest
+	(*CloseResponse)(nil),        // 48: optimize.plugin.v1.CloseResponse
+	(*EvaluateRequest)(nil),      // 49: optimize.plugin.v1.EvaluateRequest
+	(*EvaluateResponse)(nil),     // 50: optimize.plugin.v1.EvaluateResponse
+	(*Metric)(nil),               // 51: optimize.plugin.v1.Metric
+	(*RaceRequest)(nil),          // 52: optimize.plugin.v1.RaceRequest
+	(*RaceResponse)(nil),         // 53: optimize.plugin.v1.RaceResponse
+	(*Lap)(nil),                  // 54: optimize.plugin.v1.Lap
+	(*ReadCoverageRequest)(nil),  // 55: optimize.plugin.v1.ReadCoverageRequest
+	(*ReadCoverageResponse)(nil), // 56: optimize.plugin.v1.ReadCoverageResponse
+	(*Diagnostic)(nil),           // 57: optimize.plugin.v1.Diagnostic
+	(*PathStep)(nil),             // 58: optimize.plugin.v1.PathStep
+	nil,                          // 59: optimize.plugin.v1.Artifact.LabelsEntry
+	nil,                          // 60: optimize.plugin.v1.PlanRequest.InputsEntry
+	nil,                          // 61: optimize.plugin.v1.PlanResponse.FingerprintEntry
+	nil,                          // 62: optimize.plugin.v1.ApplyRequest.InputsEntry
+	nil,                          // 63: optimize.plugin.v1.Log.FieldsEntry
+	nil,                          // 64: optimize.plugin.v1.Done.OutputsEntry
+	nil,                          // 65: optimize.plugin.v1.ProbeRequest.OptionsEntry
+	nil,                          // 66: optimize.plugin.v1.ProbeResponse.FingerprintEntry
+	nil,                          // 67: optimize.plugin.v1.CheckOptionsRequest.OptionsEntry
+	nil,                          // 68: optimize.plugin.v1.OpenRequest.OptionsEntry
+	nil,                          // 69: optimize.plugin.v1.OpenResponse.FactsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
 	7,  // 0: optimize.plugin.v1.DescribeResponse.steps:type_name -> optimize.plugin.v1.StepType
@@ -4102,97 +4203,101 @@ var file_plugin_proto_depIdxs = []int32{
 	12, // 7: optimize.plugin.v1.Block.blocks:type_name -> optimize.plugin.v1.NestedBlock
 	10, // 8: optimize.plugin.v1.NestedBlock.body:type_name -> optimize.plugin.v1.Block
 	0,  // 9: optimize.plugin.v1.NestedBlock.nesting:type_name -> optimize.plugin.v1.NestedBlock.Nesting
-	57, // 10: optimize.plugin.v1.Artifact.labels:type_name -> optimize.plugin.v1.Artifact.LabelsEntry
+	59, // 10: optimize.plugin.v1.Artifact.labels:type_name -> optimize.plugin.v1.Artifact.LabelsEntry
 	13, // 11: optimize.plugin.v1.ValidateRequest.config:type_name -> optimize.plugin.v1.Value
-	55, // 12: optimize.plugin.v1.ValidateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	57, // 12: optimize.plugin.v1.ValidateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
 	13, // 13: optimize.plugin.v1.PlanRequest.config:type_name -> optimize.plugin.v1.Value
-	58, // 14: optimize.plugin.v1.PlanRequest.inputs:type_name -> optimize.plugin.v1.PlanRequest.InputsEntry
-	55, // 15: optimize.plugin.v1.PlanResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	59, // 16: optimize.plugin.v1.PlanResponse.fingerprint:type_name -> optimize.plugin.v1.PlanResponse.FingerprintEntry
+	60, // 14: optimize.plugin.v1.PlanRequest.inputs:type_name -> optimize.plugin.v1.PlanRequest.InputsEntry
+	57, // 15: optimize.plugin.v1.PlanResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	61, // 16: optimize.plugin.v1.PlanResponse.fingerprint:type_name -> optimize.plugin.v1.PlanResponse.FingerprintEntry
 	20, // 17: optimize.plugin.v1.PlanResponse.missing:type_name -> optimize.plugin.v1.Missing
 	19, // 18: optimize.plugin.v1.PlanResponse.needs:type_name -> optimize.plugin.v1.Needs
 	13, // 19: optimize.plugin.v1.ApplyRequest.config:type_name -> optimize.plugin.v1.Value
-	60, // 20: optimize.plugin.v1.ApplyRequest.inputs:type_name -> optimize.plugin.v1.ApplyRequest.InputsEntry
+	62, // 20: optimize.plugin.v1.ApplyRequest.inputs:type_name -> optimize.plugin.v1.ApplyRequest.InputsEntry
 	22, // 21: optimize.plugin.v1.ApplyRequest.host:type_name -> optimize.plugin.v1.HostEndpoint
 	25, // 22: optimize.plugin.v1.ApplyEvent.progress:type_name -> optimize.plugin.v1.Progress
 	26, // 23: optimize.plugin.v1.ApplyEvent.log:type_name -> optimize.plugin.v1.Log
-	55, // 24: optimize.plugin.v1.ApplyEvent.diagnostic:type_name -> optimize.plugin.v1.Diagnostic
+	57, // 24: optimize.plugin.v1.ApplyEvent.diagnostic:type_name -> optimize.plugin.v1.Diagnostic
 	27, // 25: optimize.plugin.v1.ApplyEvent.done:type_name -> optimize.plugin.v1.Done
 	24, // 26: optimize.plugin.v1.ApplyEvent.heartbeat:type_name -> optimize.plugin.v1.Heartbeat
 	1,  // 27: optimize.plugin.v1.Log.level:type_name -> optimize.plugin.v1.Log.Level
-	61, // 28: optimize.plugin.v1.Log.fields:type_name -> optimize.plugin.v1.Log.FieldsEntry
+	63, // 28: optimize.plugin.v1.Log.fields:type_name -> optimize.plugin.v1.Log.FieldsEntry
 	13, // 29: optimize.plugin.v1.Done.result:type_name -> optimize.plugin.v1.Value
-	62, // 30: optimize.plugin.v1.Done.outputs:type_name -> optimize.plugin.v1.Done.OutputsEntry
+	64, // 30: optimize.plugin.v1.Done.outputs:type_name -> optimize.plugin.v1.Done.OutputsEntry
 	14, // 31: optimize.plugin.v1.InspectRequest.artifact:type_name -> optimize.plugin.v1.Artifact
-	55, // 32: optimize.plugin.v1.InspectResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	63, // 33: optimize.plugin.v1.ProbeRequest.options:type_name -> optimize.plugin.v1.ProbeRequest.OptionsEntry
-	55, // 34: optimize.plugin.v1.ProbeResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	64, // 35: optimize.plugin.v1.ProbeResponse.fingerprint:type_name -> optimize.plugin.v1.ProbeResponse.FingerprintEntry
+	57, // 32: optimize.plugin.v1.InspectResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	65, // 33: optimize.plugin.v1.ProbeRequest.options:type_name -> optimize.plugin.v1.ProbeRequest.OptionsEntry
+	57, // 34: optimize.plugin.v1.ProbeResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	66, // 35: optimize.plugin.v1.ProbeResponse.fingerprint:type_name -> optimize.plugin.v1.ProbeResponse.FingerprintEntry
 	20, // 36: optimize.plugin.v1.ProbeResponse.missing:type_name -> optimize.plugin.v1.Missing
-	14, // 37: optimize.plugin.v1.OpenRequest.artifact:type_name -> optimize.plugin.v1.Artifact
-	65, // 38: optimize.plugin.v1.OpenRequest.options:type_name -> optimize.plugin.v1.OpenRequest.OptionsEntry
-	55, // 39: optimize.plugin.v1.OpenResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	38, // 40: optimize.plugin.v1.OpenResponse.inputs:type_name -> optimize.plugin.v1.TensorInfo
-	38, // 41: optimize.plugin.v1.OpenResponse.outputs:type_name -> optimize.plugin.v1.TensorInfo
-	66, // 42: optimize.plugin.v1.OpenResponse.facts:type_name -> optimize.plugin.v1.OpenResponse.FactsEntry
-	55, // 43: optimize.plugin.v1.PredictResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	55, // 44: optimize.plugin.v1.BenchmarkResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	55, // 45: optimize.plugin.v1.CoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	14, // 46: optimize.plugin.v1.EvaluateRequest.candidate:type_name -> optimize.plugin.v1.Artifact
-	14, // 47: optimize.plugin.v1.EvaluateRequest.baseline:type_name -> optimize.plugin.v1.Artifact
-	14, // 48: optimize.plugin.v1.EvaluateRequest.dataset:type_name -> optimize.plugin.v1.Artifact
-	55, // 49: optimize.plugin.v1.EvaluateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	49, // 50: optimize.plugin.v1.EvaluateResponse.metrics:type_name -> optimize.plugin.v1.Metric
-	14, // 51: optimize.plugin.v1.RaceRequest.candidates:type_name -> optimize.plugin.v1.Artifact
-	14, // 52: optimize.plugin.v1.RaceRequest.dataset:type_name -> optimize.plugin.v1.Artifact
-	55, // 53: optimize.plugin.v1.RaceResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	52, // 54: optimize.plugin.v1.RaceResponse.laps:type_name -> optimize.plugin.v1.Lap
-	55, // 55: optimize.plugin.v1.Lap.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	49, // 56: optimize.plugin.v1.Lap.metrics:type_name -> optimize.plugin.v1.Metric
-	14, // 57: optimize.plugin.v1.ReadCoverageRequest.candidate:type_name -> optimize.plugin.v1.Artifact
-	55, // 58: optimize.plugin.v1.ReadCoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
-	2,  // 59: optimize.plugin.v1.Diagnostic.severity:type_name -> optimize.plugin.v1.Diagnostic.Severity
-	56, // 60: optimize.plugin.v1.Diagnostic.path:type_name -> optimize.plugin.v1.PathStep
-	14, // 61: optimize.plugin.v1.PlanRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	14, // 62: optimize.plugin.v1.ApplyRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	14, // 63: optimize.plugin.v1.Done.OutputsEntry.value:type_name -> optimize.plugin.v1.Artifact
-	3,  // 64: optimize.plugin.v1.Plugin.Describe:input_type -> optimize.plugin.v1.DescribeRequest
-	15, // 65: optimize.plugin.v1.Plugin.Validate:input_type -> optimize.plugin.v1.ValidateRequest
-	17, // 66: optimize.plugin.v1.Plugin.Plan:input_type -> optimize.plugin.v1.PlanRequest
-	21, // 67: optimize.plugin.v1.Plugin.Apply:input_type -> optimize.plugin.v1.ApplyRequest
-	28, // 68: optimize.plugin.v1.Plugin.Stop:input_type -> optimize.plugin.v1.StopRequest
-	32, // 69: optimize.plugin.v1.Plugin.Inspect:input_type -> optimize.plugin.v1.InspectRequest
-	30, // 70: optimize.plugin.v1.Plugin.Flush:input_type -> optimize.plugin.v1.FlushRequest
-	34, // 71: optimize.plugin.v1.Runtime.Probe:input_type -> optimize.plugin.v1.ProbeRequest
-	36, // 72: optimize.plugin.v1.Runtime.Open:input_type -> optimize.plugin.v1.OpenRequest
-	39, // 73: optimize.plugin.v1.Runtime.Predict:input_type -> optimize.plugin.v1.PredictRequest
-	41, // 74: optimize.plugin.v1.Runtime.Benchmark:input_type -> optimize.plugin.v1.BenchmarkRequest
-	43, // 75: optimize.plugin.v1.Runtime.Coverage:input_type -> optimize.plugin.v1.CoverageRequest
-	45, // 76: optimize.plugin.v1.Runtime.Close:input_type -> optimize.plugin.v1.CloseRequest
-	47, // 77: optimize.plugin.v1.Host.Evaluate:input_type -> optimize.plugin.v1.EvaluateRequest
-	50, // 78: optimize.plugin.v1.Host.Race:input_type -> optimize.plugin.v1.RaceRequest
-	53, // 79: optimize.plugin.v1.Host.ReadCoverage:input_type -> optimize.plugin.v1.ReadCoverageRequest
-	4,  // 80: optimize.plugin.v1.Plugin.Describe:output_type -> optimize.plugin.v1.DescribeResponse
-	16, // 81: optimize.plugin.v1.Plugin.Validate:output_type -> optimize.plugin.v1.ValidateResponse
-	18, // 82: optimize.plugin.v1.Plugin.Plan:output_type -> optimize.plugin.v1.PlanResponse
-	23, // 83: optimize.plugin.v1.Plugin.Apply:output_type -> optimize.plugin.v1.ApplyEvent
-	29, // 84: optimize.plugin.v1.Plugin.Stop:output_type -> optimize.plugin.v1.StopResponse
-	33, // 85: optimize.plugin.v1.Plugin.Inspect:output_type -> optimize.plugin.v1.InspectResponse
-	31, // 86: optimize.plugin.v1.Plugin.Flush:output_type -> optimize.plugin.v1.FlushResponse
-	35, // 87: optimize.plugin.v1.Runtime.Probe:output_type -> optimize.plugin.v1.ProbeResponse
-	37, // 88: optimize.plugin.v1.Runtime.Open:output_type -> optimize.plugin.v1.OpenResponse
-	40, // 89: optimize.plugin.v1.Runtime.Predict:output_type -> optimize.plugin.v1.PredictResponse
-	42, // 90: optimize.plugin.v1.Runtime.Benchmark:output_type -> optimize.plugin.v1.BenchmarkResponse
-	44, // 91: optimize.plugin.v1.Runtime.Coverage:output_type -> optimize.plugin.v1.CoverageResponse
-	46, // 92: optimize.plugin.v1.Runtime.Close:output_type -> optimize.plugin.v1.CloseResponse
-	48, // 93: optimize.plugin.v1.Host.Evaluate:output_type -> optimize.plugin.v1.EvaluateResponse
-	51, // 94: optimize.plugin.v1.Host.Race:output_type -> optimize.plugin.v1.RaceResponse
-	54, // 95: optimize.plugin.v1.Host.ReadCoverage:output_type -> optimize.plugin.v1.ReadCoverageResponse
-	80, // [80:96] is the sub-list for method output_type
-	64, // [64:80] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	67, // 37: optimize.plugin.v1.CheckOptionsRequest.options:type_name -> optimize.plugin.v1.CheckOptionsRequest.OptionsEntry
+	57, // 38: optimize.plugin.v1.CheckOptionsResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	14, // 39: optimize.plugin.v1.OpenRequest.artifact:type_name -> optimize.plugin.v1.Artifact
+	68, // 40: optimize.plugin.v1.OpenRequest.options:type_name -> optimize.plugin.v1.OpenRequest.OptionsEntry
+	57, // 41: optimize.plugin.v1.OpenResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	40, // 42: optimize.plugin.v1.OpenResponse.inputs:type_name -> optimize.plugin.v1.TensorInfo
+	40, // 43: optimize.plugin.v1.OpenResponse.outputs:type_name -> optimize.plugin.v1.TensorInfo
+	69, // 44: optimize.plugin.v1.OpenResponse.facts:type_name -> optimize.plugin.v1.OpenResponse.FactsEntry
+	57, // 45: optimize.plugin.v1.PredictResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	57, // 46: optimize.plugin.v1.BenchmarkResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	57, // 47: optimize.plugin.v1.CoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	14, // 48: optimize.plugin.v1.EvaluateRequest.candidate:type_name -> optimize.plugin.v1.Artifact
+	14, // 49: optimize.plugin.v1.EvaluateRequest.baseline:type_name -> optimize.plugin.v1.Artifact
+	14, // 50: optimize.plugin.v1.EvaluateRequest.dataset:type_name -> optimize.plugin.v1.Artifact
+	57, // 51: optimize.plugin.v1.EvaluateResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	51, // 52: optimize.plugin.v1.EvaluateResponse.metrics:type_name -> optimize.plugin.v1.Metric
+	14, // 53: optimize.plugin.v1.RaceRequest.candidates:type_name -> optimize.plugin.v1.Artifact
+	14, // 54: optimize.plugin.v1.RaceRequest.dataset:type_name -> optimize.plugin.v1.Artifact
+	57, // 55: optimize.plugin.v1.RaceResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	54, // 56: optimize.plugin.v1.RaceResponse.laps:type_name -> optimize.plugin.v1.Lap
+	57, // 57: optimize.plugin.v1.Lap.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	51, // 58: optimize.plugin.v1.Lap.metrics:type_name -> optimize.plugin.v1.Metric
+	14, // 59: optimize.plugin.v1.ReadCoverageRequest.candidate:type_name -> optimize.plugin.v1.Artifact
+	57, // 60: optimize.plugin.v1.ReadCoverageResponse.diagnostics:type_name -> optimize.plugin.v1.Diagnostic
+	2,  // 61: optimize.plugin.v1.Diagnostic.severity:type_name -> optimize.plugin.v1.Diagnostic.Severity
+	58, // 62: optimize.plugin.v1.Diagnostic.path:type_name -> optimize.plugin.v1.PathStep
+	14, // 63: optimize.plugin.v1.PlanRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	14, // 64: optimize.plugin.v1.ApplyRequest.InputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	14, // 65: optimize.plugin.v1.Done.OutputsEntry.value:type_name -> optimize.plugin.v1.Artifact
+	3,  // 66: optimize.plugin.v1.Plugin.Describe:input_type -> optimize.plugin.v1.DescribeRequest
+	15, // 67: optimize.plugin.v1.Plugin.Validate:input_type -> optimize.plugin.v1.ValidateRequest
+	17, // 68: optimize.plugin.v1.Plugin.Plan:input_type -> optimize.plugin.v1.PlanRequest
+	21, // 69: optimize.plugin.v1.Plugin.Apply:input_type -> optimize.plugin.v1.ApplyRequest
+	28, // 70: optimize.plugin.v1.Plugin.Stop:input_type -> optimize.plugin.v1.StopRequest
+	32, // 71: optimize.plugin.v1.Plugin.Inspect:input_type -> optimize.plugin.v1.InspectRequest
+	30, // 72: optimize.plugin.v1.Plugin.Flush:input_type -> optimize.plugin.v1.FlushRequest
+	34, // 73: optimize.plugin.v1.Runtime.Probe:input_type -> optimize.plugin.v1.ProbeRequest
+	36, // 74: optimize.plugin.v1.Runtime.CheckOptions:input_type -> optimize.plugin.v1.CheckOptionsRequest
+	38, // 75: optimize.plugin.v1.Runtime.Open:input_type -> optimize.plugin.v1.OpenRequest
+	41, // 76: optimize.plugin.v1.Runtime.Predict:input_type -> optimize.plugin.v1.PredictRequest
+	43, // 77: optimize.plugin.v1.Runtime.Benchmark:input_type -> optimize.plugin.v1.BenchmarkRequest
+	45, // 78: optimize.plugin.v1.Runtime.Coverage:input_type -> optimize.plugin.v1.CoverageRequest
+	47, // 79: optimize.plugin.v1.Runtime.Close:input_type -> optimize.plugin.v1.CloseRequest
+	49, // 80: optimize.plugin.v1.Host.Evaluate:input_type -> optimize.plugin.v1.EvaluateRequest
+	52, // 81: optimize.plugin.v1.Host.Race:input_type -> optimize.plugin.v1.RaceRequest
+	55, // 82: optimize.plugin.v1.Host.ReadCoverage:input_type -> optimize.plugin.v1.ReadCoverageRequest
+	4,  // 83: optimize.plugin.v1.Plugin.Describe:output_type -> optimize.plugin.v1.DescribeResponse
+	16, // 84: optimize.plugin.v1.Plugin.Validate:output_type -> optimize.plugin.v1.ValidateResponse
+	18, // 85: optimize.plugin.v1.Plugin.Plan:output_type -> optimize.plugin.v1.PlanResponse
+	23, // 86: optimize.plugin.v1.Plugin.Apply:output_type -> optimize.plugin.v1.ApplyEvent
+	29, // 87: optimize.plugin.v1.Plugin.Stop:output_type -> optimize.plugin.v1.StopResponse
+	33, // 88: optimize.plugin.v1.Plugin.Inspect:output_type -> optimize.plugin.v1.InspectResponse
+	31, // 89: optimize.plugin.v1.Plugin.Flush:output_type -> optimize.plugin.v1.FlushResponse
+	35, // 90: optimize.plugin.v1.Runtime.Probe:output_type -> optimize.plugin.v1.ProbeResponse
+	37, // 91: optimize.plugin.v1.Runtime.CheckOptions:output_type -> optimize.plugin.v1.CheckOptionsResponse
+	39, // 92: optimize.plugin.v1.Runtime.Open:output_type -> optimize.plugin.v1.OpenResponse
+	42, // 93: optimize.plugin.v1.Runtime.Predict:output_type -> optimize.plugin.v1.PredictResponse
+	44, // 94: optimize.plugin.v1.Runtime.Benchmark:output_type -> optimize.plugin.v1.BenchmarkResponse
+	46, // 95: optimize.plugin.v1.Runtime.Coverage:output_type -> optimize.plugin.v1.CoverageResponse
+	48, // 96: optimize.plugin.v1.Runtime.Close:output_type -> optimize.plugin.v1.CloseResponse
+	50, // 97: optimize.plugin.v1.Host.Evaluate:output_type -> optimize.plugin.v1.EvaluateResponse
+	53, // 98: optimize.plugin.v1.Host.Race:output_type -> optimize.plugin.v1.RaceResponse
+	56, // 99: optimize.plugin.v1.Host.ReadCoverage:output_type -> optimize.plugin.v1.ReadCoverageResponse
+	83, // [83:100] is the sub-list for method output_type
+	66, // [66:83] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_plugin_proto_init() }
@@ -4207,7 +4312,7 @@ func file_plugin_proto_init() {
 		(*ApplyEvent_Done)(nil),
 		(*ApplyEvent_Heartbeat)(nil),
 	}
-	file_plugin_proto_msgTypes[53].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[55].OneofWrappers = []any{
 		(*PathStep_Attribute)(nil),
 		(*PathStep_Key)(nil),
 		(*PathStep_Index)(nil),
@@ -4218,7 +4323,7 @@ func file_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   64,
+			NumMessages:   67,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

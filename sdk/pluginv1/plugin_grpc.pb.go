@@ -376,12 +376,13 @@ var Plugin_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Runtime_Probe_FullMethodName     = "/optimize.plugin.v1.Runtime/Probe"
-	Runtime_Open_FullMethodName      = "/optimize.plugin.v1.Runtime/Open"
-	Runtime_Predict_FullMethodName   = "/optimize.plugin.v1.Runtime/Predict"
-	Runtime_Benchmark_FullMethodName = "/optimize.plugin.v1.Runtime/Benchmark"
-	Runtime_Coverage_FullMethodName  = "/optimize.plugin.v1.Runtime/Coverage"
-	Runtime_Close_FullMethodName     = "/optimize.plugin.v1.Runtime/Close"
+	Runtime_Probe_FullMethodName        = "/optimize.plugin.v1.Runtime/Probe"
+	Runtime_CheckOptions_FullMethodName = "/optimize.plugin.v1.Runtime/CheckOptions"
+	Runtime_Open_FullMethodName         = "/optimize.plugin.v1.Runtime/Open"
+	Runtime_Predict_FullMethodName      = "/optimize.plugin.v1.Runtime/Predict"
+	Runtime_Benchmark_FullMethodName    = "/optimize.plugin.v1.Runtime/Benchmark"
+	Runtime_Coverage_FullMethodName     = "/optimize.plugin.v1.Runtime/Coverage"
+	Runtime_Close_FullMethodName        = "/optimize.plugin.v1.Runtime/Close"
 )
 
 // RuntimeClient is the client API for Runtime service.
@@ -392,6 +393,9 @@ const (
 type RuntimeClient interface {
 	// Probe tells whether the runtime can work here and what its results depend on, without loading a model.
 	Probe(ctx context.Context, in *ProbeRequest, opts ...grpc.CallOption) (*ProbeResponse, error)
+	// CheckOptions says what is wrong with options on any machine. It is pure: it looks neither at the machine nor at a model.
+	// A runtime that does not implement it tells with Probe.
+	CheckOptions(ctx context.Context, in *CheckOptionsRequest, opts ...grpc.CallOption) (*CheckOptionsResponse, error)
 	// Open loads an artifact into a session.
 	Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (*OpenResponse, error)
 	// Predict runs a session over the shards of a materialised dataset and writes one safetensors file.
@@ -416,6 +420,16 @@ func (c *runtimeClient) Probe(ctx context.Context, in *ProbeRequest, opts ...grp
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ProbeResponse)
 	err := c.cc.Invoke(ctx, Runtime_Probe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runtimeClient) CheckOptions(ctx context.Context, in *CheckOptionsRequest, opts ...grpc.CallOption) (*CheckOptionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckOptionsResponse)
+	err := c.cc.Invoke(ctx, Runtime_CheckOptions_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -480,6 +494,9 @@ func (c *runtimeClient) Close(ctx context.Context, in *CloseRequest, opts ...grp
 type RuntimeServer interface {
 	// Probe tells whether the runtime can work here and what its results depend on, without loading a model.
 	Probe(context.Context, *ProbeRequest) (*ProbeResponse, error)
+	// CheckOptions says what is wrong with options on any machine. It is pure: it looks neither at the machine nor at a model.
+	// A runtime that does not implement it tells with Probe.
+	CheckOptions(context.Context, *CheckOptionsRequest) (*CheckOptionsResponse, error)
 	// Open loads an artifact into a session.
 	Open(context.Context, *OpenRequest) (*OpenResponse, error)
 	// Predict runs a session over the shards of a materialised dataset and writes one safetensors file.
@@ -502,6 +519,9 @@ type UnimplementedRuntimeServer struct{}
 
 func (UnimplementedRuntimeServer) Probe(context.Context, *ProbeRequest) (*ProbeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Probe not implemented")
+}
+func (UnimplementedRuntimeServer) CheckOptions(context.Context, *CheckOptionsRequest) (*CheckOptionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckOptions not implemented")
 }
 func (UnimplementedRuntimeServer) Open(context.Context, *OpenRequest) (*OpenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Open not implemented")
@@ -553,6 +573,24 @@ func _Runtime_Probe_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(RuntimeServer).Probe(ctx, req.(*ProbeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Runtime_CheckOptions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckOptionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RuntimeServer).CheckOptions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Runtime_CheckOptions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RuntimeServer).CheckOptions(ctx, req.(*CheckOptionsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -657,6 +695,10 @@ var Runtime_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Probe",
 			Handler:    _Runtime_Probe_Handler,
+		},
+		{
+			MethodName: "CheckOptions",
+			Handler:    _Runtime_CheckOptions_Handler,
 		},
 		{
 			MethodName: "Open",

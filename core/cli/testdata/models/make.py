@@ -1,7 +1,8 @@
 """Writes the models of the evaluate scripts: what goes in comes out, so that a test says itself what the models answer.
 
 python make.py FOLDER: base.onnx answers y = x, noisy.onnx y = x + e, both of any shape; letters.onnx is base.onnx with the
-shape [N, T, 4], whole.onnx takes and answers int64, two.onnx has a second output; outside.onnx keeps its weights in another file.
+shape [N, T, 4], whole.onnx takes and answers int64, two.onnx has a second output; outside.onnx keeps its weights in another file;
+recurrent.onnx takes a scalar k and a state h: y = k * x + h[0] + h[1].
 """
 import pathlib
 import sys
@@ -38,3 +39,16 @@ model = h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8
 pathlib.Path(sys.argv[1], "outside.onnx").write_bytes(model.SerializeToString())
 data = b"".join(b"\0\0\x80\x3f" if i % 16 == k else bytes(4) for i in range(32) for k in range(16))
 pathlib.Path(sys.argv[1], "outside.onnx.data").write_bytes(data)
+
+# recurrent.onnx has a scalar input and one whose samples lie along axis 1.
+inputs = [value("x", ["N", 3]), value("k", [], T.INT64), value("h", [2, "N", 3])]
+axes = onnx.TensorProto(name="axes", data_type=T.INT64, dims=[1], int64_data=[0])
+nodes = [
+    h.make_node("Cast", ["k"], ["factor"], "cast", to=T.FLOAT),
+    h.make_node("Mul", ["x", "factor"], ["scaled"], "scale"),
+    h.make_node("ReduceSum", ["h", "axes"], ["state"], "state", keepdims=0),
+    h.make_node("Add", ["scaled", "state"], ["y"], "add"),
+]
+graph = h.make_graph(nodes, "recurrent", inputs, [value("y", ["N", 3])], [axes])
+model = h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8, producer_name="")
+pathlib.Path(sys.argv[1], "recurrent.onnx").write_bytes(model.SerializeToString())
