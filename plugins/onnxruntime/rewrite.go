@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -92,18 +90,14 @@ func applyRewrite(ctx context.Context, run *sdk.Run, c RewriteConfig) (result *s
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(run.OutDir, outputFile)
-	if err := m.WriteFile(path); err != nil {
-		return nil, fmt.Errorf("the rewritten model cannot be written: %w", err)
-	}
-	st, err := os.Stat(path)
+	name, size, err := m.WriteArtifact(run.OutDir, largest)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the rewritten model cannot be written: %w", err)
 	}
 	for _, name := range rewrite.Names() {
 		facts.Matches[name] = int64(stats.Matches[name])
 	}
 	facts.NodesBefore, facts.NodesAfter = int64(stats.Simplify.NodesBefore), int64(stats.Simplify.NodesAfter)
-	facts.SizeAfter = st.Size()
-	return &sdk.Result{Outputs: map[string]sdk.Artifact{"model": {Kind: "model", Format: formatONNX, Path: outputFile}}, Facts: facts}, nil
+	facts.SizeAfter = size
+	return &sdk.Result{Outputs: map[string]sdk.Artifact{"model": {Kind: "model", Format: formatONNX, Path: name}}, Facts: facts}, nil
 }

@@ -74,6 +74,10 @@ func quantizeDynamic(ctx context.Context, j job, c DynamicConfig) (_ *sdk.Result
 	if err != nil {
 		return nil, err
 	}
+	m, shapes, smooth, err := c.smoothed(ctx, j, m, shapes, t)
+	if err != nil {
+		return nil, err
+	}
 	each, total := weightBytes(m.Graph)
 	d, err := lowerDynamic(m, shapes, t, dynamicOptions{placeOptions: placeOptions{Keep: c.KeepFloat}, perChannel: c.PerChannel,
 		embeddings: c.Embeddings, used: m.Release})
@@ -86,6 +90,6 @@ func quantizeDynamic(ctx context.Context, j job, c DynamicConfig) (_ *sdk.Result
 	}
 	return writeModelTo(j.outDir, m, Facts{
 		Target: t.Name, ShareMACs: share(d.macs, d.total), ShareWeightBytes: shareOf(d.weights, each, total),
-		NodesQuantized: int64(len(d.nodes)), NodesFloat: describe(d.floats), OthersFloat: d.others,
+		NodesQuantized: int64(len(d.nodes)), NodesFloat: describe(d.floats), OthersFloat: d.others, Smooth: smooth,
 	})
 }

@@ -217,12 +217,15 @@ func TestCalibrateNaN(t *testing.T) {
 	for i := range v {
 		v[i] = float32(math.Abs(float64(v[i])))
 	}
-	v[3*32+9] = -1
+	v[3*32+9], v[4*32+1] = -1, -1 // with several runs at the same time too, the first of them is told
 	data := writeDataset(t, map[string]tensor.Tensor{"x": x})
 	for _, method := range calibrate.Methods {
-		j, _ := testJob(t)
-		_, err := calibrateModel(t.Context(), j, CalibrateConfig{Model: writeModel(t, b.m), Calibration: &data, Method: ptr(string(method)), PerChannel: true})
-		wantError(t, err, "calibration", `Tensor "root", made by node "root" (Sqrt), holds NaN for sample 3`)
-		wantEmpty(t, j.outDir)
+		for _, threads := range []int{1, 3} {
+			j, _ := testJob(t)
+			j.threads = threads
+			_, err := calibrateModel(t.Context(), j, CalibrateConfig{Model: writeModel(t, b.m), Calibration: &data, Method: ptr(string(method)), PerChannel: true})
+			wantError(t, err, "calibration", `Tensor "root", made by node "root" (Sqrt), holds NaN for sample 3`)
+			wantEmpty(t, j.outDir)
+		}
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -205,28 +203,16 @@ func isQuantizedOp(op string) bool {
 // maxFloat32 is the largest finite float32.
 const maxFloat32 = math.MaxFloat32
 
-// outputFolder is the name of a model in the step's folder that one file cannot hold.
-const outputFolder = "model"
-
 // largest is how large a model may be as one file; tests make it small.
-var largest int64 = math.MaxInt32
+var largest int64 = onnx.LargestFile
 
-// writeModelTo writes a step's model into its folder: as one file, or, where protobuf cannot hold it in one, as a
-// folder of the graph and its weights, which is an artifact too (onnx.ModelFile).
+// writeModelTo writes a step's model into its folder.
 func writeModelTo(dir string, m *onnx.Model, facts any) (*sdk.Result, error) {
-	r, err := result(facts), error(nil)
-	if m.Size() <= largest {
-		err = m.WriteFile(filepath.Join(dir, outputFile))
-	} else if err = os.Mkdir(filepath.Join(dir, outputFolder), 0o755); err == nil {
-		r.Outputs["model"] = sdk.Artifact{Kind: "model", Format: "onnx", Path: outputFolder}
-		err = m.WriteFileExternal(filepath.Join(dir, outputFolder, outputFile), smallestOutside)
-	}
+	name, _, err := m.WriteArtifact(dir, largest)
 	if err != nil {
 		return nil, fmt.Errorf("the quantized model cannot be written: %w", err)
 	}
+	r := result(facts)
+	r.Outputs["model"] = sdk.Artifact{Kind: "model", Format: "onnx", Path: name}
 	return r, nil
 }
-
-// smallestOutside is the size in bytes from which on a weight of a model in two files goes to the second one: shapes
-// and scales stay with the graph, where every engine looks for them.
-const smallestOutside = 4096

@@ -24,7 +24,7 @@ func Plugin(version string) *sdk.Plugin {
 		Steps: []sdk.StepType{
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_static",
-				Revision: 4,
+				Revision: 5,
 				Doc: "Quantizes weights and activations to 8 bits, with ranges measured on a calibration dataset, in the layout that the " +
 					"target's kernels want. For convolutional networks, and for transformers. Where the target can be timed, layouts are: which nodes stay in float, and in " +
 					"which form the others are written. The fastest of those that are accurate enough is used, and when integers are slower " +
@@ -37,7 +37,7 @@ func Plugin(version string) *sdk.Plugin {
 			calibrateStep(),
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_dynamic",
-				Revision: 2,
+				Revision: 3,
 				Doc: "Quantizes the weights of MatMul, Gemm and LSTM to 8 bits, in subgraphs too; the range of activations is measured while " +
 					"the model runs, so no data is needed. Tables that Gather looks up are stored in 8 bits. For transformers and recurrent " +
 					"nets. Convolutions stay in float: a dynamic one is several times slower.",
@@ -121,9 +121,9 @@ type StaticConfig struct {
 	PerChannel     bool              `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
 	KeepFloat      []string          `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
 	Smooth         *bool             `opt:"smooth" doc:"Move outliers of the activations behind a LayerNormalization, whole or written out, into the weights of the products that read them (SmoothQuant), as much as is found best for each. Without it: where a dataset is given and the model has at most 1 GiB. It is measured on the calibration data, and left out where it does not pay."`
-	Also           []string          `opt:"also_quantize" default:"[]" oneof:"attention,elementwise,embeddings,output_projection" doc:"Of a transformer on ONNX Runtime, products with a constant weight are quantized; this is taken too: \"attention\" (products of two activations), \"elementwise\" (residual additions and the like), \"embeddings\" (tables that are looked up, with 8 bits in blocks of 128) and \"output_projection\" (the product that makes the model's output)."`
+	Also           []string          `opt:"also_quantize" default:"[]" oneof:"attention,elementwise,embeddings,output_projection" doc:"Of a transformer on ONNX Runtime, products with a constant weight are quantized; this is taken too: \"attention\" (products of two activations), \"elementwise\" (residual additions and the like), \"embeddings\" (tables that are looked up, with 8 bits in blocks of 128; without it they have 8 bits and a scale a row on ONNX Runtime where they are a twentieth of the weights or more: what is looked up is float all the same) and \"output_projection\" (the product that makes the model's output)."`
 	Rounding       string            `opt:"rounding" default:"nearest" oneof:"nearest,gptq,adaround" doc:"How weights are rounded. \"nearest\" looks at the weight alone. \"gptq\" and \"adaround\" look for the smallest error of each layer's product on the calibration data, at the same size and speed: gptq goes input by input and lets those that follow make up for the error; adaround decides for each weight whether it goes up or down, which takes longer and mostly leaves the smaller error in the layers. Which of the two is better at the model's outputs, an evaluate block tells."`
-	BiasCorrection bool              `opt:"bias_correction" default:"false" doc:"Correct the bias of each Conv and Gemm by the mean error that rounding its weights causes on the calibration data."`
+	BiasCorrection bool              `opt:"bias_correction" default:"false" doc:"Correct the bias of each Conv and Gemm, and what an Add behind a MatMul adds, by the mean error that rounding its weights causes on the calibration data."`
 	Equalize       bool              `opt:"equalize" default:"false" doc:"Scale the channels between layers that follow each other so that their ranges are alike, which the float model does not notice. It pays where channels differ much, as in nets with depthwise convolutions, above all with per_channel = false; it is measured on the calibration data, and left out where it does not pay."`
 	Validation     *sdk.Dataset      `opt:"validation" doc:"Samples that accuracy is measured on; not those of calibration, which flatter. With labels where the metric needs them."`
 	Accuracy       *AccuracyConfig   `opt:"accuracy,block" doc:"A bound on what quantization may cost: candidates are measured on validation, in the runtime that the target names, and layers are given back their float form until the bound holds, those first that hurt most."`
@@ -144,11 +144,12 @@ type StaticConfig struct {
 
 // DynamicConfig is the configuration of quantize_dynamic.
 type DynamicConfig struct {
-	Model      sdk.Model `opt:"model,required" accepts:"onnx" doc:"Float model to quantize."`
-	Target     string    `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64" doc:"What the model will run on. \"auto\" looks at this machine."`
-	PerChannel bool      `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
-	Embeddings bool      `opt:"embeddings" default:"true" doc:"Store the tables that Gather looks up in 8 bits too, with a scale for each row."`
-	KeepFloat  []string  `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
+	Model       sdk.Model    `opt:"model,required" accepts:"onnx" doc:"Float model to quantize."`
+	Target      string       `opt:"target" default:"auto" oneof:"auto,onnxruntime-x86-vnni,onnxruntime-x86,onnxruntime-arm64" doc:"What the model will run on. \"auto\" looks at this machine."`
+	PerChannel  bool         `opt:"per_channel" default:"true" doc:"One scale for each output channel of a weight, else one for the whole weight."`
+	Calibration *sdk.Dataset `opt:"calibration" doc:"Samples like those that the model will meet, for one thing: to move outliers of the activations behind a LayerNormalization into the weights of the products that read them (SmoothQuant), as much as is found best for each, where that makes the outputs better. Nothing is run without them. Labels are not used."`
+	Embeddings  bool         `opt:"embeddings" default:"true" doc:"Store the tables that Gather looks up in 8 bits too, with a scale for each row."`
+	KeepFloat   []string     `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
 }
 
 // Validate checks what the schema cannot.
@@ -214,13 +215,20 @@ func (c StaticConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResu
 	return r, nil
 }
 
-// Plan tells what the bytes will depend on: the target that "auto" stands for here.
-func (c DynamicConfig) Plan(context.Context, *sdk.PlanRun) (*sdk.PlanResult, error) {
+// Plan tells what the bytes will depend on: the target that "auto" stands for here, and with data the engine that runs it.
+func (c DynamicConfig) Plan(_ context.Context, run *sdk.PlanRun) (*sdk.PlanResult, error) {
 	r, err := planTarget(c.Target, ThisCPU())
-	if r != nil {
-		r.Needs = dynamicNeeds(c.Model.Size)
+	if err != nil {
+		return nil, err
 	}
-	return r, err
+	if r.Needs = dynamicNeeds(c.Model.Size); c.Calibration == nil {
+		return r, nil
+	}
+	if err := planEngine(r, run.Threads, c.Model.Size); err != nil {
+		return r, err
+	}
+	r.Needs.Memory *= 2 // copies are held and run, as by quantize_static
+	return r, nil
 }
 
 // copies tells whether lowered copies of the model are held and run beside it.

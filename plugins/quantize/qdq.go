@@ -248,7 +248,9 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 		fix := e.place.fixed[nodeName(k.node)]
 		if fix != nil {
 			scales, widened = fix.scales, true // codes of its own
-			if fix.bias != nil {
+			if fix.bias != nil && k.node.OpType == "MatMul" {
+				e.addBias(k, fix.bias)
+			} else if fix.bias != nil {
 				bias = fix.bias
 			}
 		}

@@ -306,18 +306,9 @@ func (c StaticConfig) one(ctx context.Context, j job, x *toRepair, gemm *gram.Ge
 	}
 	fix := &fixedWeight{scales: l.Scales, codes: codes}
 	var shift []float32
-	if c.BiasCorrection && k.node.OpType != "MatMul" {
-		if shift, err = l.BiasShift(codes); err != nil {
+	if c.BiasCorrection {
+		if shift, err = c.correct(x, codes, fix, work); err != nil {
 			return 0, 0, err
-		}
-		if fix.bias, err = k.biasValues(); err != nil {
-			return 0, 0, err
-		}
-		if fix.bias == nil {
-			fix.bias = make([]float32, k.biasLen)
-		}
-		for i, v := range shift {
-			fix.bias[i] += v * k.alpha
 		}
 	}
 	if after, err = l.OutputError(codes, shift, gemm); err != nil {

@@ -140,6 +140,9 @@ func (s *search) run(ctx context.Context) (*outcome, error) {
 		shapes = t
 	}
 	net := layout.Inspect(m, shapes)
+	if tablesWeigh(m.Graph, s.work.target, placeOptions{Keep: s.work.config.KeepFloat}) {
+		net.Tables = 0 // every layout stores them alike
+	}
 	if err := s.round(ctx, "time forms", layout.Forms(net, s.work.target.Name)); err != nil {
 		return nil, err
 	}

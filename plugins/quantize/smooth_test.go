@@ -3,6 +3,7 @@ package quantize
 import (
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -122,6 +123,40 @@ func TestTransformer(t *testing.T) {
 		if f.ShareMACs != 1 {
 			t.Errorf("share of MACs %v", f.ShareMACs)
 		}
+	}
+}
+
+// TestDynamicSmooth: with data, outliers move before activations get their scales at run time; without, nothing is run.
+func TestDynamicSmooth(t *testing.T) {
+	needRuntime(t)
+	b := attentive(t, false)
+	data, in := attentiveData(t, b)
+	c := DynamicConfig{Model: writeModel(t, b.m), Target: "onnxruntime-x86-vnni", PerChannel: true, Embeddings: true}
+	dynamic := func() (*onnx.Model, Facts) {
+		j, _ := testJob(t)
+		r, err := quantizeDynamic(t.Context(), j, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := onnx.ReadFile(filepath.Join(j.outDir, r.Outputs["model"].Path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m, r.Facts.(Facts)
+	}
+	plain, f := dynamic()
+	if f.Smooth != nil {
+		t.Errorf("without data: %+v", f.Smooth)
+	}
+	c.Calibration = &data
+	m, f := dynamic()
+	before, after := sqnrOf(t, b.m, plain, in), sqnrOf(t, b.m, m, in)
+	t.Logf("%.2f dB, plain %.2f; %+v", after, before, f.Smooth)
+	if f.Smooth == nil || !f.Smooth.Used || len(f.Smooth.Inputs) != 2 || after < before+3 {
+		t.Errorf("%.2f dB, plain %.2f; %+v", after, before, f.Smooth)
+	}
+	if x, y := counts(plain), counts(m); x["MatMulInteger"] != y["MatMulInteger"] || f.ShareWeightBytes < 0.9 {
+		t.Errorf("%s became %s; %+v", show(x), show(y), f)
 	}
 }
 

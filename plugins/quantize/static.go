@@ -187,6 +187,11 @@ func (w *staticWork) place(m *onnx.Model, shapes *onnx.Shapes, l layout.Layout) 
 	if l.OnlyDynamic {
 		t = onlyProducts(t)
 	}
+	if b := w.config.Budget; b != nil && b.Size != nil || slices.Contains(w.config.Also, alsoEmbeddings) {
+		o.Tables = false // they get blocks
+	} else {
+		o.Tables = o.Tables || tablesWeigh(m.Graph, t, o)
+	}
 	p := place(m, shapes, t, o)
 	if !p.multiplies() {
 		return nil, &nothingError{nothingStatic(m, p)}

@@ -5,21 +5,55 @@ import (
 	"slices"
 
 	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/plugins/quantize/layout"
 	"github.com/optimize-hcl/optimize/tensor"
 )
+
+// weighty is the share of a model's float constants from which on the tables that it looks up are stored in 8 bits without
+// being asked: below it they are a matter of the layout.
+const weighty = 0.05
+
+// tablesWeigh tells whether the tables of a graph that lowerTables takes are much of the model. Their entries get 8 bits
+// then under any layout: what comes out of a Gather is float as before, with an error of about 1/250 of the largest
+// entry of its row, and no activation is rounded.
+func tablesWeigh(g *onnx.Graph, t *Target, o placeOptions) bool {
+	var tables int64
+	seen := map[string]bool{}
+	for n := range g.Nodes() {
+		if w := lookedUp(g, t, o, n); w != nil && !seen[w.Name()] {
+			seen[w.Name()] = true
+			tables += w.Bytes()
+		}
+	}
+	if tables == 0 {
+		return false
+	}
+	_, total := weightBytes(g)
+	return float64(tables) >= weighty*float64(total)
+}
+
+// lookedUp returns the table of a Gather that can be stored in 8 bits and is worth it; nil for any other node.
+func lookedUp(g *onnx.Graph, t *Target, o placeOptions, n *onnx.Node) *onnx.Tensor {
+	if !n.Is("Gather") || !slices.Contains(t.Dynamic, "Gather") {
+		return nil
+	}
+	table := g.Initializer(n.Input(0))
+	if table == nil || table.DataType != onnx.Float || len(table.Dims) != 2 || n.IntAttr("axis", 0) != 0 ||
+		table.Dims[1] < narrowestTable || table.Bytes() < layout.SmallTable ||
+		globs(o.Keep).match(nodeName(n)) >= 0 || o.Exclude[nodeName(n)] != "" || !onlyLookedUp(g, table.Name()) {
+		return nil
+	}
+	return table
+}
 
 // lowerTables stores each constant table [rows, width] that only Gather reads, row by row, with 8 bits an entry and a
 // scale a row: what is looked up is multiplied with the scales of its rows. The file is smaller, the time about the same. The
 // names of the tables go to quantized.
 func lowerTables(g *onnx.Graph, t *Target, o placeOptions, quantized map[string]bool) error {
-	if !slices.Contains(t.Dynamic, "Gather") {
-		return nil
-	}
 	done := map[string][2]string{}
 	for n := range g.Nodes() {
-		table := g.Initializer(n.Input(0))
-		if !n.Is("Gather") || table == nil || table.DataType != onnx.Float || len(table.Dims) != 2 || n.IntAttr("axis", 0) != 0 ||
-			globs(o.Keep).match(nodeName(n)) >= 0 || o.Exclude[nodeName(n)] != "" || !onlyLookedUp(g, table.Name()) {
+		table := lookedUp(g, t, o, n)
+		if table == nil {
 			continue
 		}
 		name := table.Name()

@@ -77,17 +77,21 @@ func Collect(ctx context.Context, job Job) (*Ranges, error) {
 			obs[i] = newObserver(job.histograms(), -1)
 		}
 		return pass{
-			visit: func(start, n int64, values []view) error {
-				parallel(len(taps), job.Threads, func(i int) {
+			anyOrder: true,
+			visit: func(start, n int64, values []view, threads int) error {
+				bad := make([]*float32, len(taps))
+				parallel(len(taps), threads, func(i int) {
 					o, v := obs[i], values[i]
+					o.mu.Lock()
+					defer o.mu.Unlock()
 					if o.runs == 0 && job.PerChannel {
 						o.axis = job.channelAxis(taps[i].name, len(v.shape))
 					}
-					o.observe(v.data, v.shape, job.Options)
+					bad[i] = o.observe(v.data, v.shape, job.Options)
 				})
-				for i, o := range obs {
-					if o.isBad {
-						return job.nonFinite(taps[i].name, o.bad, start, n)
+				for i, x := range bad {
+					if x != nil {
+						return job.nonFinite(taps[i].name, *x, start, n)
 					}
 				}
 				return nil
@@ -122,7 +126,7 @@ type Value struct {
 func Stream(ctx context.Context, job Job, visit func(start, n int64, values []Value) error) error {
 	return job.passes(ctx, func(taps []*tap) pass {
 		out := make([]Value, len(taps))
-		return pass{visit: func(start, n int64, values []view) error {
+		return pass{visit: func(start, n int64, values []view, _ int) error {
 			for i, v := range values {
 				out[i] = Value{taps[i].name, v.shape, v.data}
 			}

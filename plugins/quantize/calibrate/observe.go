@@ -9,6 +9,7 @@ import (
 
 // observer folds the values of one tensor.
 type observer struct {
+	mu       sync.Mutex // runs of the model may come at the same time
 	seen     Range
 	elements uint64
 	runs     int64
@@ -17,10 +18,7 @@ type observer struct {
 	axis     int // of the channels; -1: none are counted
 	channels []channel
 	// uneven: the number of channels changed from run to run, so that they are none.
-	uneven bool
-	// bad is the first value that is no finite number, in the run at hand.
-	bad      float32
-	isBad    bool
+	uneven   bool
 	scratch  []float32
 	finished *Tensor
 }
@@ -45,15 +43,16 @@ func newObserver(histogram bool, axis int) *observer {
 // chunk is a piece of a tensor that stays in the first-level cache between the look for bounds and the count.
 const chunk = 4096
 
-// observe folds the values of one run. average asks for the mean of bounds, which costs memory for each channel.
-func (o *observer) observe(v []float32, shape []int64, o2 Options) {
+// observe folds the values of one run, and returns the first that is no finite number: then what was folded before is of
+// no use any more.
+func (o *observer) observe(v []float32, shape []int64, o2 Options) (bad *float32) {
 	run, ok := scan(v, o.hist)
 	if !ok {
-		o.bad, o.isBad = notFinite(v), true
-		return
+		x := notFinite(v)
+		return &x
 	}
 	if len(v) == 0 {
-		return
+		return nil
 	}
 	o.elements += uint64(len(v))
 	o.seen = o.seen.Union(run)
@@ -63,6 +62,7 @@ func (o *observer) observe(v []float32, shape []int64, o2 Options) {
 	if o.axis >= 0 {
 		o.perChannel(v, shape, o2)
 	}
+	return nil
 }
 
 // scan returns the bounds of v and counts its values in h, which may be nil; false when one is not finite: then h is of
@@ -84,9 +84,26 @@ func scan(v []float32, h *Histogram) (Range, bool) {
 	return all, true
 }
 
-// bounds returns the smallest and largest of v, which is not empty; false when one is not finite. Two halves are
-// looked at side by side, so that one comparison need not wait for the other.
+// bounds returns the smallest and largest of v, which is not empty; false when one is not finite.
 func bounds(v []float32) (Range, bool) {
+	lo, hi, odd, done := boundsVectors(v)
+	if done == 0 {
+		return boundsGo(v)
+	}
+	if odd != odd {
+		return Range{}, false
+	}
+	// A negative zero is a zero: which of the two comes first must not matter.
+	all := Range{lo + 0, hi + 0}
+	if done < len(v) {
+		r, ok := boundsGo(v[done:])
+		return all.Union(r), ok
+	}
+	return all, true
+}
+
+// boundsGo is bounds; two halves are looked at side by side, so that one comparison need not wait for the other.
+func boundsGo(v []float32) (Range, bool) {
 	lo, hi := v[0], v[0]
 	lo2, hi2 := lo, hi
 	nan := false

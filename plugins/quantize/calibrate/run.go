@@ -19,9 +19,11 @@ type view struct {
 
 // pass is what one pass over the data does.
 type pass struct {
-	// visit is called for one run after the other, never at the same time.
-	visit func(start, n int64, values []view) error
-	done  func()
+	// visit is called for each run, one after the other unless anyOrder allows several at the same time. It may use so
+	// many threads.
+	visit    func(start, n int64, values []view, threads int) error
+	anyOrder bool
+	done     func()
 }
 
 // passes runs the model over the data, as often as the memory for its tensors asks for.
@@ -59,7 +61,12 @@ func (j *Job) passes(ctx context.Context, begin func([]*tap) pass) error {
 		if 2*r.bytes <= limit {
 			r.sets = r.sets[:2]
 		}
-		if err := r.run(ctx, shapes, p.visit); err != nil {
+		if n := r.workers(limit, p.anyOrder); n > 1 {
+			err = r.runMany(ctx, shapes, p.visit, n)
+		} else {
+			err = r.run(ctx, shapes, p.visit)
+		}
+		if err != nil {
 			return err
 		}
 		if p.done != nil {
@@ -105,9 +112,9 @@ func (s *set) unbind() error {
 }
 
 // run shows each run to visit while the engine does the next.
-func (r *runner) run(ctx context.Context, shapes *onnx.Shapes, visit func(start, n int64, values []view) error) (err error) {
+func (r *runner) run(ctx context.Context, shapes *onnx.Shapes, visit func(start, n int64, values []view, threads int) error) (err error) {
 	if needsEngine(r.job, r.taps) {
-		if r.session, err = r.job.open(r.taps, shapes); err != nil {
+		if r.session, err = r.job.open(r.taps, shapes, r.job.Threads); err != nil {
 			return err
 		}
 		defer func() {
@@ -152,7 +159,7 @@ func (r *runner) run(ctx context.Context, shapes *onnx.Shapes, visit func(start,
 		if runErr != nil {
 			return runErr
 		}
-		go func() { visited <- visit(start, n, s.views) }()
+		go func() { visited <- visit(start, n, s.views, r.job.Threads) }()
 		done = start + n
 		if r.job.Progress != nil {
 			r.job.Progress(r.before+done, r.total*r.passes)
@@ -227,6 +234,9 @@ func (r *runner) engine(s *set, all map[string]tensor.Tensor, n int64) error {
 		// An output of another shape does not fit; whatever else went wrong goes wrong below too.
 		s.n = -1
 	}
+	if s.bound == nil && s.n == 0 && n == r.batch && r.place(s, all) {
+		return nil
+	}
 	rebind := s.n >= 0 // not once shapes were seen to change
 	for _, name := range r.inputs {
 		rebind = rebind && len(all[name].Shape) > 0 // the engine has a copy of its own of a scalar
@@ -260,6 +270,39 @@ func (r *runner) engine(s *set, all map[string]tensor.Tensor, n int64) error {
 		}
 	}
 	return nil
+}
+
+// place runs the model with room for its outputs of the shapes that were inferred, so that the engine makes none of its
+// own to be copied from; false where a shape is not known, or another than the engine finds.
+func (r *runner) place(s *set, all map[string]tensor.Tensor) bool {
+	if len(r.job.States) > 0 {
+		return false
+	}
+	out := map[string]tensor.Tensor{}
+	for _, t := range r.taps {
+		if r.job.Model.Graph.IsInput(t.name) {
+			continue
+		}
+		size, err := tensor.Elements(t.shape)
+		if err != nil || size == 0 || len(t.shape) == 0 {
+			return false
+		}
+		out[t.output] = tensor.Of(t.shape, make([]float32, size))
+	}
+	feed := make(map[string]tensor.Tensor, len(r.inputs))
+	for _, name := range r.inputs {
+		feed[name] = all[name].Clone()
+	}
+	b, err := r.session.BindTo(feed, out)
+	if err != nil {
+		return false
+	}
+	if err := b.Run(); err != nil {
+		_ = b.Close() // whatever went wrong goes wrong again, and is told then
+		return false
+	}
+	s.feed, s.out, s.bound, s.n = feed, out, b, r.batch
+	return true
 }
 
 // firstStates are the states before the first sample: zeros, of size 1 where the model leaves a size open.

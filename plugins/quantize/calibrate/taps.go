@@ -18,6 +18,8 @@ type tap struct {
 	bytes, kept int64
 	// output is where the values come out as float32: name, or a Cast of it; the input itself when it is fed.
 	output string
+	// shape that the values have in one run, nil where it depends on the data or is not known.
+	shape []int64
 }
 
 // taps are the tensors of the job, with their sizes when batch samples are run at a time.
@@ -42,13 +44,17 @@ func (j *Job) taps(batch int64) ([]*tap, *onnx.Shapes, error) {
 			if !elem.DType().IsFloat() {
 				return nil, nil, fmt.Errorf("calibration: tensor %q holds %s, of which no range is learnt", name, elem)
 			}
-			size := int64(4)
+			size, fixed := int64(4), make([]int64, 0, len(dims))
 			for _, d := range dims {
 				if d.Fixed() {
 					size *= max(d.Value, 1)
+					fixed = append(fixed, d.Value)
 				}
 			}
 			t.bytes = size
+			if len(fixed) == len(dims) {
+				t.shape = fixed
+			}
 			if j.PerChannel {
 				if axis := j.channelAxis(name, len(dims)); axis >= 0 && dims[axis].Fixed() {
 					t.kept = dims[axis].Value * 64
@@ -142,7 +148,7 @@ func split(taps []*tap, limit int64) [][]*tap {
 }
 
 // open loads the model with the taps, and the states, as its only outputs. The model is as before afterwards.
-func (j *Job) open(taps []*tap, shapes *onnx.Shapes) (*ort.Session, error) {
+func (j *Job) open(taps []*tap, shapes *onnx.Shapes, threads int) (*ort.Session, error) {
 	g := j.Model.Graph
 	outputs := slices.Clone(g.Outputs())
 	var added []*onnx.Node
@@ -193,12 +199,12 @@ func (j *Job) open(taps []*tap, shapes *onnx.Shapes) (*ort.Session, error) {
 			}
 		}
 	}
-	return j.session()
+	return j.session(threads)
 }
 
 // session loads the model as it is now, over a file where it is too large for one message.
-func (j *Job) session() (*ort.Session, error) {
-	o := ort.Options{Threads: j.Threads, Optimize: true, Arena: true}
+func (j *Job) session(threads int) (*ort.Session, error) {
+	o := ort.Options{Threads: threads, Optimize: true, Arena: true}
 	b, err := j.Model.Marshal()
 	var s *ort.Session
 	var large *onnx.TooLargeError

@@ -28,10 +28,9 @@ type Options struct {
 // Weight is a weight that was clustered.
 type Weight struct {
 	Name          string
-	Nodes         []*onnx.Node // that read it
-	Before, After int64        // bytes
-	SQNR          float64      // of the table's values against the original, in dB
-	Inertia       float64      // the sum of squared distances
+	Before, After int64   // bytes
+	SQNR          float64 // of the table's values against the original, in dB
+	Inertia       float64 // the sum of squared distances
 }
 
 // Kept is a weight, or the node that reads it, that stays as it is.
@@ -53,8 +52,9 @@ const nodeBytes = 900
 type job struct {
 	graph  *onnx.Graph
 	t      *onnx.Tensor
-	nodes  []*onnx.Node
-	axis   int // of the output channels
+	uses   []use
+	others bool // something reads it that is none of them
+	axis   int  // of the output channels
 	groups int
 	bits   int
 	order  []float32 // the elements, channels first
@@ -75,7 +75,7 @@ func Apply(ctx context.Context, m *onnx.Model, o Options) (*Report, error) {
 	}
 	for _, g := range graphs {
 		for t := range g.Initializers() {
-			if t.DataType != onnx.Float && t.DataType != onnx.Float16 {
+			if t.DataType != onnx.Float && t.DataType != onnx.Float16 && t.DataType != onnx.BFloat16 {
 				continue
 			}
 			r.Before += t.Bytes()
@@ -114,17 +114,15 @@ func newJob(g *onnx.Graph, t *onnx.Tensor, o Options) (*job, string) {
 	}
 	n := int(t.Elements())
 	bits := Bits(o.Clusters)
-	j := &job{graph: g, t: t, bits: bits, nodes: g.Consumers(t.Name()), axis: -1, groups: 1}
-	for _, c := range j.nodes {
-		axis, ok := channelAxis(c, t)
-		if !ok {
-			continue
-		}
+	j := &job{graph: g, t: t, bits: bits, axis: -1, groups: 1}
+	j.uses, j.others = usesOf(g, t)
+	for _, u := range j.uses {
 		if o.Keep != nil {
-			if why, keep := o.Keep(c); keep {
+			if why, keep := o.Keep(u.node); keep {
 				return nil, why
 			}
 		}
+		axis := u.axis
 		if j.axis >= 0 && j.axis != axis {
 			axis = 0
 		}
@@ -159,35 +157,6 @@ func Bits(k int) int {
 // size is what indexes and tables take, in bytes.
 func (j *job) size(n int) int64 {
 	return int64(j.groups) * (int64(wordOf(j.bits).packed(n/j.groups)) + int64(j.t.DataType.Bits()/8)<<j.bits)
-}
-
-// channelAxis returns the axis of the output channels of a node's weight; ok is false when the node does not use the
-// tensor as one. A weight of a recurrent layer counts its directions first, and an embedding its rows.
-func channelAxis(n *onnx.Node, t *onnx.Tensor) (axis int, ok bool) {
-	at := slices.Index(n.Inputs(), t.Name())
-	rank := len(t.Dims)
-	switch {
-	case at == 1 && n.Is("Conv") && rank >= 3:
-		return 0, true
-	case at == 1 && n.Is("ConvTranspose") && rank >= 3 && n.IntAttr("group", 1) == 1:
-		return 1, true
-	case at == 1 && n.Is("Gemm") && rank == 2:
-		if n.IntAttr("transB", 0) != 0 {
-			return 0, true
-		}
-		return 1, true
-	case at == 0 && n.Is("Gemm") && rank == 2:
-		return 0, true
-	case at == 1 && n.Is("MatMul"):
-		return rank - 1, true
-	case at == 0 && n.Is("MatMul"):
-		return rank - 2, true
-	case at == 0 && n.Is("Gather") && n.IntAttr("axis", 0) == 0 && rank == 2:
-		return 0, true
-	case (at == 1 || at == 2) && (n.Is("LSTM") || n.Is("GRU") || n.Is("RNN")) && rank == 3:
-		return 1, true
-	}
-	return 0, false
 }
 
 // run clusters all groups of all weights, each group on one core.
@@ -285,9 +254,12 @@ func channelsFirst(v []float32, dims []int64, axis int) []float32 {
 
 // importance spreads that of input channels over a weight's elements; nil when it is not known for all who read it.
 func (j *job) importance(o Options) []float32 {
+	if j.others {
+		return nil
+	}
 	var out []float32
-	for _, n := range j.nodes {
-		s := o.Importance[n]
+	for _, u := range j.uses {
+		n, s := u.node, o.Importance[u.node]
 		if s == nil {
 			return nil
 		}
@@ -305,7 +277,7 @@ func (j *job) importance(o Options) []float32 {
 				out, in := i/(per*inner), i/inner%per
 				e[i] = s[out/(int(d[0])/groups)*per+in]
 			}
-		case n.Is("Gemm") && n.IntAttr("transB", 0) != 0:
+		case (n.Is("Gemm") || n.Is("MatMul")) && len(d) == 2 && u.axis == 0:
 			if len(s) != int(d[1]) {
 				return nil
 			}
@@ -342,12 +314,17 @@ func (j *job) cluster(group, k int) {
 		imp = j.imp[group*n : (group+1)*n]
 	}
 	centers := Centers(v, imp, k)
-	if j.t.DataType == onnx.Float16 { // the table is of the weight's type
+	switch j.t.DataType { // the table is of the weight's type
+	case onnx.Float16:
 		for i, c := range centers {
 			centers[i] = tensor.F16ToFloat32(tensor.Float32ToF16(c))
 		}
-		centers = slices.Compact(centers)
+	case onnx.BFloat16:
+		for i, c := range centers {
+			centers[i] = tensor.BF16ToFloat32(tensor.Float32ToBF16(c))
+		}
 	}
+	centers = slices.Compact(centers)
 	j.index[group] = Assign(v, centers)
 	row := j.table[group<<j.bits : (group+1)<<j.bits]
 	for i := range row {
@@ -367,7 +344,7 @@ func (j *job) measure() {
 			noise += d * d
 		}
 	}
-	j.report = Weight{Name: j.t.Name(), Nodes: j.nodes, Before: j.t.Bytes(), After: j.size(len(j.order)), Inertia: noise, SQNR: math.Inf(1)}
+	j.report = Weight{Name: j.t.Name(), Before: j.t.Bytes(), After: j.size(len(j.order)), Inertia: noise, SQNR: math.Inf(1)}
 	if noise > 0 {
 		j.report.SQNR = 10 * math.Log10(signal/noise)
 	}

@@ -45,8 +45,8 @@ func (e *emitter) emit(j *job) {
 	g.RemoveInitializer(name)
 	g.AddInitializer(onnx.NewTensor(packed, tensor.Of([]int64{int64(j.groups), int64(words), int64(w.bytes)}, data)))
 	t := onnx.NewFloats(table, j.table, int64(len(j.table)))
-	if j.t.DataType == onnx.Float16 {
-		h, _ := tensor.FromFloat32(tensor.F16, []int64{int64(len(j.table))}, j.table) // of a float type, so it cannot fail
+	if d := j.t.DataType.DType(); d != tensor.F32 {
+		h, _ := tensor.FromFloat32(d, []int64{int64(len(j.table))}, j.table) // of a float type, so it cannot fail
 		t = onnx.NewTensor(table, h)
 	}
 	g.AddInitializer(t)

@@ -45,7 +45,7 @@ func NewTaps(m *onnx.Model) (*Taps, error) {
 		g.RemoveOutput(o.Name())
 	}
 	for n := range m.Graph.Nodes() {
-		w := m.Graph.Initializer(n.Input(1))
+		w := weightOf(m.Graph, n.Input(1))
 		conv := n.Is("Conv")
 		if w == nil || !conv && !n.Is("MatMul") && !(n.Is("Gemm") && n.IntAttr("transA", 0) == 0) {
 			continue

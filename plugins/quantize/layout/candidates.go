@@ -162,7 +162,7 @@ func Forms(n Net, target string) []Layout {
 		if len(n.Convs) == 0 || n.Products > 0.5 {
 			l := Layout{Target: target, Rewrite: true, Dynamic: true, OnlyDynamic: true}
 			add(l)
-			if n.Tables >= smallTable {
+			if n.Tables >= SmallTable {
 				l.Tables = true
 				add(l)
 			}
@@ -189,8 +189,8 @@ func Forms(n Net, target string) []Layout {
 	return out
 }
 
-// smallTable is the size in bytes below which tables are not worth a candidate.
-const smallTable = 64 << 10
+// SmallTable is the size in bytes below which a table is not worth the nodes that looking integers up takes.
+const SmallTable = 64 << 10
 
 // Cuts are the layouts of the second round: the best form with the first K convolutions in float, for the K that the
 // table of costs likes best, these first, at most a given number of them.

@@ -15,7 +15,7 @@ func Variations(n Net, best Layout) []Layout {
 		return nil
 	}
 	v := &varied{best: best}
-	if n.Tables >= smallTable {
+	if n.Tables >= SmallTable {
 		v.add(func(l *Layout) { l.Tables = !l.Tables })
 	}
 	if n.Recurrences > 0 {
