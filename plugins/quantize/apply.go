@@ -90,6 +90,6 @@ func quantizeDynamic(ctx context.Context, j job, c DynamicConfig) (_ *sdk.Result
 	}
 	return writeModelTo(j.outDir, m, Facts{
 		Target: t.Name, ShareMACs: share(d.macs, d.total), ShareWeightBytes: shareOf(d.weights, each, total),
-		NodesQuantized: int64(len(d.nodes)), NodesFloat: describe(d.floats), OthersFloat: d.others, Smooth: smooth,
+		NodesQuantized: int64(len(d.nodes)), NodesFloat: describe(d.floats), OthersFloat: d.others, Smooth: smooth.lines(),
 	})
 }

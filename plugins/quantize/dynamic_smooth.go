@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
@@ -38,4 +39,16 @@ func (c DynamicConfig) smoothed(ctx context.Context, j job, m *onnx.Model, shape
 		return nil, nil, nil, err
 	}
 	return better.model, shapes, facts, nil
+}
+
+// lines tell the same in words; none where there was nothing to look at.
+func (f *SmoothFacts) lines() []string {
+	if f == nil {
+		return nil
+	}
+	used := "so all stays where it was"
+	if f.Used {
+		used = "so it is used"
+	}
+	return append([]string{fmt.Sprintf("%.1f dB at the outputs, without it %.1f: %s", f.SQNRSmooth, f.SQNRPlain, used)}, f.Inputs...)
 }

@@ -10,13 +10,13 @@ import (
 
 // Facts are what quantize_dynamic tells about its work: step.NAME.result.
 type Facts struct {
-	Target           string       `opt:"target" doc:"Target that the layout is made for."`
-	ShareMACs        float64      `opt:"share_macs" doc:"Share of the multiply-accumulate operations that run in integers, from 0 to 1."`
-	ShareWeightBytes float64      `opt:"share_weight_bytes" doc:"Share of the bytes of float weights that became integers, from 0 to 1."`
-	NodesQuantized   int64        `opt:"nodes_quantized" doc:"Nodes that compute in integers or pass them on."`
-	NodesFloat       []string     `opt:"nodes_float" doc:"Nodes left in float that multiply or that one would expect in integers, each with the reason."`
-	OthersFloat      []string     `opt:"others_float" doc:"All other nodes left in float, counted by operator and reason."`
-	Smooth           *SmoothFacts `opt:"smooth" doc:"With calibration: what moving outliers of activations into weights did: inputs (each with its outliers and alpha), sqnr_smooth, sqnr_plain and used; null without it, or where there was nothing to look at."`
+	Target           string   `opt:"target" doc:"Target that the layout is made for."`
+	ShareMACs        float64  `opt:"share_macs" doc:"Share of the multiply-accumulate operations that run in integers, from 0 to 1."`
+	ShareWeightBytes float64  `opt:"share_weight_bytes" doc:"Share of the bytes of float weights that became integers, from 0 to 1."`
+	NodesQuantized   int64    `opt:"nodes_quantized" doc:"Nodes that compute in integers or pass them on."`
+	NodesFloat       []string `opt:"nodes_float" doc:"Nodes left in float that multiply or that one would expect in integers, each with the reason."`
+	OthersFloat      []string `opt:"others_float" doc:"All other nodes left in float, counted by operator and reason."`
+	Smooth           []string `opt:"smooth" doc:"With calibration: each input of products behind a normalization, its outliers and how much of them moved into weights, and the SQNR at the outputs with that and without."`
 }
 
 // StaticFacts are those of quantize_static.
