@@ -19,6 +19,7 @@ func BenchmarkImages(b *testing.B) {
 		}
 	}
 }
+
 // BenchmarkLines prepares a table of JSON lines; OPTIMIZE_BENCH_LINES names it.
 func BenchmarkLines(b *testing.B) {
 	path := os.Getenv("OPTIMIZE_BENCH_LINES")
