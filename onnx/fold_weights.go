@@ -11,6 +11,8 @@ import (
 var weightOperands = map[string][]int{
 	"Conv": {1, 2}, "ConvTranspose": {1, 2}, "Gemm": {1, 2}, "MatMul": {1}, "Gather": {0},
 	"LSTM": {1, 2, 3}, "GRU": {1, 2, 3}, "RNN": {1, 2, 3},
+	// A bias or a scale of its own, which exporters reshape.
+	"Add": {0, 1}, "Sub": {0, 1}, "Mul": {0, 1}, "Div": {0, 1},
 }
 
 // maxFoldDepth is how many nodes may lie between a weight and the constants that it

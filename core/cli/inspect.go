@@ -200,7 +200,14 @@ func writeInspect(w io.Writer, s report.Style, name string, document []byte) err
 	}
 	fmt.Fprintln(w, s.Bold(name))
 	line := func(k, v string) { fmt.Fprintf(w, "  %-11s %s\n", k, v) }
-	line("format", fmt.Sprintf("%s, opset %d, IR %d", d.Format, d.Opset, d.IRVersion))
+	format := d.Format
+	if d.Opset > 0 {
+		format += fmt.Sprintf(", opset %d", d.Opset)
+	}
+	if d.IRVersion > 0 {
+		format += fmt.Sprintf(", IR %d", d.IRVersion)
+	}
+	line("format", format)
 	if d.Producer != "" {
 		line("producer", d.Producer)
 	}

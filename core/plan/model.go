@@ -18,15 +18,17 @@ import (
 // model.onnx.data, model.onnx_data, model.onnx_data_1.
 var companion = regexp.MustCompile(`^[._]data([._-]?[0-9]+)?$`)
 
-// companions are the files beside a model that hold its weights, by name.
+// companions are the files beside a model that hold its weights, by name: of model.onnx as above, of model.xml model.bin.
 func companions(source string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(source))
 	if err != nil {
 		return nil, nil // a folder may be entered and not listed; reading the model says what is wrong
 	}
 	var out []string
+	stem, text := strings.CutSuffix(filepath.Base(source), ".xml")
 	for _, e := range entries {
-		if rest, ok := strings.CutPrefix(e.Name(), filepath.Base(source)); ok && companion.MatchString(rest) && !e.IsDir() {
+		rest, ok := strings.CutPrefix(e.Name(), filepath.Base(source))
+		if (ok && companion.MatchString(rest) || text && e.Name() == stem+".bin") && !e.IsDir() {
 			out = append(out, e.Name())
 		}
 	}

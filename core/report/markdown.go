@@ -48,7 +48,7 @@ func mdEvaluation(b *bytes.Buffer, e *Evaluation) {
 	}
 	first := true
 	for _, m := range e.Measurements {
-		line := coverageLine(m.Coverage)
+		line := runsAs(e, m)
 		if line == "" {
 			continue
 		}
@@ -56,7 +56,7 @@ func mdEvaluation(b *bytes.Buffer, e *Evaluation) {
 			b.WriteString("\n")
 		}
 		first = false
-		fmt.Fprintf(b, "- %s runs as %s\n", mdCode(m.Name), mdText(line))
+		fmt.Fprintf(b, "- %s runs %s\n", mdCode(m.Name), mdText(line))
 	}
 	if len(e.Ensures) == 0 {
 		return

@@ -147,7 +147,7 @@ func digits(v float64) string {
 func heading(e *Evaluation) string {
 	head := fmt.Sprintf("%s on %s (%s samples)", term.Clean(e.Name), term.Clean(e.Dataset), thousands(e.Samples))
 	if m := e.Measurements; len(m) > 0 && m[0].Facts["runtime"] != "" {
-		head += ", " + strings.TrimSpace(term.Clean(m[0].Facts["runtime"]+" "+m[0].Facts["runtime_version"]))
+		head += ", " + engineOf(m[0])
 	}
 	if e.Batch > 0 {
 		head += fmt.Sprintf(", latency at batch %d with %d %s", e.Batch, e.Threads, plural(e.Threads, "thread"))
@@ -156,6 +156,34 @@ func heading(e *Evaluation) string {
 		}
 	}
 	return head
+}
+
+// engineOf says what ran a subject, as far as its runtime tells: "openvino 2026.4.1 on cpu in f32". What is plain, a CPU and
+// the model's own precision, a runtime need not tell.
+func engineOf(m evaluate.Measurement) string {
+	s := strings.TrimSpace(m.Facts["runtime"] + " " + m.Facts["runtime_version"])
+	if p := m.Facts["precision"]; p != "" {
+		if d := m.Facts["device"]; d != "" {
+			s += " on " + d
+		}
+		s += " in " + p
+	}
+	if n := m.Facts["streams"]; n != "" {
+		s += ", " + n + " runs side by side"
+	}
+	return term.Clean(s)
+}
+
+// runsAs says of a subject what its engine made of it, and which engine where that is not the baseline's; empty for nothing.
+func runsAs(e *Evaluation, m evaluate.Measurement) string {
+	var parts []string
+	if other := engineOf(m); other != engineOf(e.Measurements[0]) && other != "" {
+		parts = append(parts, "on "+other)
+	}
+	if line := coverageLine(m.Coverage); line != "" {
+		parts = append(parts, "as "+line)
+	}
+	return strings.Join(parts, " ")
 }
 
 // grid is the table of an evaluation: the headings, then a row for each subject.
@@ -193,8 +221,8 @@ func Table(w io.Writer, s Style, e *Evaluation) {
 		writeRows(w, s, rows)
 	}
 	for _, m := range e.Measurements {
-		if line := coverageLine(m.Coverage); line != "" {
-			fmt.Fprintf(w, "  %s runs as %s\n", term.Clean(m.Name), line)
+		if line := runsAs(e, m); line != "" {
+			fmt.Fprintf(w, "  %s runs %s\n", term.Clean(m.Name), line)
 		}
 	}
 	if len(e.Ensures) > 0 {

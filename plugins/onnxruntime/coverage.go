@@ -1,7 +1,6 @@
 package onnxruntime
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,44 +12,9 @@ import (
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/sdk/engine"
 	"github.com/optimize-hcl/optimize/tensor"
 )
-
-// Coverage is the document optimize.coverage/v1: the operators that the engine
-// really runs, after its own rewriting, and the precision each computes in.
-type Coverage struct {
-	Schema string          `json:"schema"`
-	Engine string          `json:"engine"`
-	Layers []LayerCoverage `json:"layers"`
-	Ops    []OpCoverage    `json:"ops"`
-	Nodes  []NodeCoverage  `json:"nodes"`
-}
-
-// LayerCoverage tells how many of the operators that multiply with weights compute in one precision. Operators go by
-// the name that they have in a model, whatever the engine made of them: a QLinearConv is a Conv.
-type LayerCoverage struct {
-	Op        string `json:"op"`
-	Precision string `json:"precision"`
-	Count     int    `json:"count"`
-	Total     int    `json:"total"` // of the operator, in any precision
-}
-
-// OpCoverage counts the nodes of one operator and precision.
-type OpCoverage struct {
-	Op        string `json:"op"`
-	Precision string `json:"precision"`
-	Count     int    `json:"count"`
-	Provider  string `json:"provider,omitempty"` // the execution provider that ran them, where the recipe names some
-}
-
-// NodeCoverage is one node. Precision is "int8", "int4", "int16", "fp32", "fp16",
-// "bf16", "fp64", "fp8", "int32", "int64", "bool" or "unknown".
-type NodeCoverage struct {
-	Name      string `json:"name"`
-	Op        string `json:"op"`
-	Precision string `json:"precision"`
-	Provider  string `json:"provider,omitempty"`
-}
 
 // Coverage lets the engine write its optimized graph and reads it. Where the recipe names providers, a run tells: they may
 // compile parts of the graph to what cannot be written, and may leave all of it to the CPU.
@@ -67,11 +31,11 @@ func (s *session) Coverage(context.Context) (_ any, err error) {
 	o := s.options
 	o.OptimizedModelPath = path
 	// A session of its own: one that writes its graph is set up differently.
-	engine, err := ort.NewSessionFile(s.path, o)
+	own, err := ort.NewSessionFile(s.path, o)
 	if err != nil {
 		return nil, modelError(err)
 	}
-	if err := engine.Close(); err != nil {
+	if err := own.Close(); err != nil {
 		return nil, fmt.Errorf("close the engine's session: %w", err)
 	}
 	b, err := os.ReadFile(path)
@@ -85,7 +49,7 @@ func (s *session) Coverage(context.Context) (_ any, err error) {
 	return coverage(m, engineName+" "+s.version)
 }
 
-func coverage(m *onnx.Model, engine string) (*Coverage, error) {
+func coverage(m *onnx.Model, name string) (*engine.Coverage, error) {
 	shapes, err := onnx.InferShapes(m)
 	if err != nil {
 		return nil, fmt.Errorf("read the engine's graph: %w", err)
@@ -98,35 +62,11 @@ func coverage(m *onnx.Model, engine string) (*Coverage, error) {
 	for n := range m.Graph.AllNodes() {
 		types.follow(n)
 	}
-	c := &Coverage{Schema: "optimize.coverage/v1", Engine: engine, Ops: []OpCoverage{}, Nodes: []NodeCoverage{}}
-	type key struct{ op, precision string }
-	count := map[key]int{}
+	var nodes []engine.NodeCoverage
 	for n := range m.Graph.AllNodes() {
-		k := key{n.OpType, types.precision(n)}
-		count[k]++
-		c.Nodes = append(c.Nodes, NodeCoverage{Name: nameOf(n), Op: k.op, Precision: k.precision})
+		nodes = append(nodes, engine.NodeCoverage{Name: nameOf(n), Op: n.OpType, Precision: types.precision(n)})
 	}
-	layers, total := map[key]int{}, map[string]int{}
-	for k, n := range count {
-		if op := layerOf[k.op]; op != "" {
-			layers[key{op, k.precision}] += n
-			total[op] += n
-		}
-	}
-	c.Layers = []LayerCoverage{}
-	for k, n := range layers {
-		c.Layers = append(c.Layers, LayerCoverage{Op: k.op, Precision: k.precision, Count: n, Total: total[k.op]})
-	}
-	slices.SortFunc(c.Layers, func(a, b LayerCoverage) int {
-		return cmp.Or(cmp.Compare(a.Op, b.Op), cmp.Compare(a.Precision, b.Precision))
-	})
-	for k, n := range count {
-		c.Ops = append(c.Ops, OpCoverage{Op: k.op, Precision: k.precision, Count: n})
-	}
-	slices.SortFunc(c.Ops, func(a, b OpCoverage) int {
-		return cmp.Or(cmp.Compare(a.Op, b.Op), cmp.Compare(a.Precision, b.Precision))
-	})
-	return c, nil
+	return engine.Cover(name, nodes, func(i int) string { return layerOf[nodes[i].Op] }), nil
 }
 
 // layerOf names the operator of a model that an engine's operator stands for.

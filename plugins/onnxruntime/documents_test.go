@@ -10,6 +10,7 @@ import (
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/sdk/engine"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
@@ -63,7 +64,7 @@ func TestInspectEdges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := doc.(*Inspection)
+	d := doc.(*engine.Inspection)
 	if !d.Quantized || d.Inputs[0].Shape != nil || !reflect.DeepEqual(d.Inputs[1].Shape, []any{"?", int64(3)}) || d.Outputs[0].Shape == nil || d.Outputs[0].DType != "U8" {
 		t.Fatalf("%+v", d)
 	}
@@ -76,7 +77,7 @@ func TestCoverageOfDigits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := doc.(*Coverage)
+	c := doc.(*engine.Coverage)
 	t.Logf("%+v", c.Ops)
 	if c.Schema != "optimize.coverage/v1" || !strings.HasPrefix(c.Engine, "onnxruntime 1.") {
 		t.Fatal(c.Schema, c.Engine)
@@ -130,9 +131,9 @@ func TestCoverageOfIntegers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := doc.(*Coverage)
+	c := doc.(*engine.Coverage)
 	t.Logf("%+v", c.Ops)
-	want := []OpCoverage{{Op: "DequantizeLinear", Precision: "fp32", Count: 1}, {Op: "QLinearMatMul", Precision: "int8", Count: 1}, {Op: "QuantizeLinear", Precision: "int8", Count: 1}}
+	want := []engine.OpCoverage{{Op: "DequantizeLinear", Precision: "fp32", Count: 1}, {Op: "QLinearMatMul", Precision: "int8", Count: 1}, {Op: "QuantizeLinear", Precision: "int8", Count: 1}}
 	if !reflect.DeepEqual(c.Ops, want) {
 		t.Fatalf("got %+v, want %+v", c.Ops, want)
 	}

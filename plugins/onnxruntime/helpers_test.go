@@ -123,7 +123,7 @@ func counted(n int64) tensor.Tensor {
 func load(t testing.TB, path string) sdk.RuntimeSession {
 	t.Helper()
 	needLibrary(t)
-	s, err := engine{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Kind: "model", Format: "onnx", Path: path}, Threads: 1})
+	s, err := host{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Kind: "model", Format: "onnx", Path: path}, Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

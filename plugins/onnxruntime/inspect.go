@@ -10,33 +10,9 @@ import (
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/sdk/engine"
 	"github.com/optimize-hcl/optimize/tensor"
 )
-
-// Inspection is the document optimize.inspect/v1 of an ONNX model.
-type Inspection struct {
-	Schema     string           `json:"schema"`
-	Format     string           `json:"format"`
-	Size       int64            `json:"size"` // bytes, with the files that hold its weights
-	Parameters int64            `json:"parameters"`
-	MACs       int64            `json:"macs"` // of one sample
-	Opset      int64            `json:"opset"`
-	IRVersion  int64            `json:"ir_version"`
-	Producer   string           `json:"producer"`
-	Inputs     []ValueInspected `json:"inputs"`
-	Outputs    []ValueInspected `json:"outputs"`
-	Ops        map[string]int   `json:"ops"`
-	Weights    map[string]int64 `json:"weights"` // bytes by element type
-	Quantized  bool             `json:"quantized"`
-}
-
-// ValueInspected is an input or output; an axis is a number, a name, or "?". A null
-// shape says that the model does not state one.
-type ValueInspected struct {
-	Name  string `json:"name"`
-	DType string `json:"dtype"`
-	Shape []any  `json:"shape"`
-}
 
 // inspect needs no library: it reads the model only.
 func inspect(_ context.Context, a sdk.Artifact) (any, error) {
@@ -72,7 +48,7 @@ func inspect(_ context.Context, a sdk.Artifact) (any, error) {
 		return nil, sdk.CodeError(codeBadModel, "the model's graph is not valid", fmt.Sprintf("%s: %s", a.Path, sentence(err.Error())))
 	}
 	macs, _ := onnx.CountMACs(m, shapes)
-	d := &Inspection{
+	d := &engine.Inspection{
 		Schema: "optimize.inspect/v1", Format: formatONNX,
 		Size: st.Size(), Parameters: onnx.CountParameters(m), MACs: macs,
 		Opset: m.Opset(onnx.DefaultDomain), IRVersion: m.IRVersion,
@@ -106,10 +82,10 @@ func quantizedOp(op string) bool {
 	return integerOp(op) || op == "QuantizeLinear" || op == "DequantizeLinear" || op == "DynamicQuantizeLinear" || op == "MatMulNBits"
 }
 
-func values(from []*onnx.ValueInfo) []ValueInspected {
-	out := make([]ValueInspected, 0, len(from))
+func values(from []*onnx.ValueInfo) []engine.ValueInspected {
+	out := make([]engine.ValueInspected, 0, len(from))
 	for _, v := range from {
-		x := ValueInspected{Name: v.Name(), DType: "?"}
+		x := engine.ValueInspected{Name: v.Name(), DType: "?"}
 		if t := v.Type; t != nil {
 			x.DType = dtypeName(t.Elem)
 			if t.HasShape {

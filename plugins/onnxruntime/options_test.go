@@ -7,6 +7,7 @@ import (
 
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/sdk/engine"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
@@ -62,16 +63,16 @@ func TestEngineOptions(t *testing.T) {
 func TestProvidersOfASession(t *testing.T) {
 	needLibrary(t)
 	open := func(options map[string]string) (sdk.RuntimeSession, error) {
-		return engine{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Path: recipe(t, "digits.onnx")}, Threads: 1, Options: options})
+		return host{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Path: recipe(t, "digits.onnx")}, Threads: 1, Options: options})
 	}
 	_, err := open(map[string]string{"providers": "Abacus"})
 	says(t, err, "the execution provider Abacus cannot be used", `it has "`, `"CPU"`)
-	_, err = engine{}.Probe(t.Context(), sdk.ProbeRequest{Options: map[string]string{"providers": "Abacus"}})
+	_, err = host{}.Probe(t.Context(), sdk.ProbeRequest{Options: map[string]string{"providers": "Abacus"}})
 	says(t, err, "the execution provider Abacus cannot be used", `"CPU"`)
-	_, err = engine{}.Probe(t.Context(), sdk.ProbeRequest{Options: map[string]string{"providers": "CPU", "CPU.fast": "true"}})
+	_, err = host{}.Probe(t.Context(), sdk.ProbeRequest{Options: map[string]string{"providers": "CPU", "CPU.fast": "true"}})
 	says(t, err, "cannot be used", "takes no settings", `"fast"`)
 
-	p, err := engine{}.Probe(t.Context(), sdk.ProbeRequest{Options: map[string]string{"providers": "CPU", "threads": "2"}, Threads: 7})
+	p, err := host{}.Probe(t.Context(), sdk.ProbeRequest{Options: map[string]string{"providers": "CPU", "threads": "2"}, Threads: 7})
 	if err != nil || p.Fingerprint["threads"] != "2" || p.Fingerprint["providers"] == "" {
 		t.Fatal(p, err)
 	}
@@ -95,8 +96,8 @@ func TestProvidersOfASession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := doc.(*Coverage)
-	if len(c.Layers) != 2 || c.Layers[0] != (LayerCoverage{Op: "Conv", Precision: "fp32", Count: 9, Total: 9}) || len(c.Nodes) < 10 {
+	c := doc.(*engine.Coverage)
+	if len(c.Layers) != 2 || c.Layers[0] != (engine.LayerCoverage{Op: "Conv", Precision: "fp32", Count: 9, Total: 9}) || len(c.Nodes) < 10 {
 		t.Errorf("%+v", c)
 	}
 	for _, o := range c.Ops {
@@ -114,7 +115,7 @@ func TestProfiledCoverage(t *testing.T) {
 		{Name: "s", Op: "Softmax", Provider: "CPUExecutionProvider", Outputs: float},
 		{Name: "q", Op: "QLinearConv", Provider: "CPUExecutionProvider", Outputs: []ort.ProfiledTensor{{Type: "uint8"}}},
 	}}, "e")
-	want := []OpCoverage{
+	want := []engine.OpCoverage{
 		{Op: "QLinearConv", Precision: "int8", Count: 1, Provider: "CPU"}, {Op: "Softmax", Precision: "fp32", Count: 1, Provider: "CPU"},
 		{Op: "OpenVINO-EP-subgraph", Precision: "unknown", Count: 2, Provider: "OpenVINO"},
 	}

@@ -8,14 +8,11 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
-	"strings"
-
-	"github.com/klauspost/cpuid/v2"
 
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/sdk/engine"
 )
 
 const (
@@ -25,7 +22,6 @@ const (
 	codeNoLibrary = "onnxruntime/no-library"
 	codeBadModel  = "onnxruntime/bad-model"
 	codeMismatch  = "onnxruntime/dataset-mismatch"
-	codeBatch     = "onnxruntime/batch"
 	codeRun       = "onnxruntime/run-failed"
 )
 
@@ -59,7 +55,7 @@ func Plugin(version string) *sdk.Plugin {
 				ResultExample: RewriteFacts{},
 			}, applyRewrite),
 		},
-		Runtime: engine{},
+		Runtime: host{},
 		Inspect: inspect,
 		Targets: []sdk.Target{{Name: engineName, Formats: []string{formatONNX},
 			Doc: "ONNX Runtime's CPU provider on this machine: the operators that it really runs, after its own rewriting.", Inspect: onTarget}},
@@ -68,7 +64,7 @@ func Plugin(version string) *sdk.Plugin {
 
 // onTarget tells what the engine makes of a model.
 func onTarget(ctx context.Context, a sdk.Artifact) (_ any, err error) {
-	s, err := engine{}.Open(ctx, sdk.OpenRequest{Artifact: a, Threads: runtime.GOMAXPROCS(0)})
+	s, err := host{}.Open(ctx, sdk.OpenRequest{Artifact: a, Threads: runtime.GOMAXPROCS(0)})
 	if err != nil {
 		return nil, err
 	}
@@ -76,18 +72,18 @@ func onTarget(ctx context.Context, a sdk.Artifact) (_ any, err error) {
 	return s.Coverage(ctx)
 }
 
-// engine is the runtime; it keeps nothing between sessions but the loaded library.
-type engine struct{}
+// host is the runtime; it keeps nothing between sessions but the loaded library.
+type host struct{}
 
 // CheckOptions tells unknown options and wrong values; which providers there are, only the library knows.
-func (engine) CheckOptions(_ context.Context, options map[string]string) error {
+func (host) CheckOptions(_ context.Context, options map[string]string) error {
 	_, err := engineOptions(options, 1)
 	return err
 }
 
 // Probe finds the library and names what predictions depend on: its version and
 // bytes, the threads, and the CPU features by which it chooses its kernels.
-func (engine) Probe(_ context.Context, r sdk.ProbeRequest) (sdk.ProbeResult, error) {
+func (host) Probe(_ context.Context, r sdk.ProbeRequest) (sdk.ProbeResult, error) {
 	o, err := engineOptions(r.Options, r.Threads)
 	if err != nil {
 		return sdk.ProbeResult{}, err
@@ -118,7 +114,7 @@ func (engine) Probe(_ context.Context, r sdk.ProbeRequest) (sdk.ProbeResult, err
 	fingerprint := map[string]string{
 		"onnxruntime":        lib.Version,
 		"onnxruntime_digest": lib.Digest,
-		"cpu":                cpuFeatures(),
+		"cpu":                engine.CPUFeatures(),
 		"arch":               runtime.GOARCH,
 		"threads":            strconv.Itoa(o.Threads),
 	}
@@ -147,24 +143,4 @@ func named(variable string) string {
 		return ""
 	}
 	return variable
-}
-
-// kernelFeatures are the CPU features that ONNX Runtime's kernels look at.
-var kernelFeatures = []cpuid.FeatureID{
-	cpuid.SSE4, cpuid.AVX, cpuid.AVX2, cpuid.FMA3, cpuid.F16C,
-	cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL, cpuid.AVX512VNNI, cpuid.AVX512BF16, cpuid.AVX512FP16,
-	cpuid.AVXVNNI, cpuid.AVXVNNIINT8, cpuid.AVXIFMA, cpuid.AVXNECONVERT, cpuid.AMXTILE, cpuid.AMXINT8, cpuid.AMXBF16,
-	cpuid.ASIMD, cpuid.ASIMDHP, cpuid.ASIMDDP, cpuid.SVE,
-}
-
-// cpuFeatures names those that this CPU has, sorted, with commas.
-func cpuFeatures() string {
-	var has []string
-	for _, f := range kernelFeatures {
-		if cpuid.CPU.Supports(f) {
-			has = append(has, f.String())
-		}
-	}
-	slices.Sort(has)
-	return strings.Join(has, ",")
 }

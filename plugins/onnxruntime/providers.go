@@ -8,11 +8,12 @@ import (
 
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/sdk/engine"
 )
 
 // measuredCoverage runs one sample and tells which provider ran what. A provider that the recipe names and that ran
 // nothing is an error: the engine leaves the model to the CPU without a word, and the figures would be the CPU's.
-func (s *session) measuredCoverage() (*Coverage, error) {
+func (s *session) measuredCoverage() (*engine.Coverage, error) {
 	if s.sample == nil {
 		return nil, sdk.CodeError(codeProvider, "what the execution providers run is known after a prediction", "Predict first, on the same session.")
 	}
@@ -28,7 +29,7 @@ func (s *session) measuredCoverage() (*Coverage, error) {
 		if !used[providerKey(name)] {
 			return nil, sdk.Diagnostic{Code: codeProvider, Path: []any{"providers"},
 				Summary: fmt.Sprintf("the execution provider %s ran nothing of the model", name),
-				Detail: "The engine left all of it to " + list(slices.Sorted(others(p, name))) + ", so the figures would be theirs. Its device may not be here, " +
+				Detail: "The engine left all of it to " + cmp.Or(strings.Join(slices.Sorted(others(p, name)), ", "), "nothing") + ", so the figures would be theirs. Its device may not be here, " +
 					"or it has no kernels for the model's operators: check its settings, or take it from the providers."}
 		}
 	}
@@ -52,34 +53,12 @@ func others(p *ort.Profile, name string) func(func(string) bool) {
 
 // profiledCoverage counts what a run did, by operator, precision and provider. What a provider compiled is one node to
 // the engine, of a precision that only the provider knows.
-func profiledCoverage(p *ort.Profile, engine string) *Coverage {
-	c := &Coverage{Schema: "optimize.coverage/v1", Engine: engine, Layers: []LayerCoverage{}, Ops: []OpCoverage{}, Nodes: []NodeCoverage{}}
-	counts := map[OpCoverage]int{}
-	layers, total := map[LayerCoverage]int{}, map[string]int{}
+func profiledCoverage(p *ort.Profile, name string) *engine.Coverage {
+	var nodes []engine.NodeCoverage
 	for _, n := range p.Nodes {
-		o := OpCoverage{Op: compiledOp(n), Precision: profiledPrecision(n), Provider: strings.TrimSuffix(n.Provider, "ExecutionProvider")}
-		counts[o]++
-		c.Nodes = append(c.Nodes, NodeCoverage{Name: n.Name, Op: o.Op, Precision: o.Precision, Provider: o.Provider})
-		if op := layerOf[o.Op]; op != "" {
-			layers[LayerCoverage{Op: op, Precision: o.Precision}]++
-			total[op]++
-		}
+		nodes = append(nodes, engine.NodeCoverage{Name: n.Name, Op: compiledOp(n), Precision: profiledPrecision(n), Provider: strings.TrimSuffix(n.Provider, "ExecutionProvider")})
 	}
-	for o, n := range counts {
-		o.Count = n
-		c.Ops = append(c.Ops, o)
-	}
-	for l, n := range layers {
-		l.Count, l.Total = n, total[l.Op]
-		c.Layers = append(c.Layers, l)
-	}
-	slices.SortFunc(c.Ops, func(a, b OpCoverage) int {
-		return cmp.Or(cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Op, b.Op), cmp.Compare(a.Precision, b.Precision))
-	})
-	slices.SortFunc(c.Layers, func(a, b LayerCoverage) int {
-		return cmp.Or(cmp.Compare(a.Op, b.Op), cmp.Compare(a.Precision, b.Precision))
-	})
-	return c
+	return engine.Cover(name, nodes, func(i int) string { return layerOf[nodes[i].Op] })
 }
 
 // compiled tells whether a node is a part of the graph that a provider compiled: its name begins with the provider's.

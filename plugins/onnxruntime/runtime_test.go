@@ -208,7 +208,7 @@ func TestOpenRefuses(t *testing.T) {
 			if err := os.WriteFile(path, c.bytes, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := engine{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Format: "onnx", Path: path}, Threads: 1})
+			_, err := host{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Format: "onnx", Path: path}, Threads: 1})
 			says(t, err, "the model cannot be loaded", path, c.want)
 			if c.name == "unknown operator" {
 				return
@@ -218,34 +218,34 @@ func TestOpenRefuses(t *testing.T) {
 		})
 	}
 	none := filepath.Join(t.TempDir(), "none.onnx")
-	_, err = engine{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Path: none}})
+	_, err = host{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Path: none}})
 	says(t, err, none, "Check the path")
 	_, err = inspect(t.Context(), sdk.Artifact{Path: none})
 	says(t, err, none)
 	_, err = inspect(t.Context(), sdk.Artifact{Path: t.TempDir()})
 	says(t, err, "holds no file that ends in .onnx")
-	_, err = engine{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Format: "openvino-ir", Path: none}})
+	_, err = host{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Format: "openvino-ir", Path: none}})
 	says(t, err, `cannot run the format "openvino-ir"`)
-	_, err = engine{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Path: none}, Options: map[string]string{"device": "gpu"}})
+	_, err = host{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Path: none}, Options: map[string]string{"device": "gpu"}})
 	says(t, err, `no option "device"`)
 }
 
 func TestProbe(t *testing.T) {
 	t.Run("nothing installed", func(t *testing.T) {
 		t.Setenv(ort.EnvLibrary, filepath.Join(t.TempDir(), "none"))
-		p, err := engine{}.Probe(t.Context(), sdk.ProbeRequest{Threads: 1})
+		p, err := host{}.Probe(t.Context(), sdk.ProbeRequest{Threads: 1})
 		if err != nil || len(p.Missing) != 1 || !strings.Contains(p.Missing[0].Command, "optimize init") || p.Missing[0].What != "ONNX Runtime 1.24 or newer" {
 			t.Fatal(p, err)
 		}
 		if len(p.Diagnostics) != 1 || p.Diagnostics.HasErrors() {
 			t.Fatal(p.Diagnostics)
 		}
-		_, err = engine{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Path: "m.onnx"}})
+		_, err = host{}.Open(t.Context(), sdk.OpenRequest{Artifact: sdk.Artifact{Path: "m.onnx"}})
 		says(t, err, "not installed", "optimize init")
 	})
 	t.Run("installed", func(t *testing.T) {
 		needLibrary(t)
-		p, err := engine{}.Probe(t.Context(), sdk.ProbeRequest{Threads: 3})
+		p, err := host{}.Probe(t.Context(), sdk.ProbeRequest{Threads: 3})
 		if err != nil || len(p.Missing) > 0 {
 			t.Fatal(p, err)
 		}
@@ -255,7 +255,7 @@ func TestProbe(t *testing.T) {
 			}
 		}
 	})
-	_, err := engine{}.Probe(t.Context(), sdk.ProbeRequest{Options: map[string]string{"x": "y"}})
+	_, err := host{}.Probe(t.Context(), sdk.ProbeRequest{Options: map[string]string{"x": "y"}})
 	says(t, err, `no option "x"`)
 }
 

@@ -10,22 +10,23 @@ import (
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/sdk/engine"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
 // session is a loaded model. The SDK calls one method at a time.
 type session struct {
+	engine.Session
 	model   *ort.Session
 	path    string
 	options ort.Options
 	version string
-	bench   *bench
 	// sample is the first batch of the last prediction, kept where providers compile the model: their coverage is measured.
 	sample map[string]tensor.Tensor
 }
 
 // Open loads a model.
-func (engine) Open(_ context.Context, r sdk.OpenRequest) (sdk.RuntimeSession, error) {
+func (host) Open(_ context.Context, r sdk.OpenRequest) (sdk.RuntimeSession, error) {
 	o, err := engineOptions(r.Options, r.Threads)
 	if err != nil {
 		return nil, err
@@ -51,6 +52,7 @@ func (engine) Open(_ context.Context, r sdk.OpenRequest) (sdk.RuntimeSession, er
 	if s.model, err = ort.NewSessionFile(s.path, o); err != nil {
 		return nil, modelError(err)
 	}
+	s.Session = engine.NewSession(engineName, model{s.model, infos(s.model.Inputs()), infos(s.model.Outputs())})
 	return s, nil
 }
 
@@ -124,7 +126,54 @@ func infos(from []ort.Info) []sdk.TensorInfo {
 	return out
 }
 
+// Predict is that of every engine. Where providers compile the model, a sample is kept for their coverage.
+func (s *session) Predict(ctx context.Context, r sdk.PredictRequest) (int64, error) {
+	n, err := s.Session.Predict(ctx, r)
+	if err == nil && len(s.options.Providers) > 0 {
+		s.sample, err = s.Sample(r.Dataset)
+	}
+	return n, err
+}
+
+// model is a session of the library's as [engine.Session] drives it.
+type model struct {
+	session         *ort.Session
+	inputs, outputs []sdk.TensorInfo
+}
+
+func (m model) Inputs() []sdk.TensorInfo  { return m.inputs }
+func (m model) Outputs() []sdk.TensorInfo { return m.outputs }
+
+func (m model) Run(in map[string]tensor.Tensor, outputs []string) (map[string]tensor.Tensor, error) {
+	out, err := m.session.Run(in, outputs)
+	if err != nil {
+		return nil, runError(err)
+	}
+	return out, nil
+}
+
+func (m model) Bind(in map[string]tensor.Tensor) (engine.Bound, error) {
+	b, err := m.session.Bind(in)
+	if err != nil {
+		return nil, runError(err)
+	}
+	return bound{b}, nil
+}
+
+// bound is a batch in its place.
+type bound struct{ b *ort.Bound }
+
+func (b bound) Runs() int    { return 1 }
+func (b bound) Close() error { return b.b.Close() }
+
+func (b bound) Do() error {
+	if err := b.b.Run(); err != nil {
+		return runError(err)
+	}
+	return nil
+}
+
 // Close frees the model.
 func (s *session) Close() error {
-	return errors.Join(s.bench.close(), s.model.Close())
+	return errors.Join(s.Release(), s.model.Close())
 }

@@ -25,8 +25,12 @@ func Plugin(version string) *sdk.Plugin {
 		Licence:      "MPL-2.0",
 		RequiresCore: ">= 0.1",
 		Runtimes:     []string{"openvino"},
-		Formats:      []sdk.Format{{Name: formatIR, Extensions: []string{".xml"}, Native: true}},
+		Formats:      []sdk.Format{{Name: formatIR, Extensions: []string{".xml"}, Native: true}, {Name: formatONNX}},
 		Steps:        []sdk.StepType{exportStep()},
+		Runtime:      host{},
+		Inspect:      inspect,
+		Targets: []sdk.Target{{Name: "openvino-cpu", Formats: []string{formatIR, formatONNX}, Inspect: onTarget,
+			Doc: "OpenVINO's CPU device on this machine: the layers that it really runs, after its own rewriting, and the precision of each."}},
 	}
 }
 

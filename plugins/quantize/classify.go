@@ -119,6 +119,9 @@ func (c *classifier) classify(n *onnx.Node) (*candidate, *refusal) {
 	if activations != len(k.data) || activations == len(k.consts) {
 		return no("an operand is a constant")
 	}
+	if c.target.FloatConstants && rule.Role == RoleJoin && len(k.consts) > 0 {
+		return no("an operand is a constant: the engine computes it along with the layer in front")
+	}
 	if k.weight != nil && c.target.FirstWeight != nil && c.first[k.data[0]] {
 		k.scheme = c.target.FirstWeight
 	}

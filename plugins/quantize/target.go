@@ -124,6 +124,10 @@ type Target struct {
 	// SkipVectors leaves products in float one of whose operands is a vector.
 	SkipVectors bool
 
+	// FloatConstants leaves a join in float one of whose operands is a constant, such as the addition of a bias: the
+	// engine computes it along with the layer in front.
+	FloatConstants bool
+
 	// MinOpset is the version of the default domain that the lowered model has at least.
 	MinOpset int64
 

@@ -1,4 +1,4 @@
-package onnxruntime
+package engine
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
 	"github.com/optimize-hcl/optimize/tensor"
 )
@@ -20,17 +19,14 @@ var errNotPerSample = errors.New("not per sample")
 // gets just so many: the last batch is filled up and what that adds is dropped. A
 // model whose outputs do not count samples is run sample by sample, and a batch ends
 // where the value of an input without axes changes.
-func (s *session) Predict(ctx context.Context, r sdk.PredictRequest) (int64, error) {
-	how, err := match(s.model.Inputs(), r.Dataset.Fields())
+func (s *Session) Predict(ctx context.Context, r sdk.PredictRequest) (int64, error) {
+	how, err := s.match(r.Dataset)
 	if err != nil {
 		return 0, err
 	}
-	if r.Dataset.Samples() == 0 {
-		return 0, sdk.CodeError(codeMismatch, "the dataset has no samples", "Check its source and limit.")
-	}
 	wanted := s.model.Outputs()
 	if len(r.Names) > 0 {
-		if wanted, err = chosen(wanted, r.Names); err != nil {
+		if wanted, err = s.chosen(wanted, r.Names); err != nil {
 			return 0, err
 		}
 	}
@@ -47,42 +43,20 @@ func (s *session) Predict(ctx context.Context, r sdk.PredictRequest) (int64, err
 	if err != nil {
 		return 0, err
 	}
-	if len(s.options.Providers) > 0 {
-		if err := s.keepSample(r.Dataset, how); err != nil {
-			return 0, err
-		}
-	}
 	return r.Dataset.Samples(), nil
 }
 
-// keepSample copies what one small run takes: the dataset is closed after the call.
-func (s *session) keepSample(data *tensor.Shards, how fit) error {
-	n := max(how.fixed, 1)
-	in, err := data.Batch(0, min(n, data.Samples()))
-	if err != nil {
-		return sdk.CodeError(codeMismatch, "the dataset cannot be read", err.Error())
-	}
-	s.sample = pad(in, n)
-	if err := how.feed(s.sample, s.model.Inputs()); err != nil {
-		return err
-	}
-	for name, t := range s.sample {
-		t.Data = slices.Clone(t.Data)
-		s.sample[name] = t
-	}
-	return nil
-}
-
-func chosen(all []ort.Info, names []string) ([]ort.Info, error) {
-	var out []ort.Info
+// chosen takes the outputs of the names out of all.
+func (s *Session) chosen(all []sdk.TensorInfo, names []string) ([]sdk.TensorInfo, error) {
+	var out []sdk.TensorInfo
 	for _, n := range names {
-		i := slices.IndexFunc(all, func(o ort.Info) bool { return o.Name == n })
+		i := slices.IndexFunc(all, func(o sdk.TensorInfo) bool { return o.Name == n })
 		if i < 0 {
 			var have []string
 			for _, o := range all {
 				have = append(have, fmt.Sprintf("%q", o.Name))
 			}
-			return nil, sdk.CodeError("onnxruntime/no-output", fmt.Sprintf("the model has no output %q", n), fmt.Sprintf("It has %s.", list(have)))
+			return nil, s.fault("no-output", fmt.Sprintf("the model has no output %q", n), fmt.Sprintf("It has %s.", list(have)))
 		}
 		out = append(out, all[i])
 	}
@@ -91,9 +65,9 @@ func chosen(all []ort.Info, names []string) ([]ort.Info, error) {
 
 // prediction is one pass over a dataset.
 type prediction struct {
-	session *session
+	session *Session
 	request sdk.PredictRequest
-	outputs []ort.Info
+	outputs []sdk.TensorInfo
 	how     fit
 	batch   int64
 	fixed   bool
@@ -126,9 +100,9 @@ func (p *prediction) run(ctx context.Context) (err error) {
 			return err
 		}
 		n = min(p.batch, total-start)
-		in, err := p.request.Dataset.Batch(start, n)
+		in, err := p.session.batch(p.request.Dataset, start, n)
 		if err != nil {
-			return sdk.CodeError(codeMismatch, "the dataset cannot be read", err.Error())
+			return err
 		}
 		if k := p.how.agreeing(in, n); k < n {
 			if in, err = first(in, k); err != nil {
@@ -144,7 +118,7 @@ func (p *prediction) run(ctx context.Context) (err error) {
 		}
 		out, err := p.session.model.Run(in, p.names)
 		if err != nil {
-			return runError(err)
+			return err
 		}
 		ran := n
 		if p.fixed {
@@ -199,11 +173,11 @@ func (p *prediction) take(name string, t tensor.Tensor, ran, n, start int64) (te
 	first, known := p.rows[name]
 	if !known {
 		if t.DType.Bits() < 8 {
-			return t, sdk.CodeError(codeRun, fmt.Sprintf("output %q holds %s", name, t.DType), "Predictions are stored in whole bytes: cast the output in the model.")
+			return t, p.session.fault("run-failed", fmt.Sprintf("output %q holds %s", name, t.DType), "Predictions are stored in whole bytes: cast the output in the model.")
 		}
 		p.rows[name] = row{t.DType, t.Shape[1:]}
 	} else if t.DType != first.dtype || !slices.Equal(t.Shape[1:], first.shape) {
-		return t, sdk.CodeError(codeRun, fmt.Sprintf("the shape of output %q changes from sample to sample", name),
+		return t, p.session.fault("run-failed", fmt.Sprintf("the shape of output %q changes from sample to sample", name),
 			fmt.Sprintf("It is %s per sample at the beginning and %s from sample %d on. Outputs can be compared only when it stays.", shape(first.shape), shape(t.Shape[1:]), start))
 	}
 	if n == ran {

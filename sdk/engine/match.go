@@ -1,4 +1,4 @@
-package onnxruntime
+package engine
 
 import (
 	"bytes"
@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
 	"github.com/optimize-hcl/optimize/tensor"
 )
@@ -26,7 +25,7 @@ type fit struct {
 // dataset. An input whose axes are just those of one sample, such as a recurrent state
 // or a scalar, takes it without an axis for samples. What does not fit is said with
 // both sides.
-func match(inputs []ort.Info, fields []tensor.Field) (how fit, err error) {
+func match(inputs []sdk.TensorInfo, fields []tensor.Field) (how fit, err error) {
 	var wrong, hints []string
 	counts := "" // the input that says how many samples a run takes
 	takes := func(n int64, input string) {
@@ -71,7 +70,7 @@ func match(inputs []ort.Info, fields []tensor.Field) (how fit, err error) {
 		}
 	}
 	for _, f := range fields {
-		if !slices.ContainsFunc(inputs, func(in ort.Info) bool { return in.Name == f.Name }) {
+		if !slices.ContainsFunc(inputs, func(in sdk.TensorInfo) bool { return in.Name == f.Name }) {
 			wrong = append(wrong, fmt.Sprintf("the model has no input %q", f.Name))
 		}
 	}
@@ -92,9 +91,9 @@ func match(inputs []ort.Info, fields []tensor.Field) (how fit, err error) {
 	for i, h := range hints {
 		hints[i] = " " + h
 	}
-	return fit{}, sdk.CodeError(codeMismatch, "the dataset does not fit the model", fmt.Sprintf(
+	return fit{}, fmt.Errorf(
 		"%s. The model takes, per sample: %s. The dataset gives: %s. Its input blocks say which field goes to which input, and convert types.%s",
-		strings.Join(wrong, "; "), list(model), list(data), strings.Join(hints, "")))
+		strings.Join(wrong, "; "), list(model), list(data), strings.Join(hints, ""))
 }
 
 // shapeHint tells what helps when samples have the right numbers in another shape: axes of length 1 that are there or
@@ -146,7 +145,7 @@ func (f fit) agreeing(batch map[string]tensor.Tensor, n int64) int64 {
 // feed makes of a batch what the model takes: the element types of its inputs, to
 // which values are rounded where those are narrower, and their axes. The samples agree
 // in the inputs without axes.
-func (f fit) feed(batch map[string]tensor.Tensor, inputs []ort.Info) error {
+func (f fit) feed(batch map[string]tensor.Tensor, inputs []sdk.TensorInfo) error {
 	for _, in := range inputs {
 		t, ok := batch[in.Name]
 		if !ok {

@@ -1,4 +1,4 @@
-package onnxruntime
+package engine
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/sdk"
 	"github.com/optimize-hcl/optimize/tensor"
 )
@@ -20,7 +19,7 @@ const maxRuns = 100_000
 // measures the model and not the set-up.
 type bench struct {
 	inputs map[string]tensor.Tensor
-	bound  *ort.Bound
+	bound  Bound
 }
 
 func (b *bench) close() error {
@@ -33,14 +32,14 @@ func (b *bench) close() error {
 // Benchmark runs the dataset's first samples over and over as one batch, whose
 // inputs and outputs lie in fixed places: nothing is copied in the timed region. It
 // stops after r.Duration, but runs once at least.
-func (s *session) Benchmark(ctx context.Context, r sdk.BenchmarkRequest) ([]int64, error) {
-	how, err := match(s.model.Inputs(), r.Dataset.Fields())
+func (s *Session) Benchmark(ctx context.Context, r sdk.BenchmarkRequest) ([]int64, error) {
+	how, err := s.match(r.Dataset)
 	if err != nil {
 		return nil, err
 	}
 	n := max(r.Batch, 1)
 	if how.fixed > 0 && n != how.fixed {
-		return nil, sdk.CodeError(codeBatch, fmt.Sprintf("the model cannot be timed with batches of %d", n),
+		return nil, s.fault("batch", fmt.Sprintf("the model cannot be timed with batches of %d", n),
 			fmt.Sprintf("It takes just %d samples in a run. Set batch = %d in the benchmark block, or export the model with a free first axis.", how.fixed, how.fixed))
 	}
 	if err := s.place(r.Dataset, n, how); err != nil {
@@ -55,37 +54,35 @@ func (s *session) Benchmark(ctx context.Context, r sdk.BenchmarkRequest) ([]int6
 		}
 	}
 	var ns []int64
+	runs := s.bench.bound.Runs()
 	for begin := time.Now(); len(ns) == 0 || time.Since(begin) < r.Duration && len(ns) < maxRuns; {
 		start := time.Now()
 		if err := s.timed(ctx); err != nil {
 			return nil, err
 		}
-		ns = append(ns, time.Since(start).Nanoseconds())
+		each := time.Since(start).Nanoseconds() / int64(runs)
+		for range runs {
+			ns = append(ns, each)
+		}
 	}
 	return ns, nil
 }
 
-// timed is one run; looking at ctx costs nanoseconds.
-func (s *session) timed(ctx context.Context) error {
+// timed makes the runs of one Do; looking at ctx costs nanoseconds.
+func (s *Session) timed(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.bench.bound.Run(); err != nil {
-		return runError(err)
-	}
-	return nil
+	return s.bench.bound.Do()
 }
 
 // place copies the first n samples to where the engine reads them: the dataset is
 // closed after each slice. A dataset with fewer is repeated. An input without axes
 // takes the value of the first: how long a run takes does not depend on the others.
-func (s *session) place(data *tensor.Shards, n int64, how fit) error {
-	if data.Samples() == 0 {
-		return sdk.CodeError(codeMismatch, "the dataset has no samples", "Check its source and limit.")
-	}
-	in, err := data.Batch(0, min(n, data.Samples()))
+func (s *Session) place(data *tensor.Shards, n int64, how fit) error {
+	in, err := s.batch(data, 0, min(n, data.Samples()))
 	if err != nil {
-		return sdk.CodeError(codeMismatch, "the dataset cannot be read", err.Error())
+		return err
 	}
 	in = pad(in, n)
 	if err := how.feed(in, s.model.Inputs()); err != nil {
@@ -103,7 +100,7 @@ func (s *session) place(data *tensor.Shards, n int64, how fit) error {
 	s.bench = nil
 	bound, err := s.model.Bind(in)
 	if err != nil {
-		return runError(err)
+		return err
 	}
 	s.bench = &bench{inputs: in, bound: bound}
 	return nil
