@@ -24,6 +24,8 @@ type candidate struct {
 	axis    int          // of the weight's channels
 	bias    *onnx.Tensor // nil when there is none
 	biasLen int          // channels of the output
+	add     *onnx.Node   // behind a MatMul on a target that takes the two as one layer: adds bias
+	addAt   int          // which operand bias is there
 	alpha   float32      // a Gemm's factors; they are folded into scale and bias
 	beta    float32
 
@@ -220,6 +222,9 @@ func (c *classifier) matrix(k *candidate) (err error) {
 	}
 	if n.OpType == "Gemm" {
 		return c.setBias(k, 2)
+	}
+	if c.target.Everywhere {
+		k.add, k.addAt, k.bias = biasBehind(k)
 	}
 	return nil
 }

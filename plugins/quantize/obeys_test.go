@@ -86,31 +86,16 @@ func obeys(t *testing.T, m *onnx.Model, target string) {
 					bad(n, "its DequantizeLinear has another scale")
 				}
 			}
-		case n.Is("DequantizeLinear") && g.Initializer(n.Input(0)) != nil && g.Initializer(n.Input(0)).DataType == onnx.Int8:
-			_, z, _ := pairParams(t, g, n)
-			if slices.ContainsFunc(z, func(x int64) bool { return x != 0 }) && len(g.Initializer(n.Input(0)).Dims) >= 2 {
-				bad(n, "a weight has the zero points %v", z)
-			}
-			q, err := g.Initializer(n.Input(0)).Ints()
-			if err != nil {
-				t.Fatal(err)
-			}
-			most := int64(127)
-			if target == "onnxruntime-x86" {
-				most = 64
-			}
-			if len(q) > 0 && len(g.Initializer(n.Input(0)).Dims) >= 2 && (slices.Max(q) > most || slices.Min(q) < -most) {
-				bad(n, "weights range from %d to %d", slices.Min(q), slices.Max(q))
-			}
 		case n.Is("Conv") || n.Is("ConvTranspose") || n.Is("Gemm") || n.Is("MatMul"):
 			x, w := dqOf(n.Input(0)), dqOf(n.Input(1))
-			if (x == nil) != (w == nil) {
-				bad(n, "one of its operands is in float and the other is not")
-				continue
+			if w == nil {
+				continue // in float, though a quantized value may be what it reads
 			}
 			if x == nil {
+				bad(n, "its weight is quantized and what it multiplies is not")
 				continue
 			}
+			weightRules(t, g, w, target)
 			if b := n.Input(2); b != "" {
 				bias := dqOf(b)
 				switch target {
@@ -152,7 +137,7 @@ func obeys(t *testing.T, m *onnx.Model, target string) {
 			if a, b := dqOf(n.Input(0)), dqOf(n.Input(1)); a != nil && b != nil {
 				bad(n, "both operands of a residual addition are quantized")
 			}
-		case (n.Is("MaxPool") || n.Is("Reshape") || n.Is("Transpose") || n.Is("Concat") || n.Is("Flatten")) && target != "tensorrt" && target != "openvino":
+		case (n.Is("MaxPool") || n.Is("Concat") || (n.Is("Reshape") || n.Is("Transpose") || n.Is("Flatten")) && target != "coreml") && target != "tensorrt" && target != "openvino":
 			out := qOf(n.Output(0))
 			if out == nil {
 				continue
@@ -169,6 +154,27 @@ func obeys(t *testing.T, m *onnx.Model, target string) {
 				}
 			}
 		}
+	}
+}
+
+// weightRules: a constant weight is signed, symmetric and as narrow as the kernels want it.
+func weightRules(t *testing.T, g *onnx.Graph, dq *onnx.Node, target string) {
+	t.Helper()
+	w := g.Initializer(dq.Input(0))
+	if w == nil {
+		return // a product of two activations
+	}
+	_, z, elem := pairParams(t, g, dq)
+	q, err := w.Ints()
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := int64(127)
+	if target == "onnxruntime-x86" {
+		most = 64
+	}
+	if elem != onnx.Int8 || slices.ContainsFunc(z, func(x int64) bool { return x != 0 }) || slices.Max(q) > most || slices.Min(q) < -most {
+		t.Errorf("%s: weight %q is %s from %d to %d with zero points %v", target, w.Name(), elem, slices.Min(q), slices.Max(q), z[:min(len(z), 3)])
 	}
 }
 

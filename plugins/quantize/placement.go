@@ -24,6 +24,8 @@ type placeOptions struct {
 	Recurrent bool
 	// Attention quantizes products of two activations too.
 	Attention bool
+	// Between quantizes what joins and passes only between two products, whatever the target does.
+	Between bool
 	// Tables stores tables that rows are looked up in with 8 bits: see tables.go.
 	Tables bool
 	// Absorb quantizes the addition of a number, and lets the scales around it do it where they can.
@@ -36,10 +38,11 @@ type placement struct {
 	options placeOptions
 	nodes   []*candidate // in graph order
 	byNode  map[*onnx.Node]*candidate
-	clamps  []*clampFold        // in graph order
-	inside  map[*onnx.Node]bool // clamps that stay between a node and the pair behind it
-	norms   map[*onnx.Node]bool // nodes in float that read their first operand quantized
-	dynamic []*candidate        // in graph order: placeOptions.Dynamic
+	clamps  []*clampFold              // in graph order
+	inside  map[*onnx.Node]bool       // clamps and biases that stay between a node and the pair behind it
+	behind  map[*onnx.Node]*candidate // the products of such biases
+	norms   map[*onnx.Node]bool       // nodes in float that read their first operand quantized
+	dynamic []*candidate              // in graph order: placeOptions.Dynamic
 	// recurrent are LSTM whose weights become integers, in graph order: placeOptions.Recurrent.
 	recurrent []*onnx.Node
 	floats    []floatNode             // in graph order
@@ -80,7 +83,7 @@ func (f floatNode) String() string {
 func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *placement {
 	g := m.Graph
 	p := &placement{target: t, options: o, byNode: map[*onnx.Node]*candidate{}, needed: map[string]bool{}, groups: newGroups(),
-		refused: map[*onnx.Node]*refusal{}, inside: map[*onnx.Node]bool{}, norms: map[*onnx.Node]bool{}}
+		refused: map[*onnx.Node]*refusal{}, inside: map[*onnx.Node]bool{}, behind: map[*onnx.Node]*candidate{}, norms: map[*onnx.Node]bool{}}
 	p.macTotal, p.macs = countWork(m, shapes)
 	c := &classifier{graph: g, shapes: shapes, opset: m.Opset(onnx.DefaultDomain), target: t,
 		placeOptions: o, used: make([]bool, len(o.Keep)), macs: p.macs, first: firstValues(g)}
@@ -114,7 +117,16 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 	for _, k := range all {
 		byNode[k.node] = k
 	}
+	layers := map[*onnx.Node]bool{} // additions that are a part of a product
 	for _, k := range all {
+		if k.add != nil {
+			layers[k.add] = true
+		}
+	}
+	for _, k := range all {
+		if layers[k.node] {
+			continue
+		}
 		switch k.rule.Role {
 		case RoleConv, RoleMatrix:
 		case RoleClamp:
@@ -124,7 +136,7 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 				refused[k.node] = &refusal{why, true}
 				continue
 			}
-			if !t.Everywhere && (!anyOf(k.data, after) || !anyOf(k.node.Outputs(), before)) {
+			if (!t.Everywhere || o.Between) && (!anyOf(k.data, after) || !anyOf(k.node.Outputs(), before)) {
 				// Worth a word where two activations meet: a residual connection is what users look for.
 				refused[k.node] = &refusal{"it does not lie between two quantized nodes", k.rule.Role == RoleJoin && len(k.data) > 1}
 				continue
@@ -132,6 +144,10 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 		}
 		p.nodes = append(p.nodes, k)
 		p.byNode[k.node] = k
+		if k.add != nil {
+			p.inside[k.add], p.behind[k.add] = true, k
+			delete(refused, k.add)
+		}
 	}
 	p.chooseValues(g)
 	p.chooseNorms(g)
@@ -199,6 +215,14 @@ func reach(all []*candidate) (after, before map[string]bool) {
 // product tells whether a node multiplies: what lies between two such nodes is worth quantizing.
 func (k *candidate) product() bool { return k.rule.Role == RoleConv || k.rule.Role == RoleMatrix }
 
+// last is the node that makes a candidate's answer.
+func (k *candidate) last() *onnx.Node {
+	if k.add != nil {
+		return k.add
+	}
+	return k.node
+}
+
 // multiplies tells whether any product runs in integers; without one there is nothing to gain.
 func (p *placement) multiplies() bool {
 	return len(p.dynamic)+len(p.recurrent) > 0 || slices.ContainsFunc(p.nodes, (*candidate).product)
@@ -232,7 +256,7 @@ func (p *placement) chooseValues(g *onnx.Graph) {
 			}
 		case RoleMatrix:
 			if outputs && p.target.Everywhere {
-				mark(p.needed, k.node.Outputs()[:1])
+				mark(p.needed, k.last().Outputs()[:1])
 			}
 		case RolePass:
 			if outputs {
@@ -305,6 +329,9 @@ func (p *placement) chooseClamps(g *onnx.Graph, all []*candidate) {
 		}
 		in, out := k.data[0], k.node.Output(0)
 		prod := p.byNode[g.Producer(in)]
+		if prod == nil {
+			prod = p.behind[g.Producer(in)]
+		}
 		if prod == nil || prod.rule.Role == RolePass || g.IsOutput(in) || len(g.Consumers(in)) != 1 {
 			continue
 		}
@@ -388,29 +415,5 @@ func mark(set map[string]bool, values []string) {
 		if v != "" {
 			set[v] = true
 		}
-	}
-}
-
-// groups are the values that share one scale (union-find).
-type groups struct{ parent map[string]string }
-
-func newGroups() *groups { return &groups{map[string]string{}} }
-
-func (u *groups) find(v string) string {
-	for {
-		p, ok := u.parent[v]
-		if !ok || p == v {
-			return v
-		}
-		if pp, ok := u.parent[p]; ok {
-			u.parent[v] = pp
-		}
-		v = p
-	}
-}
-
-func (u *groups) union(a, b string) {
-	if a, b = u.find(a), u.find(b); a != b {
-		u.parent[b] = a
 	}
 }

@@ -176,6 +176,9 @@ func (f *foretell) reason(n *onnx.Node) string {
 			}
 			return ""
 		}
+		if product := f.product(n); product != nil {
+			return f.reason(product)
+		}
 		for i, v := range n.Inputs() {
 			if why := f.reads(v); why != "" {
 				return fmt.Sprintf("operand %d %s", i, why)
@@ -186,6 +189,23 @@ func (f *foretell) reason(n *onnx.Node) string {
 		return f.writes(n)
 	}
 	return ""
+}
+
+// product returns the MatMul whose bias a node adds, on a target that makes one layer of the two; nil for another node.
+func (f *foretell) product(n *onnx.Node) *onnx.Node {
+	if !f.target.Everywhere || !n.Is("Add") || len(n.Inputs()) != 2 {
+		return nil
+	}
+	for i, v := range n.Inputs() {
+		bias := n.Input(1 - i)
+		if dq := f.graph.Producer(bias); dq != nil && dq.Is("DequantizeLinear") {
+			bias = dq.Input(0)
+		}
+		if p := f.graph.Producer(v); p != nil && p.Is("MatMul") && f.graph.NumConsumers(v) == 1 && f.graph.Initializer(bias) != nil {
+			return p
+		}
+	}
+	return nil
 }
 
 // integer tells whether an operator computes in integers by its name.

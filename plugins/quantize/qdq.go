@@ -248,7 +248,7 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 		fix := e.place.fixed[nodeName(k.node)]
 		if fix != nil {
 			scales, widened = fix.scales, true // codes of its own
-			if fix.bias != nil && k.node.OpType == "MatMul" {
+			if fix.bias != nil && k.node.OpType == "MatMul" && k.add == nil {
 				e.addBias(k, fix.bias)
 			} else if fix.bias != nil {
 				bias = fix.bias
@@ -284,7 +284,7 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 			if fix != nil && fix.bias != nil || k.node.OpType == "Gemm" && (k.beta != 1 || k.bias.Elements() != int64(k.biasLen)) {
 				name := e.graph.UniqueName(k.biasName() + "_scaled")
 				e.graph.AddInitializer(floats(name, []int64{int64(k.biasLen)}, bias))
-				k.node.SetInput(2, name)
+				k.setBias(name)
 			}
 		} else if bias != nil {
 			sw := make([]float32, len(scales))
@@ -296,7 +296,7 @@ func (e *emitter) weights(perChannel bool) (quantized map[string]bool, err error
 			if axis != perTensor {
 				baxis = 0
 			}
-			k.node.SetInput(2, e.tensorDQ(k.node, k.biasName(), tensor.Of(nil, q), sb, false, baxis))
+			k.setBias(e.tensorDQ(k.node, k.biasName(), tensor.Of(nil, q), sb, false, baxis))
 			quantized[k.biasName()] = true
 		}
 		for _, a := range []string{"alpha", "beta"} {
@@ -333,6 +333,15 @@ func (e *emitter) scalesOf(k *candidate, perChannel bool) (w, scales []float32, 
 		widened = fitBias(scales, absmax, bias, e.paramsOf(k.data[0]).Scale*k.alpha)
 	}
 	return w, scales, widened, nil
+}
+
+// setBias lets the node, or the addition behind it, read another bias.
+func (k *candidate) setBias(name string) {
+	if k.add != nil {
+		k.add.SetInput(k.addAt, name)
+		return
+	}
+	k.node.SetInput(2, name)
 }
 
 // biasName is what the bias is called, or would be.

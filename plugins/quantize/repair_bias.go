@@ -11,14 +11,11 @@ func (c StaticConfig) correct(x *toRepair, codes []int8, fix *fixedWeight, work 
 	k := x.k
 	bias, old := k.bias, []float32(nil)
 	var err error
-	if k.node.OpType == "MatMul" {
-		_, at, b := biasBehind(k)
-		if at < 0 {
+	if k.node.OpType == "MatMul" && k.add == nil {
+		if _, _, bias = biasBehind(k); bias == nil {
 			return nil, nil
 		}
-		if bias = b; bias != nil {
-			old, err = bias.Float32s()
-		}
+		old, err = bias.Float32s()
 	} else {
 		old, err = k.biasValues()
 	}
@@ -41,13 +38,13 @@ func (c StaticConfig) correct(x *toRepair, codes []int8, fix *fixedWeight, work 
 }
 
 // biasBehind returns the Add that follows a MatMul with a constant for each of its outputs, as PyTorch exports a linear
-// layer, and which operand that is; -1 when there is none. Nothing else reads the product.
+// layer, and which operand that is; nil when there is none. Nothing else reads the product.
 func biasBehind(k *candidate) (add *onnx.Node, operand int, bias *onnx.Tensor) {
 	n := k.node
 	g, out := n.Graph(), n.Output(0)
 	readers := g.Consumers(out)
 	if n.OpType != "MatMul" || g.IsOutput(out) || len(readers) != 1 || !readers[0].Is("Add") || len(readers[0].Inputs()) != 2 || readers[0].Graph() != g {
-		return nil, -1, nil
+		return nil, 0, nil
 	}
 	for i, v := range readers[0].Inputs() {
 		t := g.Initializer(v)
@@ -56,20 +53,16 @@ func biasBehind(k *candidate) (add *onnx.Node, operand int, bias *onnx.Tensor) {
 		}
 		return readers[0], i, t
 	}
-	return nil, -1, nil
+	return nil, 0, nil
 }
 
 // addBias gives the Add behind a MatMul another constant.
 func (e *emitter) addBias(k *candidate, v []float32) {
 	add, at, old := biasBehind(k)
-	if at < 0 {
+	if add == nil {
 		return
 	}
 	t := floats(e.graph.UniqueName(old.Name()+"_corrected"), old.Dims, v)
 	e.graph.AddInitializer(t)
 	add.SetInput(at, t.Name())
-	if a := e.place.byNode[add]; a != nil && a.consts[at] != nil {
-		a.consts[at] = t
-		a.data[at] = t.Name()
-	}
 }

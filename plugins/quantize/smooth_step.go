@@ -156,13 +156,21 @@ const (
 	alsoElementals = "elementwise"       // residual additions and the like
 )
 
-// options are what may be quantized in a model: of a transformer on ONNX Runtime, the products with a constant weight,
-// found by that and not by their name or operator. Its activations pass through few integer kernels anyway, and each
-// conversion costs time and accuracy.
+// options are what may be quantized in a model: of a transformer the products with a constant weight, found by that and
+// not by their name or operator. Its activations pass through few integer kernels anyway, and each conversion costs time
+// and accuracy. Of TensorRT and OpenVINO, whose rules ask for it, residual additions too.
 func (c StaticConfig) options(m *onnx.Model, shapes *onnx.Shapes, t *Target) placeOptions {
 	o := placeOptions{Keep: c.KeepFloat, Attention: slices.Contains(c.Also, alsoAttention), Exclude: map[string]string{}}
-	if t.Everywhere || !isTransformer(m, shapes) {
+	if !isTransformer(m, shapes) {
 		return o
+	}
+	if t.Everywhere && !slices.Contains(c.Also, alsoElementals) {
+		o.Between = true
+		for n := range m.Graph.Nodes() {
+			if t.Ops[n.OpType].Role == RoleJoin && !addsBias(m.Graph, n) {
+				o.Exclude[nodeName(n)] = "in a transformer what normalizes and adds stays in float: also_quantize = [\"elementwise\"] takes it"
+			}
+		}
 	}
 	if t.Engine == "onnxruntime" || t.Name == "onnxruntime-arm64" {
 		if !slices.Contains(c.Also, alsoElementals) {
@@ -180,6 +188,19 @@ func (c StaticConfig) options(m *onnx.Model, shapes *onnx.Shapes, t *Target) pla
 		}
 	}
 	return o
+}
+
+// addsBias tells whether a node adds a constant to a product that nothing else reads: engines make one layer of the two.
+func addsBias(g *onnx.Graph, n *onnx.Node) bool {
+	if !n.Is("Add") || len(n.Inputs()) != 2 {
+		return false
+	}
+	for i, v := range n.Inputs() {
+		if p := g.Producer(v); p != nil && p.Is("MatMul") && g.NumConsumers(v) == 1 && g.Initializer(n.Input(1-i)) != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // isTransformer tells whether a model has attention, and convolutions do not do most of its work.

@@ -280,6 +280,9 @@ func (w *staticWork) integers(ctx context.Context, l *layout.Layout, facts *Stat
 	if err != nil {
 		return nil, err
 	}
+	if err := v.spare(learnt); err != nil {
+		return nil, err
+	}
 	if learnt, err = w.repair(ctx, v, learnt, facts); err != nil {
 		return nil, err
 	}
