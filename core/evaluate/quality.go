@@ -135,7 +135,12 @@ func (g *grader) key(i int, kind string, config map[string]any) cache.Key {
 
 // qualityKey is the key under which subject i's quality is recorded.
 func (g *grader) qualityKey(i int) cache.Key {
-	return g.key(i, "evaluate", map[string]any{"metrics": g.spec.Metrics, "threads": g.spec.Threads})
+	config := map[string]any{"metrics": g.spec.Metrics, "threads": g.spec.Threads}
+	base, s := g.spec.Subjects[0], g.spec.Subjects[i]
+	if i > 0 && s.Artifact.Digest == base.Artifact.Digest && s.EngineKey() == base.EngineKey() {
+		config["candidate"] = true // the record of the baseline compares with nothing
+	}
+	return g.key(i, "evaluate", config)
 }
 
 func (g *grader) recordName(i int) string {

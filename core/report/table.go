@@ -158,18 +158,22 @@ func heading(e *Evaluation) string {
 	return head
 }
 
-// engineOf says what ran a subject, as far as its runtime tells: "openvino 2026.4.1 on cpu in f32". What is plain, a CPU and
+// engineOf says what ran a subject, as far as its runtime tells: "openvino 2026.4.1 (cpu, f32)". What is plain, a CPU and
 // the model's own precision, a runtime need not tell.
 func engineOf(m evaluate.Measurement) string {
 	s := strings.TrimSpace(m.Facts["runtime"] + " " + m.Facts["runtime_version"])
+	var how []string
 	if p := m.Facts["precision"]; p != "" {
 		if d := m.Facts["device"]; d != "" {
-			s += " on " + d
+			how = append(how, d)
 		}
-		s += " in " + p
+		how = append(how, p)
 	}
 	if n := m.Facts["streams"]; n != "" {
-		s += ", " + n + " runs side by side"
+		how = append(how, n+" runs at a time")
+	}
+	if len(how) > 0 {
+		s += " (" + strings.Join(how, ", ") + ")"
 	}
 	return term.Clean(s)
 }
