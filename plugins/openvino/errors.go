@@ -50,6 +50,7 @@ func readError(path string, err error) error {
 	if !ok {
 		return d
 	}
+	d.Detail = sentence(ov.Clean(e.Text))
 	if f := lacking.FindStringSubmatch(e.Text); f != nil {
 		if nodes := nodesOf(path, f[1]); nodes != "" {
 			d.Summary = "OpenVINO lacks operators of the model"

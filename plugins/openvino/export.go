@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -52,7 +53,7 @@ func exportStep() sdk.StepType {
 		Revision: 1,
 		Doc: "Converts a model to OpenVINO's IR with OpenVINO's own reader and writer: a folder with `model.xml`, the graph, and `model.bin`, " +
 			"the weights. Names of inputs and outputs stay. What quantize_static wrote arrives as FakeQuantize with its weights in 8 bits; " +
-			"weights of 4 and 8 bits stay as small as they are. The same model gives the same bytes. Shapes can be fixed or freed, and " +
+			"weights of 4 and 8 bits stay as small as they are. The same model gives the same bytes, but for a compiled form. Shapes can be fixed or freed, and " +
 			"the preparation of pictures becomes a part of the model, so that a camera's bytes are what it takes.",
 		Examples: []string{exportExample, preparedExample},
 		Outputs: []sdk.Output{{Name: "model", Kind: "model", Format: formatIR,
@@ -65,6 +66,7 @@ func exportStep() sdk.StepType {
 type ExportConfig struct {
 	Model          sdk.Model              `opt:"model,required" accepts:"onnx" doc:"Model to convert."`
 	CompressToFP16 bool                   `opt:"compress_to_fp16" default:"false" doc:"Store float weights in half precision, as OpenVINO's own converter does when nothing is said. A CPU computes in float all the same. Without it weights stay as they are."`
+	Simplify       bool                   `opt:"simplify" default:"true" doc:"Run the passes of OpenVINO's own converter: what is constant is worked out, and what can be one layer becomes one. They are left out where they would make the weights larger, as they do with some in 8 bits."`
 	Shapes         map[string][]string    `opt:"shapes" default:"{}" doc:"Shapes of inputs, by name: { image = [1, 3, 224, 224] }. An axis is a number, \"?\" for any length, or a range such as \"1..8\"."`
 	Inputs         map[string]InputConfig `opt:"input,block" doc:"What becomes of an input before the model sees it, as a part of the model, in this order: conversion to float, resize, reverse_channels, minus mean, divided by scale, transposition to the model's layout. Shapes are set before."`
 	Compiled       string                 `opt:"compiled" default:"" doc:"Device to compile for as well, such as \"CPU\", \"GPU\" or \"NPU\". What is compiled loads fast, with this version of OpenVINO and on a device of this kind only."`
@@ -75,12 +77,15 @@ type ExportConfig struct {
 type ExportFacts struct {
 	OpenVINO   string            `opt:"openvino" doc:"Version of the OpenVINO that wrote the model."`
 	Size       int64             `opt:"size" doc:"Bytes of the graph and the weights, without a compiled form."`
+	Simplified bool              `opt:"simplified" doc:"Whether OpenVINO's passes were run, and what came out was kept."`
 	Layers     int64             `opt:"layers" doc:"Layers of the graph, constants left out."`
 	Operations map[string]int64  `opt:"operations" doc:"Layers by operation."`
 	Weights    map[string]int64  `opt:"weights" doc:"Bytes of constants by element type, such as f32, i8 or u4."`
 	Inputs     map[string]string `opt:"inputs" doc:"Type and shape of each input, such as f32 [?, 3, 224, 224]."`
 	Outputs    map[string]string `opt:"outputs" doc:"Type and shape of each output."`
 	Device     string            `opt:"device" doc:"Full name of the device that the model was compiled for, or empty."`
+
+	bin int64 // bytes of the weights
 }
 
 // Validate checks what the schema cannot.
@@ -109,6 +114,8 @@ func (c ExportConfig) Plan(_ context.Context, run *sdk.PlanRun) (*sdk.PlanResult
 	if r.Fingerprint["device"], err = fullName(c.Compiled); err != nil {
 		return nil, err
 	}
+	// A device's own form holds names with a number that counts on.
+	r.Nondeterministic = true
 	r.Fingerprint["cpu"] = strings.Join(cpuid.CPU.FeatureSet(), ",")
 	return r, nil
 }
@@ -134,37 +141,19 @@ func export(ctx context.Context, j job, c ExportConfig) (*sdk.Result, error) {
 	if err != nil {
 		return nil, sdk.AttrError("model", "the model cannot be read", sentence(err.Error()))
 	}
-	j.phase("read")
-	m, err := ov.Read(path)
+	given, held := namesAndSize(path)
+	facts, err := j.convert(ctx, path, c, c.Simplify, given)
 	if err != nil {
-		return nil, readError(path, err)
-	}
-	defer m.Close()
-	in, _, err := m.Ports()
-	if err != nil {
-		return nil, readError(path, err)
-	}
-	if err := reshape(m, in, c.Shapes); err != nil {
 		return nil, err
 	}
-	if err := prepare(m, c.Inputs); err != nil {
-		return nil, err
+	if facts.Simplified && facts.bin > held+held/20+1<<16 {
+		// Numbers in few bits became floats: the model as it was read is smaller, and the same to a device.
+		if facts, err = j.convert(ctx, path, c, false, given); err != nil {
+			return nil, err
+		}
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	j.phase("write")
+	facts.OpenVINO = lib.Version
 	dir := filepath.Join(j.out, irFolder)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("the model cannot be written: %w", err)
-	}
-	facts := ExportFacts{OpenVINO: lib.Version}
-	if err := write(m, dir, c.CompressToFP16, givenNames(path), &facts); err != nil {
-		return nil, err
-	}
-	if err := describe(m, &facts); err != nil {
-		return nil, err
-	}
 	if c.Compiled != "" {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -175,6 +164,47 @@ func export(ctx context.Context, j job, c ExportConfig) (*sdk.Result, error) {
 		}
 	}
 	return &sdk.Result{Outputs: map[string]sdk.Artifact{"model": {Kind: "model", Format: formatIR, Path: irFolder}}, Facts: facts}, nil
+}
+
+// convert reads the model, does with it what the recipe says, and writes it into the job's folder.
+func (j job) convert(ctx context.Context, path string, c ExportConfig, simplify bool, given func(string) bool) (facts ExportFacts, err error) {
+	j.phase("read")
+	m, err := ov.Read(path)
+	if err != nil {
+		return facts, readError(path, err)
+	}
+	defer m.Close()
+	in, _, err := m.Ports()
+	if err != nil {
+		return facts, readError(path, err)
+	}
+	if err := reshape(m, in, c.Shapes); err != nil {
+		return facts, err
+	}
+	if err := prepare(m, c.Inputs); err != nil {
+		return facts, err
+	}
+	if err := ctx.Err(); err != nil {
+		return facts, err
+	}
+	if simplify {
+		j.phase("simplify")
+		if facts.Simplified, err = m.Simplify(); err != nil {
+			return facts, sdk.CodeError(codeModel, "OpenVINO cannot simplify the model", sentence(err.Error())+" simplify = false leaves it as it is.")
+		}
+		if err := ctx.Err(); err != nil {
+			return facts, err
+		}
+	}
+	j.phase("write")
+	dir := filepath.Join(j.out, irFolder)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return facts, fmt.Errorf("the model cannot be written: %w", err)
+	}
+	if err := write(m, dir, c.CompressToFP16, given, &facts); err != nil {
+		return facts, err
+	}
+	return facts, describe(m, &facts)
 }
 
 // write saves the IR, gives it the names that it has every time, and checks that all of it is there: OpenVINO does not
@@ -211,7 +241,7 @@ func write(m *ov.Model, dir string, halved bool, given func(string) bool, facts 
 		}
 		doc.size = int64(len(text))
 	}
-	facts.Size = doc.size + st.Size()
+	facts.Size, facts.bin = doc.size+st.Size(), st.Size()
 	facts.Operations, facts.Weights = doc.operations, doc.weights
 	for op, n := range doc.operations {
 		if op != "Const" {
@@ -238,14 +268,15 @@ func describe(m *ov.Model, facts *ExportFacts) error {
 	return nil
 }
 
-// givenNames tells which names are the model's own, of its nodes and tensors; the others are OpenVINO's.
-func givenNames(path string) func(string) bool {
+// namesAndSize tells which names are the model's own, of its nodes and tensors (the others are OpenVINO's), and how many bytes it has.
+func namesAndSize(path string) (given func(string) bool, size int64) {
 	names := map[string]bool{}
 	m, unmap, err := onnx.MapFile(path)
 	if err != nil {
-		// OpenVINO has read it: that we cannot costs the names of a few layers, nothing else.
-		return func(string) bool { return false }
+		// OpenVINO will read it or say why not: that we cannot costs the names of a few layers.
+		return func(string) bool { return false }, math.MaxInt64 / 2
 	}
+	size = m.Size()
 	for n := range m.Graph.AllNodes() {
 		names[strings.Clone(n.Name)] = true
 		for _, o := range n.Outputs() {
@@ -259,7 +290,7 @@ func givenNames(path string) func(string) bool {
 		names[strings.Clone(v.Name())] = true
 	}
 	_ = unmap()
-	return func(s string) bool { return names[s] }
+	return func(s string) bool { return names[s] }, size
 }
 
 // blobNote is model.blob.json: what the compiled form is for.

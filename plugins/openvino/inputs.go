@@ -14,7 +14,7 @@ import (
 type InputConfig struct {
 	Type            string    `opt:"type" oneof:"u8,i8,u16,i16,i32,i64,f16,f32" doc:"Type of what is given; the model's own when left out."`
 	Layout          string    `opt:"layout" doc:"Layout of what is given, a letter for each axis: \"NHWC\". It is transposed to the model's."`
-	ModelLayout     string    `opt:"model_layout" doc:"Layout of the model's own input: \"NCHW\", which is taken where layout has the same letters and this is left out."`
+	ModelLayout     string    `opt:"model_layout" doc:"Layout of the model's own input. When left out, channels are first: \"NCHW\" for a layout of \"NHWC\"."`
 	Size            []int64   `opt:"size" doc:"Height and width of what is given. With resize and without size, any."`
 	Resize          string    `opt:"resize" oneof:"linear,cubic,nearest" doc:"How what is given is brought to the model's height and width."`
 	ReverseChannels bool      `opt:"reverse_channels" default:"false" doc:"Reverse the order of the channels: RGB to BGR, or back. Before mean and scale."`

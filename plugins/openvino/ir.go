@@ -105,39 +105,46 @@ func attribute(line []byte, name string) (value []byte, from, to int) {
 	return line[from : from+n], from, from + n
 }
 
-// counted is a name that OpenVINO made: an operation and a number that counts all nodes of the process, and what a pass adds.
-var counted = regexp.MustCompile(`^([A-Z][A-Za-z0-9]*)_[0-9]+((?:_[a-z]+)*)$`)
+// counted is a name that OpenVINO made: an operation and a number that counts all nodes of the process, and what a pass
+// adds, such as ".0" or "_compressed".
+var counted = regexp.MustCompile(`^(([A-Z][A-Za-z0-9]*)_[0-9]+)((?:[._/][A-Za-z0-9_./]*)?)$`)
 
 // settled gives each layer that OpenVINO named by its counter a name that is the same every time: numbers begin at 0 for each
-// operation, in the order of the text. Names of the model, which given tells, stay where the layer makes a tensor of the model's. The
-// counter goes on from one model to the next in a process, so without that the same model would be other bytes each time.
+// operation, in the order of the text. Names of the model, which given tells, stay where the layer makes a tensor of the
+// model's. The counter goes on from one model to the next in a process, so without that the same model would be other
+// bytes each time.
 func (d *document) settled(given func(string) bool) (text []byte, changed bool) {
-	var ours []int // layers to name anew
+	type renaming struct {
+		at              layer
+		kind, base, add string
+	}
+	var ours []renaming
 	taken := map[string]bool{}
-	for i, l := range d.layers {
+	for _, l := range d.layers {
 		name := d.text[l.from:l.to]
-		if counted.Match(name) && !(l.named && given(string(name))) {
-			ours = append(ours, i)
-		} else {
+		part := counted.FindSubmatch(name)
+		switch {
+		case part == nil, l.named && given(string(name)), len(part[3]) > 0 && given(string(part[1])):
 			taken[string(name)] = true
+		default:
+			ours = append(ours, renaming{l, string(part[2]), string(part[1]), string(part[3])})
 		}
 	}
 	if len(ours) == 0 {
 		return d.text, false
 	}
-	numbers := map[string]int{}
+	next, anew := map[string]int{}, map[string]string{}
 	out := make([]byte, 0, len(d.text)+len(d.text)/100)
 	at := 0
-	for _, i := range ours {
-		l := d.layers[i]
-		part := counted.FindSubmatch(d.text[l.from:l.to])
-		name := ""
-		for name == "" || taken[name] {
-			name = fmt.Sprintf("%s_%d%s", part[1], numbers[string(part[1])], part[2])
-			numbers[string(part[1])]++
+	for _, r := range ours {
+		base := anew[r.base]
+		for base == "" || taken[base+r.add] {
+			base = fmt.Sprintf("%s_%d", r.kind, next[r.kind])
+			next[r.kind]++
 		}
-		out = append(append(out, d.text[at:l.from]...), name...)
-		at = l.to
+		anew[r.base] = base
+		out = append(append(append(out, d.text[at:r.at.from]...), base...), r.add...)
+		at = r.at.to
 	}
 	return append(out, d.text[at:]...), true
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 )
 
@@ -63,6 +64,9 @@ type Error struct {
 // Error puts both into one sentence, without the places in OpenVINO's sources.
 func (e *Error) Error() string { return "OpenVINO cannot " + e.Doing + ": " + Clean(e.Text) }
 
+// checkedAt is how OpenVINO begins what a check of its own found.
+var checkedAt = regexp.MustCompile(`Check '(.*?)' failed at [^\s:]+:\d+:\s*`)
+
 // Clean takes out of a text of OpenVINO's what tells its authors alone: "Exception from src/inference/src/core.cpp:117:",
 // "Check 'x' failed at src/...:42:" and line ends.
 func Clean(s string) string {
@@ -73,11 +77,9 @@ func Clean(s string) string {
 		if strings.HasPrefix(line, "Exception from ") && strings.HasSuffix(line, ":") {
 			continue
 		}
-		if check, rest, ok := strings.Cut(line, "' failed at "); ok && strings.HasPrefix(check, "Check '") {
-			_, rest, _ = strings.Cut(rest, ":") // the file
-			_, rest, _ = strings.Cut(rest, ":") // its line
-			line = strings.TrimSpace(rest)
-			checked = "its check " + strings.TrimPrefix(check, "Check '") + " failed"
+		if m := checkedAt.FindStringSubmatch(line + " "); m != nil {
+			checked = "its check " + m[1] + " failed"
+			line = strings.TrimSpace(checkedAt.ReplaceAllString(line+" ", ""))
 		}
 		if line != "" {
 			out = append(out, line)

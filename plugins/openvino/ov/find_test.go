@@ -152,6 +152,7 @@ func TestClean(t *testing.T) {
 		"Exception from src/inference/src/cpp/core.cpp:90:\nCheck 'util::directory_exists(path)' failed at src/core/x.cpp:12:\nNo such folder.": "No such folder.",
 		"Check 'a == b' failed at src/core/src/model.cpp:1067:\n":                                                                               "its check a == b failed",
 		"Exception from a.cpp:1:\nException from b.cpp:2:\nwords\nmore words\n":                                                                 "words more words",
+		"Summary: Conv with a message: Check 'rank().is_static()' failed at src/op/conv.cpp:38: the rank must be known":                         "Summary: Conv with a message: the rank must be known",
 		"plain": "plain", "": "",
 	} {
 		if got := Clean(text); got != want {

@@ -24,6 +24,7 @@ class Model;  // OpenVINO's ov::Model: only pointers to it pass through
 char* text(const std::string&);
 char* failed(ov_status, const char* what);
 ov_core_t* core();
+void* library();  // the C++ core, for dlsym
 char* describe_port(ov_output_const_port_t*, ovs_port*);
 
 #define TRY(call, what) \

@@ -41,6 +41,8 @@ static std::string twice() {
 
 static void *lib, *capi;
 
+void* library() { return lib; }
+
 extern "C" {
 
 char* ovs_open(const char* core_path, const char* capi_path, char** version) {

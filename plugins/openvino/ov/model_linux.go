@@ -156,6 +156,14 @@ func (m *Model) Prepare(steps []Preparation) error {
 	return nil
 }
 
+// Simplify runs the passes of OpenVINO's own converter: what is constant is worked out, and what can be one layer becomes one. It
+// tells whether it could: in a release whose passes are laid out in another way the model stays as it is.
+func (m *Model) Simplify() (done bool, err error) {
+	var d C.int
+	err = said(C.ovs_simplify(m.p, &d), "simplify the model")
+	return d != 0, err
+}
+
 // Save writes the model as IR: xml, which ends in .xml, and the weights beside it with .bin. halved stores float weights as
 // f16. OpenVINO does not notice a disk that is full while it writes: compare what is there with what the .xml names.
 func (m *Model) Save(xml string, halved bool) error {

@@ -37,6 +37,9 @@ func (*Model) Reshape(map[string][]Dim) error { return ErrNotBuilt }
 // Prepare answers that OpenVINO is not in this build.
 func (*Model) Prepare([]Preparation) error { return ErrNotBuilt }
 
+// Simplify answers that OpenVINO is not in this build.
+func (*Model) Simplify() (bool, error) { return false, ErrNotBuilt }
+
 // Save answers that OpenVINO is not in this build.
 func (*Model) Save(string, bool) error { return ErrNotBuilt }
 

@@ -53,6 +53,7 @@ char* ovs_describe(void* model, int output, size_t index, ovs_port* port);
 char* ovs_output_named(void* model, const char* name, ovs_port* port);
 char* ovs_reshape(void* model, const char** names, const ovs_port* shapes, size_t n);
 char* ovs_prepare(void* model, const ovs_preprocess* steps, size_t n, void** prepared);
+char* ovs_simplify(void* model, int* done);
 char* ovs_save(void* model, const char* xml, int fp16);
 char* ovs_compile(void* model, const char* device, const char** pairs, size_t n, void** compiled);
 char* ovs_import(const char* blob, size_t size, const char* device, const char** pairs, size_t n, void** compiled);
