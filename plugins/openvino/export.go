@@ -104,7 +104,10 @@ func (c ExportConfig) Plan(_ context.Context, run *sdk.PlanRun) (*sdk.PlanResult
 	// OpenVINO holds the weights once and writes from there; its libraries take about 100 MB.
 	r.Needs = sdk.Needs{Memory: 3*c.Model.Size + 150<<20, Cores: 1}
 	var err error
-	if r.Missing, err = probe(r.Fingerprint); err != nil || len(r.Missing) > 0 || c.Compiled == "" {
+	if r.Missing, err = probe(r.Fingerprint); len(r.Missing) > 0 {
+		r.Diagnostics = whyMissing()
+	}
+	if err != nil || len(r.Missing) > 0 || c.Compiled == "" {
 		return r, err
 	}
 	r.Needs.Cores, r.Needs.Memory = run.Threads, 5*c.Model.Size+300<<20
@@ -141,14 +144,14 @@ func export(ctx context.Context, j job, c ExportConfig) (*sdk.Result, error) {
 	if err != nil {
 		return nil, sdk.AttrError("model", "the model cannot be read", sentence(err.Error()))
 	}
-	given, held := namesAndSize(path)
-	facts, err := j.convert(ctx, path, c, c.Simplify, given)
+	known := look(path)
+	facts, err := j.convert(ctx, path, c, c.Simplify, known)
 	if err != nil {
 		return nil, err
 	}
-	if facts.Simplified && facts.bin > held+held/20+1<<16 {
+	if facts.Simplified && facts.bin > known.size+known.size/20+1<<16 {
 		// Numbers in few bits became floats: the model as it was read is smaller, and the same to a device.
-		if facts, err = j.convert(ctx, path, c, false, given); err != nil {
+		if facts, err = j.convert(ctx, path, c, false, known); err != nil {
 			return nil, err
 		}
 	}
@@ -167,7 +170,7 @@ func export(ctx context.Context, j job, c ExportConfig) (*sdk.Result, error) {
 }
 
 // convert reads the model, does with it what the recipe says, and writes it into the job's folder.
-func (j job) convert(ctx context.Context, path string, c ExportConfig, simplify bool, given func(string) bool) (facts ExportFacts, err error) {
+func (j job) convert(ctx context.Context, path string, c ExportConfig, simplify bool, known source) (facts ExportFacts, err error) {
 	j.phase("read")
 	m, err := ov.Read(path)
 	if err != nil {
@@ -201,10 +204,10 @@ func (j job) convert(ctx context.Context, path string, c ExportConfig, simplify 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return facts, fmt.Errorf("the model cannot be written: %w", err)
 	}
-	if err := write(m, dir, c.CompressToFP16, given, &facts); err != nil {
+	if err := write(m, dir, c.CompressToFP16, known.given, &facts); err != nil {
 		return facts, err
 	}
-	return facts, describe(m, &facts)
+	return facts, describe(m, known.outputs, &facts)
 }
 
 // write saves the IR, gives it the names that it has every time, and checks that all of it is there: OpenVINO does not
@@ -251,11 +254,17 @@ func write(m *ov.Model, dir string, halved bool, given func(string) bool, facts 
 	return nil
 }
 
-// describe puts the model's inputs and outputs into the facts.
-func describe(m *ov.Model, facts *ExportFacts) error {
+// describe puts the model's inputs and outputs into the facts. An output may have several names, of which OpenVINO tells any:
+// the ONNX model's counts.
+func describe(m *ov.Model, outputs []string, facts *ExportFacts) error {
 	in, out, err := m.Ports()
 	if err != nil {
 		return err
+	}
+	for i := range out {
+		if len(outputs) == len(out) {
+			out[i].Name = outputs[i]
+		}
 	}
 	told := func(ports []ov.Port) map[string]string {
 		t := map[string]string{}
@@ -268,15 +277,25 @@ func describe(m *ov.Model, facts *ExportFacts) error {
 	return nil
 }
 
-// namesAndSize tells which names are the model's own, of its nodes and tensors (the others are OpenVINO's), and how many bytes it has.
-func namesAndSize(path string) (given func(string) bool, size int64) {
+// source is what is known of a model before OpenVINO reads it.
+type source struct {
+	// given tells which names are its own, of nodes and tensors; the others are OpenVINO's.
+	given   func(string) bool
+	outputs []string
+	size    int64 // bytes, with its weights
+}
+
+func look(path string) source {
 	names := map[string]bool{}
 	m, unmap, err := onnx.MapFile(path)
 	if err != nil {
 		// OpenVINO will read it or say why not: that we cannot costs the names of a few layers.
-		return func(string) bool { return false }, math.MaxInt64 / 2
+		return source{given: func(string) bool { return false }, size: math.MaxInt64 / 2}
 	}
-	size = m.Size()
+	s := source{given: func(s string) bool { return names[s] }, size: m.Size()}
+	for _, v := range m.Graph.Outputs() {
+		s.outputs = append(s.outputs, strings.Clone(v.Name()))
+	}
 	for n := range m.Graph.AllNodes() {
 		names[strings.Clone(n.Name)] = true
 		for _, o := range n.Outputs() {
@@ -290,7 +309,7 @@ func namesAndSize(path string) (given func(string) bool, size int64) {
 		names[strings.Clone(v.Name())] = true
 	}
 	_ = unmap()
-	return func(s string) bool { return names[s] }, size
+	return s
 }
 
 // blobNote is model.blob.json: what the compiled form is for.

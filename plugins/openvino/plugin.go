@@ -62,6 +62,16 @@ func probe(fingerprint map[string]string) ([]sdk.Missing, error) {
 	return nil, nil
 }
 
+// whyMissing warns where a variable leads to no library: installing one does not help then.
+func whyMissing() sdk.Diagnostics {
+	_, err := ov.Find()
+	var none *ov.NotFoundError
+	if !errors.As(err, &none) || !none.Named {
+		return nil
+	}
+	return sdk.Diagnostics{{Severity: sdk.SeverityWarning, Code: codeNoLibrary, Summary: ov.EnvLibrary + " does not lead to a library that can be used", Detail: err.Error()}}
+}
+
 // load brings the library into the process.
 func load() (ov.Library, error) {
 	if !ov.Built {

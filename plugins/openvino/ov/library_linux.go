@@ -46,7 +46,7 @@ func Load(l Library) error {
 	var build *C.char
 	if err := said(C.ovs_open(core, capi, &build), doing); err != nil {
 		loading.opened = ""
-		return err
+		return fmt.Errorf("%w. %s", err, wayOut())
 	}
 	l.Build = taken(build)
 	told := versionOf(l.Build)
