@@ -33,7 +33,7 @@ func (s *Session) BindTo(inputs, outputs map[string]tensor.Tensor) (_ *Bound, er
 		return nil, newError("bind the inputs", err)
 	}
 	for i, v := range b.in {
-		if err := b.binding.BindInput(s.inputs[i].Name, v.Value); err != nil {
+		if err := b.binding.BindInput(s.feeds[i].name, v.Value); err != nil {
 			return nil, newError("bind the input "+s.inputs[i].Name, err)
 		}
 	}

@@ -100,7 +100,7 @@ func (s *Session) values(inputs map[string]tensor.Tensor) (_ []*value, err error
 			closeAll(out)
 		}
 	}()
-	for _, want := range s.inputs {
+	for i, want := range s.inputs {
 		t, ok := inputs[want.Name]
 		if !ok {
 			return nil, &InputError{want.Name, fmt.Sprintf("it is missing; given are %s", quoted(slices.Sorted(maps.Keys(inputs))))}
@@ -111,7 +111,10 @@ func (s *Session) values(inputs map[string]tensor.Tensor) (_ []*value, err error
 		if want.Shape != nil && !fits(want.Shape, t.Shape) {
 			return nil, &InputError{want.Name, fmt.Sprintf("the model takes shape %v (-1: any), but %v was given", want.Shape, t.Shape)}
 		}
-		v, err := newValue(t)
+		var v *value
+		if t, err = s.feeds[i].given(t); err == nil {
+			v, err = newValue(t)
+		}
 		if err != nil {
 			return nil, &InputError{want.Name, err.Error()}
 		}
@@ -186,7 +189,7 @@ func (s *Session) Bind(inputs map[string]tensor.Tensor) (_ *Bound, err error) {
 		return nil, newError("bind the inputs", err)
 	}
 	for i, v := range b.in {
-		if err := b.binding.BindInput(s.inputs[i].Name, v.Value); err != nil {
+		if err := b.binding.BindInput(s.feeds[i].name, v.Value); err != nil {
 			return nil, newError("bind the input "+s.inputs[i].Name, err)
 		}
 	}

@@ -26,9 +26,11 @@ type graphSignature struct {
 
 type valueInfo struct {
 	Info
-	element int64  // ONNX's number of the element type; 0 when not stated
-	ranked  bool   // the model states a shape
-	kind    string // "" for a tensor, else "sequence", "map", ...
+	element int64 // ONNX's number of the element type; 0 when not stated
+	ranked  bool  // the model states a shape
+	// Where the name and the number of the element type, if that takes one byte, begin in the model; 0: not known.
+	nameAt, elementAt int64
+	kind              string // "" for a tensor, else "sequence", "map", ...
 }
 
 // elementTypes maps ONNX's numbers of element types to ours.
@@ -109,6 +111,7 @@ func (s *graphSignature) graphField(w *walker, num int, _ uint64) error {
 		err := w.fields(func(w *walker, num int, _ uint64) (err error) {
 			switch num {
 			case 1:
+				v.nameAt = w.pos
 				v.Name, err = w.string()
 			case 2:
 				err = w.fields(v.typeField)
@@ -132,7 +135,10 @@ func (v *valueInfo) typeField(w *walker, num int, _ uint64) error {
 		return w.fields(func(w *walker, num int, n uint64) error {
 			switch num {
 			case 1:
-				v.element = int64(n)
+				v.element, v.elementAt = int64(n), 0
+				if n < 0x80 {
+					v.elementAt = w.pos - 1
+				}
 			case 2:
 				v.ranked = true
 				if v.Shape == nil {

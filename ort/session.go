@@ -60,6 +60,7 @@ type Session struct {
 	reload  func(epilogue bool) (*engine.DynamicAdvancedSession, error)
 	inputs  []Info
 	outputs []Info
+	feeds   []feed
 	fetches []fetch
 	altered bool // an epilogue was appended
 	profile *profileFile
@@ -119,8 +120,10 @@ func open(r io.ReaderAt, size int64, o Options, read func() ([]byte, error), pat
 	if len(inputs) == 0 {
 		return nil, errors.New("the model has no inputs, so it cannot be run on data")
 	}
+	var edits []edit
+	var prologue []byte
 	load := func(extra []byte, names []string) (*engine.DynamicAdvancedSession, error) {
-		return load(o, path, read, extra, inputNames(inputs), names)
+		return load(o, path, read, edits, extra, feedNames(s.feeds), names)
 	}
 	if slices.ContainsFunc(append(inputs, outputs...), func(v valueInfo) bool { return v.kind == "" && v.element == 0 }) {
 		if err := ask(o, path, read, inputs, outputs); err != nil {
@@ -132,6 +135,9 @@ func open(r io.ReaderAt, size int64, o Options, read func() ([]byte, error), pat
 			return nil, err
 		}
 		s.inputs = append(s.inputs, v.Info)
+	}
+	if s.feeds, edits, prologue, err = planFeeds(inputs); err != nil {
+		return nil, err
 	}
 	plain := make([]string, len(outputs))
 	adapted := make([]string, len(outputs))
@@ -148,9 +154,9 @@ func open(r io.ReaderAt, size int64, o Options, read func() ([]byte, error), pat
 	s.altered = extra != nil
 	s.reload = func(epilogue bool) (*engine.DynamicAdvancedSession, error) {
 		if epilogue {
-			return load(extra, adapted)
+			return load(slices.Concat(prologue, extra), adapted)
 		}
-		return load(nil, plain)
+		return load(prologue, plain)
 	}
 	if o.ProfilePath != "" {
 		if s.profile, err = newProfileFile(o.ProfilePath); err != nil {
@@ -338,7 +344,7 @@ func sessionOptions(o Options, fromBytes bool) (*engine.SessionOptions, error) {
 	return opts, nil
 }
 
-func load(o Options, path string, read func() ([]byte, error), extra []byte, in, out []string) (_ *engine.DynamicAdvancedSession, err error) {
+func load(o Options, path string, read func() ([]byte, error), edits []edit, extra []byte, in, out []string) (_ *engine.DynamicAdvancedSession, err error) {
 	fromBytes := path == "" || extra != nil
 	opts, err := sessionOptions(o, fromBytes)
 	if err != nil {
@@ -356,6 +362,9 @@ func load(o Options, path string, read func() ([]byte, error), extra []byte, in,
 		if extra != nil {
 			// Clipped, so that the caller's slice is never written behind its end.
 			model = append(slices.Clip(model), extra...)
+			for _, e := range edits {
+				copy(model[e.at:], e.bytes)
+			}
 		}
 		s, err = engine.NewDynamicAdvancedSessionWithONNXData(model, in, out, opts)
 	}

@@ -62,6 +62,7 @@ func TestScalarInputs(t *testing.T) {
 		{"the same", free, onnx.Int64, same, []float32{108, 108, 108, 108, 102}},
 		{"changes", free, onnx.Int64, mixed, []float32{104, 104, 206, 206, 206}},
 		{"changes, four at a time", onnx.Dim{Value: 4}, onnx.Int64, mixed, []float32{108, 108, 208, 208, 208}},
+		{"half precision", free, onnx.Float16, floats([]int64{5}, 0.5, 0.5, 3, 3, 3), []float32{4.5, 4.5, 9, 9, 9}},
 		{"of another precision", free, onnx.Float, narrow, []float32{4.5, 4.5, 9, 9, 9}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
