@@ -144,14 +144,16 @@ func TestRefereeSimplify(t *testing.T) {
 	r.equivalent(pairs, written)
 }
 
-// TestRefereeSimplifyPeers compares what is left of whole networks with what onnxslim leaves: the light ones of
+// TestRefereeSimplifyPeers compares what is left of whole networks with what onnxslim and onnxsim leave: the light ones of
 // the onnx package, the digits, and the models in the folder that OPTIMIZE_FIXTURES names.
 func TestRefereeSimplifyPeers(t *testing.T) {
 	r := newReferee(t)
+	large := func(path string) bool { // up to half a gigabyte as numbers
+		return strings.Contains(path, "vgg") || strings.Contains(path, "zfnet") || strings.Contains(path, "alexnet")
+	}
 	paths := []string{digits}
 	for _, path := range r.models {
-		// Three of the light ones take up to half a gigabyte as numbers.
-		if strings.Contains(path, "light") && !strings.Contains(path, "vgg") && !strings.Contains(path, "zfnet") && !strings.Contains(path, "alexnet") {
+		if strings.Contains(path, "light") && !large(path) {
 			paths = append(paths, path)
 		}
 	}
@@ -159,8 +161,9 @@ func TestRefereeSimplifyPeers(t *testing.T) {
 		more, _ := filepath.Glob(filepath.Join(dir, "*.onnx"))
 		paths = append(paths, more...)
 	}
-	dir := t.TempDir()
-	var slim, ours, written []string
+	var ours, written []string
+	pairs := map[string][]string{} // by peer
+	peers := []struct{ name, command, dir string }{{"onnxslim", "slim", t.TempDir()}, {"onnxsim", "sim", t.TempDir()}}
 	for _, path := range paths {
 		m := r.read(path)
 		if _, err := Simplify(m, SimplifyOptions{MaxGrowth: 1 << 40}); err != nil {
@@ -171,24 +174,31 @@ func TestRefereeSimplifyPeers(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 		out := r.write(m, "ours", path)
-		slim = append(slim, path+"\t"+filepath.Join(dir, filepath.Base(path)))
+		for _, p := range peers {
+			if p.name == "onnxslim" || !large(path) {
+				pairs[p.name] = append(pairs[p.name], path+"\t"+filepath.Join(p.dir, filepath.Base(path)))
+			}
+		}
 		ours, written = append(ours, path+"\t"+out), append(written, out)
 	}
-	for _, s := range r.complaints("slim", slim) {
-		t.Logf("onnxslim: %s", s)
-	}
-	for i, pair := range slim {
-		_, theirs, _ := strings.Cut(pair, "\t")
-		if _, err := os.Stat(theirs); err != nil {
-			continue
+	for _, p := range peers {
+		for _, s := range r.complaints(p.command, pairs[p.name]) {
+			t.Logf("%s: %s", p.name, s)
 		}
-		a, b := r.read(written[i]), r.read(theirs)
-		nodesA, _ := a.count()
-		nodesB, _ := b.count()
-		t.Logf("%-40s %5d nodes %10d bytes, onnxslim %5d nodes %10d bytes", filepath.Base(theirs), nodesA, a.Size(), nodesB, b.Size())
-		// A few names and types: what is a percent larger is not worse.
-		if nodesA > nodesB || a.Size() > b.Size()+b.Size()/100 {
-			t.Errorf("%s: more is left than onnxslim leaves", filepath.Base(theirs))
+		for i, path := range written {
+			base := filepath.Base(ours[i][:strings.IndexByte(ours[i], '\t')])
+			theirs := filepath.Join(p.dir, base)
+			if _, err := os.Stat(theirs); err != nil {
+				continue // it cannot simplify this one
+			}
+			a, b := r.read(path), r.read(theirs)
+			nodesA, _ := a.count()
+			nodesB, _ := b.count()
+			t.Logf("%-40s %5d nodes %10d bytes, %s %5d nodes %10d bytes", base, nodesA, a.Size(), p.name, nodesB, b.Size())
+			// A few names and types: what is a percent larger is not worse.
+			if nodesA > nodesB || a.Size() > b.Size()+b.Size()/100 {
+				t.Errorf("%s: more is left than %s leaves", base, p.name)
+			}
 		}
 	}
 	r.equivalent(ours, written)

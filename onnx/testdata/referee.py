@@ -8,6 +8,7 @@ referee.py cases DIR           writes the node tests with their inputs and outpu
 referee.py dtypes IGNORED      prints the values of all codes of the small element types
 referee.py convert LIST        LIST has pairs: converts the first to opset 21, as the second, with onnx.version_converter
 referee.py slim LIST           LIST has pairs: simplifies the first to the second with onnxslim
+referee.py sim LIST            the same with onnxsim
 referee.py run LIST            LIST has pairs: prints pairs whose outputs differ
 LIST is a file with one path, or two separated by a tab, per line.
 """
@@ -160,6 +161,16 @@ def slim(pairs):
             print(f"{a}: {e}"[:300].replace("\n", " "))
 
 
+def sim(pairs):
+    import onnxsim
+
+    for a, b in pairs:
+        try:
+            onnx.save(onnxsim.simplify(onnx.load(a))[0], b)
+        except Exception as e:
+            print(f"{a}: {e}"[:300].replace("\n", " "))
+
+
 def feeds(m, size):
     """Random inputs; an axis without a size gets this one, and from 64 on the first axis is 1."""
     rng = np.random.default_rng(1)
@@ -220,4 +231,4 @@ if __name__ == "__main__":
     if command in ("models", "cases", "dtypes"):
         {"models": models, "cases": cases, "dtypes": dtypes}[command](arg)
     else:
-        {"shapes": shapes, "same": same, "check": check, "run": run, "slim": slim, "convert": convert}[command](lines(arg))
+        {"shapes": shapes, "same": same, "check": check, "run": run, "slim": slim, "sim": sim, "convert": convert}[command](lines(arg))
