@@ -203,3 +203,11 @@ func TestBadSources(t *testing.T) {
 		wantError(t, Spec{Source: path, Label: "label"}, []string{"label"}, "sample 0", "18446744073709551615")
 	})
 }
+
+// TestAnimation: an animated WebP is told from a broken one.
+func TestAnimation(t *testing.T) {
+	file := []byte("RIFF\x20\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x1e\x00\x00\x1c\x00\x00")
+	if _, _, err := imageSize(file, false); err == nil || !strings.Contains(err.Error(), "animation") {
+		t.Error(err)
+	}
+}

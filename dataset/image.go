@@ -241,6 +241,9 @@ func imageSize(file []byte, orient bool) (w, h int, err error) {
 			return 0, 0, fmt.Errorf("its header claims %d by %d pixels, which its %d bytes cannot hold", c.Width, c.Height, len(file))
 		}
 	case isWebP(file):
+		if len(file) > 20 && string(file[12:16]) == "VP8X" && file[20]&2 != 0 {
+			return 0, 0, errors.New("it is an animation; save one of its frames as an image")
+		}
 		c, err = webp.DecodeConfig(bytes.NewReader(file))
 	default:
 		return 0, 0, errors.New("it is no JPEG, PNG or WebP image")
