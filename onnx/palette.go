@@ -19,7 +19,7 @@ type Palette struct {
 	Indexes string  `json:"indexes"` // UINT8 [Groups, words, bytes]: of each group a stream of indexes, the lowest bit first
 	Table   string  `json:"table"`   // FLOAT or FLOAT16 [Groups * 2^Bits]
 	Bits    int     `json:"bits"`    // of an index, 1 to 8
-	Stored  int     `json:"stored"`  // bits that an index takes in the stream: 8 for one of 7, else Bits
+	Stored  int     `json:"stored"`  // bits that an index takes in the stream, at least Bits
 	Groups  int     `json:"groups"`
 	Axis    int     `json:"axis"` // of the output channels; with more than one group the elements are stored with it first
 	Shape   []int64 `json:"shape"`

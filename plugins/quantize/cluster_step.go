@@ -17,7 +17,7 @@ import (
 func clusterStep() sdk.StepType {
 	return sdk.Step(sdk.StepSpec{
 		Name:     "quantize_cluster",
-		Revision: 1,
+		Revision: 2,
 		Doc: "Clusters weights (palettization): each weight keeps a table of a few values, found by k-means, and an index of 1 to 8 bits for each " +
 			"element. The file gets as much smaller; engines look the weights up when they load the model and then run at the speed of the " +
 			"original. An exporter to Core ML finds the tables in the model's metadata (optimize.palettes) and writes lookup tables. " +
@@ -39,7 +39,7 @@ const clusterExample = `step "quantize_cluster" "palette" {
 // ClusterConfig is the configuration of quantize_cluster.
 type ClusterConfig struct {
 	Model       sdk.Model    `opt:"model,required" accepts:"onnx" doc:"Float model, in float32 or half precision, whose weights are clustered."`
-	Bits        int64        `opt:"bits" default:"4" doc:"Bits of an index, 1 to 8: a table has 2 to 256 values. One of 7 bits takes 8 in the file."`
+	Bits        int64        `opt:"bits" default:"4" doc:"Bits of an index, 1 to 8: a table has 2 to 256 values."`
 	Clusters    *int64       `opt:"clusters" doc:"Values of a table, 2 to 256, in the place of bits; an index takes as many bits as they need."`
 	GroupSize   int64        `opt:"group_size" default:"0" doc:"Output channels that share a table; 0 gives each weight one table."`
 	Calibration *sdk.Dataset `opt:"calibration" doc:"Samples like those that the model will meet. With them an element counts as much as the square of what it is multiplied with, and the result is compared with the original. Labels are not used."`

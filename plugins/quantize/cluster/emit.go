@@ -28,6 +28,7 @@ type sharedKey struct {
 //
 //	word  = ReduceSum(Cast(packed) * [1, 256, 65536, ...])         only where a word has several bytes
 //	index = (word / [1, 2^bits, 4^bits, ...]) % 2^bits             [groups, words, values]
+//	        of 7 bits, whose word of 56 ONNX Runtime 1.32 does not divide rightly: of the two bytes that it lies in
 //	index = Reshape and Slice to [groups, elements] + [0, 2^bits, 2*2^bits, ...]
 //	weight = Transpose(Reshape(Gather(table, index)))              Transpose where output channels are not first
 //
@@ -63,12 +64,22 @@ func (e *emitter) emit(j *job) {
 	if w.bytes > 3 {
 		whole = onnx.Int64 // a word of more than 31 bits
 	}
+	if j.bits == 7 {
+		whole = onnx.Int32 // only two bytes at a time
+	}
 	x := put("Cast", []string{packed}, "", onnx.IntAttr("to", int64(whole)))
-	if w.bytes > 1 {
+	switch {
+	case j.bits == 7:
+		low, high := e.ints(g, "low", 0, 0, 1, 2, 3, 4, 5, 6), e.ints(g, "high", 1, 1, 2, 3, 4, 5, 6, 6)
+		high = put("Mul", []string{put("Gather", []string{x, high}, "", onnx.IntAttr("axis", 2)), e.number(g, whole, 256)}, "")
+		x = put("Add", []string{put("Gather", []string{x, low}, "", onnx.IntAttr("axis", 2)), high}, "")
+		x = put("Div", []string{x, e.whole(g, whole, "places7", []int64{1, 128, 64, 32, 16, 8, 4, 2}, 8)}, "")
+		x = put("Mod", []string{x, e.number(g, whole, 128)}, "")
+	case w.bytes > 1:
 		x = put("Mul", []string{x, e.numbers(g, whole, w.bytes, 8, "place")}, "")
 		x = put("ReduceSum", []string{x, e.ints(g, "last_axis", -1)}, "", onnx.IntAttr("keepdims", 1))
 	}
-	if w.values > 1 {
+	if w.values > 1 && j.bits != 7 {
 		x = put("Div", []string{x, e.numbers(g, whole, w.values, j.bits, "shift")}, "")
 		x = put("Mod", []string{x, e.number(g, whole, 1<<j.bits)}, "")
 	}

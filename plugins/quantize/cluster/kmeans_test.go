@@ -161,11 +161,7 @@ func TestPack(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for bits := 1; bits <= 8; bits++ {
 		w := wordOf(bits)
-		stored := bits
-		if bits == 7 {
-			stored = 8
-		}
-		if w.bytes*8 != w.values*stored {
+		if w.bytes*8 != w.values*bits {
 			t.Errorf("%d bits: a word of %+v wastes some", bits, w)
 		}
 		index := make([]uint8, 101)
@@ -177,7 +173,7 @@ func TestPack(t *testing.T) {
 		for i, want := range index {
 			var got uint8
 			for b := range bits {
-				at := i*stored + b
+				at := i*bits + b
 				got |= out[at>>3] >> (at & 7) & 1 << b
 			}
 			if got != want {

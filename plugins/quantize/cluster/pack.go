@@ -3,16 +3,13 @@ package cluster
 // word is how indexes of some bits are packed: values of them in bytes, without a bit to spare.
 type word struct{ bytes, values int }
 
-// wordOf returns the smallest word for indexes of 1 to 8 bits. Those of 7 bits take a byte each: with words of 56 bits
-// the weights that ONNX Runtime 1.32 looked up were wrong, with those of 40 bits they are right.
+// wordOf returns the smallest word for indexes of 1 to 8 bits.
 func wordOf(bits int) word {
 	switch bits {
-	case 3, 5:
+	case 3, 5, 7:
 		return word{bits, 8}
 	case 6:
 		return word{3, 4}
-	case 7:
-		return word{1, 1}
 	}
 	return word{1, 8 / bits}
 }
