@@ -170,6 +170,7 @@ func quantizeWeights(ctx context.Context, j job, scratch string, c WeightsConfig
 		Int8Compute: c.Compute == "int8", Damping: c.Damping, ActOrder: c.ActOrder, Threads: j.threads,
 		Keep:     keep.why,
 		Progress: func(done, total int64) { j.progress("quantize", done, total, "weights") },
+		Used:     m.Release,
 	}
 	var samples int64
 	if weightonly.Calibrates(c.Algorithm) {
@@ -220,6 +221,10 @@ func (c WeightsConfig) calibrate(j job, scratch string, m *onnx.Model, o *weight
 	if o.Data, err = gram.Open(m, dir, job.Data, g); err != nil {
 		closeAll()
 		return nil, 0, err
+	}
+	// The engine reads the copy. Weights come back one by one, when they are rounded.
+	for t := range m.Graph.Initializers() {
+		m.Release(t.Raw)
 	}
 	gemm, err := gram.NewGemm(j.threads)
 	if err != nil {

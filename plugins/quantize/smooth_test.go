@@ -203,6 +203,7 @@ func TestMiniLM(t *testing.T) {
 		config StaticConfig
 	}{
 		{"plain", StaticConfig{Smooth: ptr(false)}},
+		{"plain, tables in float", StaticConfig{Smooth: ptr(false), KeepFloat: []string{"*embeddings/Gather*"}}},
 		{"smooth", StaticConfig{}},
 		{"smooth, gptq", StaticConfig{Rounding: roundGPTQ}},
 		{"elementwise too", StaticConfig{Smooth: ptr(false), Also: []string{alsoElementals}}},

@@ -60,6 +60,8 @@ type Options struct {
 	Gemm solve.Gemm
 	// Progress is called after each weight; nil is allowed.
 	Progress func(done, total int64)
+	// Used is told the bytes of a weight that has been read for the last time; nil is allowed.
+	Used func(raw []byte)
 }
 
 // Calibrates tells whether an algorithm looks at activations.
@@ -243,6 +245,9 @@ func (q *quantizer) note(u *unit, w, back []float32, bytes int64, output float64
 		l.Names = append(l.Names, nodeName(n))
 	}
 	r.Quantized = append(r.Quantized, l)
+	if q.opts.Used != nil {
+		q.opts.Used(u.weight.Raw)
+	}
 	q.done++
 	if q.opts.Progress != nil {
 		q.opts.Progress(q.done, q.total)
