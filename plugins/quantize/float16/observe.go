@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
+	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
@@ -53,11 +55,22 @@ func (d Data) each(ctx context.Context, m *onnx.Model, run func(feed map[string]
 		return &DataError{"the dataset has no samples"}
 	}
 	n := int64(batchSize)
+	whole := calibrate.WholeInputs(d.Shards.Fields(), axes(m))
+	if len(whole) > 0 {
+		n = 1
+	}
+	samples := calibrate.SingleSamples(d.Shards, whole)
 	for _, in := range m.Graph.Feeds() {
+		if slices.Contains(whole, in.Name()) {
+			continue
+		}
 		if t := in.Type; t != nil && t.HasShape && len(t.Shape) > 0 && t.Shape[0].Fixed() {
 			n = t.Shape[0].Value
 			if n < 1 || n > total {
 				return &DataError{fmt.Sprintf("the model takes %d samples at a time and there are %d", n, total)}
+			}
+			if n > 1 && len(whole) > 0 {
+				return &DataError{fmt.Sprintf("the model takes %d samples at a time at input %q, and one at input %q", n, in.Name(), whole[0])}
 			}
 			break
 		}
@@ -67,7 +80,7 @@ func (d Data) each(ctx context.Context, m *onnx.Model, run func(feed map[string]
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		all, err := d.Shards.Batch(min(done, total-n), n)
+		all, err := samples.Batch(min(done, total-n), n)
 		if err != nil {
 			return err
 		}
@@ -88,6 +101,22 @@ func (d Data) each(ctx context.Context, m *onnx.Model, run func(feed map[string]
 		}
 	}
 	return nil
+}
+
+// axes gives the sizes of an input's axes, -1 for one that the model leaves open.
+func axes(m *onnx.Model) func(input string) ([]int64, bool) {
+	return func(input string) ([]int64, bool) {
+		for _, in := range m.Graph.Feeds() {
+			if t := in.Type; in.Name() == input && t != nil && t.HasShape {
+				var sizes []int64
+				for _, d := range t.Shape {
+					sizes = append(sizes, d.Value)
+				}
+				return sizes, true
+			}
+		}
+		return nil, false
+	}
 }
 
 func fieldNames(s *tensor.Shards) string {
