@@ -17,7 +17,7 @@ import re
 import sys
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 rng = None  # of the model whose data are made
 FONTS = sorted(glob.glob("/usr/share/fonts/truetype/dejavu/*.ttf"))
@@ -82,7 +82,8 @@ def page(size, text):
 
 
 def files(folder):
-    """Files of many kinds, a few of each, with the label that magika's own table gives their extension, -1 for none."""
+    """Files of many kinds, a few of each, with the label that magika's own table gives their extension. Files of extensions
+    that it does not know are left out: nobody can say what they are."""
     base = json.load(open(f"{folder}/magika/content_types_kb.min.json"))
     space = json.load(open(f"{folder}/magika/config.min.json"))["target_labels_space"]
     of = {}
@@ -97,10 +98,11 @@ def files(folder):
     for p in paths:
         kind = os.path.splitext(p)[1] or os.path.dirname(p)
         if kinds.get(kind, 0) < 24 and os.path.isfile(p) and not os.path.islink(p) and os.path.getsize(p) > 2100 and os.access(p, os.R_OK):
-            kinds[kind] = kinds.get(kind, 0) + 1
             names = of.get(os.path.splitext(p)[1][1:].lower(), set())
-            label = space.index(next(iter(names))) if len(names) == 1 and next(iter(names)) in space else -1
-            out.append((p, label))
+            if len(names) != 1 or next(iter(names)) not in space:
+                continue
+            kinds[kind] = kinds.get(kind, 0) + 1
+            out.append((p, space.index(next(iter(names)))))
         if len(out) == 864:
             break
     return out
@@ -221,7 +223,12 @@ def make(folder, name):
         save(folder, name, [{"x": normal(page(640, text), 5)} for _ in range(32)], 16)
     elif name == "orientation":
         quarters = [i % 4 for i in range(264)]
-        save(folder, name, [{"x": normal(page(448, text).rotate(90 * q).resize((224, 224), Image.BILINEAR), 8)} for q in quarters], 64)
+        samples = []
+        for q in quarters:  # blurred and noisy, so that the model is not always sure
+            small = page(448, text).rotate(90 * q).resize((224, 224), Image.BILINEAR)
+            small = small.filter(ImageFilter.GaussianBlur(random.uniform(0, 2)))
+            samples.append({"x": normal(small, random.uniform(8, 60))})
+        save(folder, name, samples, 64)
     elif name == "magika":
         found = files(folder)
         save(folder, name, [{"bytes": ends(p)} for p, _ in found], 64, [label for _, label in found])

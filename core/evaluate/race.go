@@ -71,7 +71,7 @@ func (r *race) turn(ctx context.Context, i, round int) error {
 	}
 	var ns []int64
 	if err == nil {
-		ns, err = r.slice(ctx, i, s, raceSlice, 0)
+		ns, err = r.slice(ctx, i, s, raceSlice, again(r.medians[i][round-1], raceSlice))
 	}
 	if err != nil {
 		return r.lose(ctx, i, err)

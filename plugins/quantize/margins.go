@@ -68,8 +68,8 @@ func probabilities(v []float32) bool {
 // neighbours is how many samples of a like lead say how far a lead moves: large ones move further.
 const neighbours = 16
 
-// agreement is the share of samples whose class stays: the share that was seen, or the one to expect of other samples
-// with such leads, if that is less. A lead is expected to move as a normal variable does, by as much as leads of
+// agreement is the share of samples whose class stays: the one to expect of other samples with such leads, or the share
+// that was seen, its flips less their standard error, if that is less still. A lead is expected to move as a normal variable does, by as much as leads of
 // about its size moved here. NaN where there is no sample.
 func (m *margins) agreement() float64 {
 	n := m.samples
@@ -95,5 +95,6 @@ func (m *margins) agreement() float64 {
 			expected++
 		}
 	}
-	return min(float64(m.same)/float64(n), expected/float64(n))
+	flips := float64(n - m.same)
+	return min(1-(flips-math.Sqrt(flips))/float64(n), expected/float64(n))
 }

@@ -29,12 +29,12 @@ func TestMargins(t *testing.T) {
 	if a := agreement(near, noise); math.Abs(a-0.958) > 0.005 {
 		t.Errorf("leads of 0.3 to 0.4 that move by 0.2 keep %v", a)
 	}
-	// What was seen is the most that is claimed.
+	// More flips than chance explains are believed: 16 of 64, of which 4 may be chance.
 	flipped := append([]float32{}, make([]float32, 64)...)
 	for i := range 16 {
 		flipped[i*4] = -20
 	}
-	if a := agreement(far, flipped); a > 0.75 {
+	if a := agreement(far, flipped); a > 0.8125 {
 		t.Errorf("a quarter of the classes flips and %v is claimed", a)
 	}
 	if a := agreement(far, make([]float32, 64)); a != 1 {

@@ -138,7 +138,7 @@ type StaticConfig struct {
 	Search         string            `opt:"search" default:"on" oneof:"on,off" doc:"\"on\" times layouts on this machine, one sample at a time on one thread, and takes the fastest that is good enough, or leaves the model in float when integers lose. \"off\" follows the target's rules as they are. Nothing is timed for a target that does not run here, nor without calibration."`
 	SearchLimit    *float64          `opt:"search_limit" doc:"Seconds after which a search tries nothing new; 60 without it."`
 	MinSQNR        *float64          `opt:"min_sqnr" doc:"Signal-to-noise ratio in dB that a searched layout keeps on calibration data, against the model in float. Without it 20, or where no layout that keeps it is faster than float, the first of 18, 16, 14, 12 and 10 that one keeps."`
-	MinAgreement   *float64          `opt:"min_agreement" doc:"Of a classifier, the share of calibration samples, from 0 to 1, whose class a searched layout keeps: as seen, or as the leads of the classes let expect of more samples, if that is less. Without it 0.99, or where no layout that keeps it is faster than float, the first of 0.98, 0.96, 0.94, 0.92 and 0.9 that one keeps."`
+	MinAgreement   *float64          `opt:"min_agreement" doc:"Of a classifier, the share of calibration samples, from 0 to 1, whose class a searched layout keeps: as the leads of the classes let expect of more samples, and no more than was seen. Without it 0.985, or where no layout that keeps it is faster than float, the first of 0.97, 0.95, 0.93 and 0.9 that one keeps."`
 	Layout         *sdk.Artifact     `opt:"layout" kind:"layout" accepts:"optimize-layout" doc:"How an earlier search found that the model should be lowered: nothing is timed then."`
 }
 

@@ -370,7 +370,7 @@ func (c StaticConfig) validateSearch() sdk.Diagnostics {
 		ds = append(ds, sdk.Diagnostic{Path: []any{"min_sqnr"}, Summary: fmt.Sprintf("min_sqnr is %v", *c.MinSQNR), Detail: "It is a number of decibels, such as 20."})
 	}
 	if a := c.MinAgreement; a != nil && !(*a >= 0 && *a <= 1) {
-		ds = append(ds, sdk.Diagnostic{Path: []any{"min_agreement"}, Summary: fmt.Sprintf("min_agreement is %v", *a), Detail: "It is a share of samples from 0 to 1, such as 0.99."})
+		ds = append(ds, sdk.Diagnostic{Path: []any{"min_agreement"}, Summary: fmt.Sprintf("min_agreement is %v", *a), Detail: "It is a share of samples from 0 to 1, such as 0.98."})
 	}
 	return ds
 }

@@ -167,11 +167,12 @@ func Forms(n Net, target string) []Layout {
 				add(l)
 			}
 		}
-		if len(n.Convs) > 0 {
-			l := best
-			l.FloatOps = append(slices.Clone(l.FloatOps), "Gemm", "MatMul")
-			add(l)
-		}
+	}
+	if n.ProductNodes > 0 && len(n.Convs) > 0 {
+		// However small: the product that a classifier ends with decides between classes that lie close together.
+		l := best
+		l.FloatOps = append(slices.Clone(l.FloatOps), "Gemm", "MatMul")
+		add(l)
 	}
 	if n.Recurrences > 0 {
 		l := best

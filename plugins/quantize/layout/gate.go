@@ -22,18 +22,18 @@ func (g Gate) Less(decibels, agreement float64) Gate {
 	return Gate{g.SQNR - decibels, max(g.Agreement-agreement, 0)}
 }
 
-// String is part of a sentence: "20 dB of signal to noise and 0.99 of the classes".
+// String is part of a sentence: "20 dB of signal to noise and 0.985 of the classes".
 func (g Gate) String() string {
 	s := fmt.Sprintf("%.0f dB of signal to noise", g.SQNR)
 	if g.Agreement > 0 {
-		s += fmt.Sprintf(" and %.2f of the classes", g.Agreement)
+		s += fmt.Sprintf(" and %.4g of the classes", g.Agreement)
 	}
 	return s
 }
 
 // The levels that a gate may have by itself, the strictest first. Below the last one a model is another one.
 var (
-	agreementLevels = []float64{0.99, 0.98, 0.96, 0.94, 0.92, 0.90}
+	agreementLevels = []float64{0.985, 0.97, 0.95, 0.93, 0.90}
 	sqnrLevels      = []float64{20, 18, 16, 14, 12, 10}
 )
 
