@@ -191,11 +191,11 @@ def main():
     count = len(data["label"]) if silero else min(SAMPLES.get(name, 200), len(data[fields[0]]))
     labels = data["label"][:count] if "label" in data else None
     mask = data["attention_mask"][:count] if "attention_mask" in data else None
-    first = onnxruntime.InferenceSession(shipped)
+    first = session(shipped)
     output = next((o.name for o in first.get_outputs() if o.type == "tensor(float)" and len(o.shape) == 3), None) if name == "minilm" else None
     if silero:
         c = np.load(calibration)
-        feed = {"input": c["input"][:1], "state": c["state"][0], "sr": c["sr"][0]}
+        feed = {"input": c["input"][:1], "state": c["state"][0], "sr": np.asarray(c["sr"][0])}
     else:
         inputs = {i.name for i in first.get_inputs()}
         feed = {f: data[f][:1] for f in fields if f in inputs}

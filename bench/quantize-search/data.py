@@ -139,30 +139,30 @@ def fashion(folder):
 CONTEXT, HOP, RATE = 64, 512, 16000
 
 
+NOISES = 0.01, 0.003, 0.03, 0.1  # of recordings that are as loud as 0.3
+
+
 def speech(folder):
-    """Recordings of people who read, with pauses of noise between them. Of each frame: the sound, and whether the clean
-    recording is loud there."""
+    """Recordings of people who read, with pauses between them, all in noise that is louder from one reading to the next. Of
+    each frame: the sound, and whether the clean recording is loud there."""
     pieces, loud = [], []
-    for path in sorted(glob.glob(f"{folder}/speech/**/*.wav", recursive=True) + glob.glob(f"{folder}/speech/**/*.raw", recursive=True)):
-        raw = open(path, "rb").read()
-        a = np.frombuffer(raw[44:] if path.endswith(".wav") else raw, "<i2", count=(len(raw) - (44 if path.endswith(".wav") else 0)) // 2)
-        if not 8000 < len(a) < 60 * RATE:
-            continue
-        a = a.astype(np.float32) / 32768
-        a *= 0.3 / max(np.abs(a).max(), 1e-3)
-        gap = np.zeros(rng.integers(8000, 32000), np.float32)
-        for part in (a, gap):
-            n = len(part) // HOP * HOP
-            frames = part[:n].reshape(-1, HOP)
-            rms = np.sqrt((frames**2).mean(1))
-            pieces.append(part[:n])
-            loud.append(rms > 0.08 * np.sqrt((a**2).mean()) if part is a else np.zeros(len(frames), bool))
-    pcm, label = np.concatenate(pieces), np.concatenate(loud)
+    paths = sorted(p for kind in ("wav", "raw") for p in glob.glob(f"{folder}/speech/**/*.{kind}", recursive=True))
+    for level in NOISES:
+        for path in paths:
+            raw = open(path, "rb").read()[44 if path.endswith(".wav") else 0 :]
+            a = np.frombuffer(raw[: len(raw) // 2 * 2], "<i2").astype(np.float32) / 32768
+            if not 8000 < len(a) < 60 * RATE:
+                continue
+            a *= 0.3 / max(np.abs(a).max(), 1e-3)
+            for part in (a, np.zeros(rng.integers(8000, 32000), np.float32)):
+                n = len(part) // HOP * HOP
+                rms = np.sqrt((part[:n].reshape(-1, HOP) ** 2).mean(1))
+                noise = np.convolve(rng.normal(0, level, n), [0.5, 0.3, 0.2], "same")
+                pieces.append((part[:n] + noise).astype(np.float32))
+                loud.append(rms > 0.08 * np.sqrt((a**2).mean()))
+    label = np.concatenate(loud)
     # A word's end and the breath in it are speech.
-    label = np.convolve(label, np.ones(5), "same") > 0
-    noise = rng.normal(0, 1, len(pcm)).astype(np.float32)
-    noise = np.convolve(noise, [0.5, 0.3, 0.2], "same").astype(np.float32)
-    return (pcm + 0.01 * noise).astype(np.float32), label
+    return np.concatenate(pieces), np.convolve(label, np.ones(5), "same") > 0
 
 
 def recorded(folder, name, model):
@@ -170,6 +170,7 @@ def recorded(folder, name, model):
     import onnxruntime
 
     pcm, label = speech(folder)
+    onnxruntime.set_default_logger_severity(3)
     s = onnxruntime.InferenceSession(model)
     state, context, samples = np.zeros((2, 1, 128), np.float32), np.zeros(CONTEXT, np.float32), []
     for at in range(0, 300 * HOP, HOP):

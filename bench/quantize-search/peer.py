@@ -24,7 +24,7 @@ def samples(model, path):
     data = np.load(path)
     takes = {i.name: len(i.type.tensor_type.shape.dim) for i in onnx.load(model).graph.input}
     count = min(SAMPLES, len(data[data.files[0]]))
-    return [{k: data[k][i] if data[k].ndim - 1 == takes[k] else data[k][i : i + 1] for k in data.files if k in takes} for i in range(count)]
+    return [{k: np.asarray(data[k][i]) if data[k].ndim - 1 == takes[k] else data[k][i : i + 1] for k in data.files if k in takes} for i in range(count)]
 
 
 def raised(model, folder):
