@@ -3,6 +3,8 @@ package quantize
 import (
 	"math"
 	"testing"
+
+	"github.com/optimize-hcl/optimize/tensor"
 )
 
 // TestMargins: a class that stays by a hair counts less than one that stays by far.
@@ -57,5 +59,37 @@ func TestMargins(t *testing.T) {
 	m.add([]float32{1, 2, 0}, []float32{2, 2, 0}, 1)
 	if m.same != 1 {
 		t.Error("a tie counts as a flip")
+	}
+}
+
+// TestSure: numbers that have a largest one by chance are no scores of classes.
+func TestSure(t *testing.T) {
+	b := newBuilder(17)
+	row := func(lead float32) tensor.Tensor {
+		x := b.noise(1, 1, 100)
+		v, err := tensor.View[float32](x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v[7] += lead
+		return x
+	}
+	for _, c := range []struct {
+		name string
+		make func() tensor.Tensor
+		want bool
+	}{
+		{"chance", func() tensor.Tensor { return row(0) }, false},
+		{"a class", func() tensor.Tensor { return row(3) }, true},
+		{"probabilities", func() tensor.Tensor { return tensor.Of([]int64{1, 4}, []float32{0.26, 0.25, 0.25, 0.24}) }, true},
+		{"all equal", func() tensor.Tensor { return tensor.Of([]int64{1, 4}, []float32{2, 2, 2, 2}) }, false},
+	} {
+		ref := reference{classes: "y", batch: 1}
+		for range 9 {
+			ref.answers = append(ref.answers, map[string]tensor.Tensor{"y": c.make()})
+		}
+		if got := ref.sure(); got != c.want {
+			t.Errorf("%s: sure %v", c.name, got)
+		}
 	}
 }

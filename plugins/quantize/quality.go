@@ -89,6 +89,9 @@ func newReference(ctx context.Context, path string, data calibrate.Source, threa
 			ref.classes, most = ref.outputs[0], max(classSamples, batch)
 		}
 	}
+	if ref.classes != "" && !ref.sure() {
+		ref.classes = ""
+	}
 	if len(ref.feeds) == 0 {
 		return nil, fmt.Errorf("the dataset has %d samples and the model takes %d at a time", data.Samples(), batch)
 	}
@@ -102,6 +105,37 @@ func isScores(out map[string]tensor.Tensor, outputs []string, batch int64) bool 
 	}
 	shape := out[outputs[0]].Shape
 	return len(shape) == 2 && shape[0] == batch && shape[1] > 1
+}
+
+// sure tells whether the model's scores have winners: they are probabilities, or mostly the first leads the second by a
+// standard deviation of the scores. A vector that stands for a text or a face, or a net that nobody has trained,
+// has a largest number too, but what that is means nothing.
+func (ref *reference) sure() bool {
+	var m margins
+	var leads []float64
+	for _, out := range ref.answers {
+		v, err := tensor.View[float32](out[ref.classes])
+		if err != nil {
+			return false
+		}
+		m.add(v, v, int(ref.batch))
+		n := len(v) / int(ref.batch)
+		for r := range int(ref.batch) {
+			row := v[r*n : (r+1)*n]
+			if probabilities(row) {
+				leads = append(leads, math.Inf(1))
+				continue
+			}
+			var sum, squares float64
+			for _, x := range row {
+				sum, squares = sum+float64(x), squares+float64(x)*float64(x)
+			}
+			mean := sum / float64(n)
+			leads = append(leads, m.margin[len(leads)]/math.Sqrt(squares/float64(n)-mean*mean))
+		}
+	}
+	slices.Sort(leads)
+	return len(leads) > 0 && leads[len(leads)/2] >= 1
 }
 
 // judge returns the ratio of signal to noise of a candidate over all samples in dB, that of its worst output: +Inf when

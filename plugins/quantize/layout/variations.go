@@ -31,6 +31,9 @@ func Variations(n Net, best Layout) []Layout {
 	if n.Additions > 0 {
 		v.add(func(l *Layout) { l.Absorb = !l.Absorb })
 	}
+	if n.ProductNodes > 0 && len(n.Convs) > 0 {
+		v.add(func(l *Layout) { l.FloatOps = toggled(l.FloatOps, "Gemm", "MatMul") })
+	}
 	for _, op := range []string{"MaxPool", "Resize", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid"} {
 		if n.Ops[op] > 0 {
 			v.add(func(l *Layout) { l.FloatOps = toggled(l.FloatOps, op) })
