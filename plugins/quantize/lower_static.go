@@ -16,6 +16,7 @@ func lowerStatic(m *onnx.Model, p *placement, t *Target, r ranges, perChannel bo
 		return nil, sdk.AttrError("model", "a weight cannot be quantized", err.Error())
 	}
 	e.activations()
+	e.stems(p.stems)
 	e.gateTables()
 	e.dropAbsorbed()
 	if e.contrib && m.Opset("com.microsoft") == 0 {

@@ -22,6 +22,8 @@ type placeOptions struct {
 	Dynamic map[string]bool
 	// Recurrent gives LSTM integer weights: see dynamicLowering.lowerLSTM. They take no part in the placement either.
 	Recurrent bool
+	// Stem has convolutions read squares of pixels as channels: see emitter.stems.
+	Stem bool
 	// Attention quantizes products of two activations too.
 	Attention bool
 	// Between quantizes what joins and passes only between two products, whatever the target does.
@@ -43,6 +45,8 @@ type placement struct {
 	behind  map[*onnx.Node]*candidate // the products of such biases
 	norms   map[*onnx.Node]bool       // nodes in float that read their first operand quantized
 	dynamic []*candidate              // in graph order: placeOptions.Dynamic
+	// stems are the convolutions of placeOptions.Stem, with height and width of what they read.
+	stems map[*onnx.Node][2]int64
 	// recurrent are LSTM whose weights become integers, in graph order: placeOptions.Recurrent.
 	recurrent []*onnx.Node
 	floats    []floatNode             // in graph order
@@ -148,6 +152,9 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 			p.inside[k.add], p.behind[k.add] = true, k
 			delete(refused, k.add)
 		}
+	}
+	if o.Stem {
+		p.stems = stemSizes(g, shapes)
 	}
 	p.chooseValues(g)
 	p.chooseNorms(g)

@@ -163,7 +163,7 @@ func (w *staticWork) learn(ctx context.Context, m *onnx.Model, names []string) (
 // place prepares a model that it may change for lowering in a layout. What the variants quantize needs ranges yet.
 func (w *staticWork) place(m *onnx.Model, shapes *onnx.Shapes, l layout.Layout) (*variants, error) {
 	o := w.config.options(m, shapes, w.target)
-	o.FloatOps, o.FloatConvs, o.Absorb, o.Tables, o.Recurrent = append(o.FloatOps, l.FloatOps...), l.FloatConvs, l.Absorb, l.Tables, l.Recurrent
+	o.FloatOps, o.FloatConvs, o.Absorb, o.Tables, o.Recurrent, o.Stem = append(o.FloatOps, l.FloatOps...), l.FloatConvs, l.Absorb, l.Tables, l.Recurrent, l.Stem
 	for _, n := range l.FloatNodes {
 		o.Exclude[n] = "the layout leaves it in float"
 	}

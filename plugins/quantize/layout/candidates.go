@@ -20,6 +20,8 @@ type Net struct {
 	Groups []Group
 	// Recurrences is how many LSTM with constant weights there are.
 	Recurrences int
+	// Stems is how many convolutions of stride 2 read a few channels.
+	Stems int
 	// Tables is how many bytes the constant tables have that rows are looked up in.
 	Tables int64
 	// HardSigmoids and Additions are how often a gate, and the addition of one number, stand in the model.
@@ -71,6 +73,9 @@ func Inspect(m *onnx.Model, shapes *onnx.Shapes) Net {
 				continue
 			}
 			group := max(x.IntAttr("group", 1), 1)
+			if strides := x.IntsAttr("strides"); constant.Dims[1]*group <= FewChannels && len(strides) == 2 && strides[0] == 2 && strides[1] == 2 {
+				n.Stems++
+			}
 			n.Convs = append(n.Convs, Conv{nameOf(x), macs[x], size(x.Input(0)), size(x.Output(0)), constant.Dims[1] * group, group})
 		case "MatMul", "Gemm":
 			if constant != nil {
@@ -174,6 +179,11 @@ func Forms(n Net, target string) []Layout {
 		l.FloatOps = append(slices.Clone(l.FloatOps), "Gemm", "MatMul")
 		add(l)
 	}
+	if n.Stems > 0 {
+		l := best
+		l.Stem = true
+		add(l)
+	}
 	if n.Recurrences > 0 {
 		l := best
 		l.Recurrent = true
@@ -274,3 +284,6 @@ func (c Conv) cost() (float, integer float64) {
 	}
 	return float, integer
 }
+
+// FewChannels is how many channels a convolution reads at most for Layout.Stem: more fill the engine's vectors as they are.
+const FewChannels = 4

@@ -49,6 +49,8 @@ type Layout struct {
 	GateTable bool `json:"gate_table"`
 	// Tables stores the tables that rows are looked up in with 8 bits an entry and a scale a row.
 	Tables bool `json:"tables"`
+	// Stem has convolutions of stride 2 that read a few channels read squares of 2x2 pixels as channels.
+	Stem bool `json:"stem"`
 	// Absorb moves the addition of a number into the scales around it.
 	Absorb bool `json:"absorb"`
 }
@@ -69,7 +71,7 @@ func (l Layout) Name() string {
 	case l.OnlyDynamic:
 		parts = append(parts, "dynamic")
 	case l.Dynamic && len(l.StaticNodes) > 0:
-		parts = append(parts, fmt.Sprintf("static, products dynamic but %d", len(l.StaticNodes)))
+		parts = append(parts, "static, products dynamic but "+some(l.StaticNodes))
 	case l.Dynamic:
 		parts = append(parts, "static, products dynamic")
 	default:
@@ -77,6 +79,9 @@ func (l Layout) Name() string {
 	}
 	if l.Recurrent {
 		parts = append(parts, "LSTM dynamic")
+	}
+	if l.Stem {
+		parts = append(parts, "2x2 pixels as channels")
 	}
 	if l.GateTable {
 		parts = append(parts, "gates by table")
@@ -97,13 +102,21 @@ func (l Layout) Name() string {
 	if len(l.FloatOps) > 0 {
 		parts = append(parts, strings.Join(l.FloatOps, ", ")+" float")
 	}
-	if n := len(l.FloatNodes); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d named nodes float", n))
+	if len(l.FloatNodes) > 0 {
+		parts = append(parts, some(l.FloatNodes)+" float")
 	}
 	if !l.Rewrite {
 		parts = append(parts, "graph as it is")
 	}
 	return strings.Join(parts, ", ")
+}
+
+// some names the first of several nodes.
+func some(names []string) string {
+	if len(names) == 1 {
+		return names[0]
+	}
+	return fmt.Sprintf("%s and %d more", names[0], len(names)-1)
 }
 
 // Plain tells whether the layout is that of the target's rules, without anything that a search may add but the exact
@@ -114,7 +127,7 @@ func (l Layout) Plain() bool { return l.Equal(Layout{Target: l.Target, Rewrite: 
 func (l Layout) Equal(o Layout) bool {
 	a, b := l.normal(), o.normal()
 	return a.Target == b.Target && a.Float == b.Float && a.Rewrite == b.Rewrite && a.FloatConvs == b.FloatConvs &&
-		a.Dynamic == b.Dynamic && a.OnlyDynamic == b.OnlyDynamic && a.GateTable == b.GateTable && a.Tables == b.Tables && a.Absorb == b.Absorb && a.Recurrent == b.Recurrent &&
+		a.Dynamic == b.Dynamic && a.OnlyDynamic == b.OnlyDynamic && a.GateTable == b.GateTable && a.Tables == b.Tables && a.Absorb == b.Absorb && a.Recurrent == b.Recurrent && a.Stem == b.Stem &&
 		slices.Equal(a.FloatOps, b.FloatOps) && slices.Equal(a.FloatNodes, b.FloatNodes) && slices.Equal(a.StaticNodes, b.StaticNodes)
 }
 
@@ -164,7 +177,7 @@ func Parse(b []byte) (Layout, error) {
 		return Layout{}, errors.New("it names no target")
 	case l.FloatConvs < 0:
 		return Layout{}, fmt.Errorf("float_convs is %d", l.FloatConvs)
-	case l.Float && (l.Dynamic || l.OnlyDynamic || l.GateTable || l.Tables || l.Absorb || l.Recurrent || l.FloatConvs > 0 || len(l.FloatOps)+len(l.FloatNodes)+len(l.StaticNodes) > 0):
+	case l.Float && (l.Dynamic || l.OnlyDynamic || l.GateTable || l.Tables || l.Absorb || l.Recurrent || l.Stem || l.FloatConvs > 0 || len(l.FloatOps)+len(l.FloatNodes)+len(l.StaticNodes) > 0):
 		return Layout{}, errors.New("it leaves the whole model in float and quantizes parts of it")
 	case l.OnlyDynamic && (!l.Dynamic || l.GateTable || l.Absorb || len(l.StaticNodes) > 0):
 		return Layout{}, errors.New("it quantizes dynamically only, and also statically")

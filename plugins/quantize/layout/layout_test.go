@@ -11,7 +11,7 @@ import (
 
 func full() Layout {
 	return Layout{Target: "onnxruntime-x86", Rewrite: true, FloatConvs: 3, FloatOps: []string{"Resize", "MaxPool", "Resize"},
-		FloatNodes: []string{"b", "a"}, Dynamic: true, StaticNodes: []string{"p", "o"}, Recurrent: true, GateTable: true, Absorb: true}
+		FloatNodes: []string{"b", "a"}, Dynamic: true, StaticNodes: []string{"p", "o"}, Recurrent: true, Stem: true, GateTable: true, Absorb: true}
 }
 
 // TestMarshal: a layout comes back as it was, and equal layouts have equal bytes.
@@ -191,7 +191,7 @@ func equal(got []int, want ...int) bool {
 }
 
 func TestCandidates(t *testing.T) {
-	net := Net{HardSigmoids: 4, Additions: 2, Products: 0.1, ProductNodes: 2, Ops: map[string]int{"MaxPool": 1, "Add": 3, "Resize": 1}}
+	net := Net{Stems: 1, HardSigmoids: 4, Additions: 2, Products: 0.1, ProductNodes: 2, Ops: map[string]int{"MaxPool": 1, "Add": 3, "Resize": 1}}
 	for i := range 12 {
 		c := Conv{MACs: 1e6, In: 1e5, Out: 1e5, Channels: 64, Groups: 1}
 		if i == 0 {
@@ -214,6 +214,7 @@ func TestCandidates(t *testing.T) {
 	has(forms, "absorbed additions", func(l Layout) bool { return l.Absorb && l.GateTable })
 	has(forms, "MaxPool in float", func(l Layout) bool { return strings.Contains(strings.Join(l.FloatOps, " "), "MaxPool Resize") })
 	has(forms, "dynamic products", func(l Layout) bool { return l.Dynamic && !l.OnlyDynamic })
+	has(forms, "pixels as channels", func(l Layout) bool { return l.Stem })
 	has(forms, "nothing special", func(l Layout) bool { return l.Equal(Layout{Target: "t", Rewrite: true}) })
 	cuts := Cuts(net, forms[1], 4)
 	unique(t, cuts)
@@ -298,7 +299,7 @@ func TestName(t *testing.T) {
 		"float":            {Float: true},
 		"float, rewritten": {Float: true, Rewrite: true},
 		"dynamic":          {OnlyDynamic: true, Dynamic: true, Rewrite: true},
-		"static, products dynamic but 2, LSTM dynamic, gates by table, additions absorbed, first 3 Conv float, MaxPool, Resize float, 2 named nodes float": full().normal(),
+		"static, products dynamic but o and 1 more, LSTM dynamic, 2x2 pixels as channels, gates by table, additions absorbed, first 3 Conv float, MaxPool, Resize float, a and 1 more float": full().normal(),
 		"static, first Conv float, graph as it is": {FloatConvs: 1},
 	} {
 		if got := l.Name(); got != want {

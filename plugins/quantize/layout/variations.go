@@ -25,6 +25,9 @@ func Variations(n Net, best Layout) []Layout {
 	if best.OnlyDynamic {
 		return v.out
 	}
+	if n.Stems > 0 {
+		v.add(func(l *Layout) { l.Stem = !l.Stem })
+	}
 	if n.HardSigmoids > 0 {
 		v.add(func(l *Layout) { l.GateTable = !l.GateTable; l.Absorb = l.Absorb && l.GateTable })
 	}
