@@ -90,9 +90,10 @@ def distance(a, b):
 
 
 def read(path, probabilities):
+    """The text of each line. Spaces at its ends are no text."""
     characters = ["", *onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["character"].splitlines(), " "]
     best = probabilities.argmax(-1)
-    return ["".join(characters[c] for k, c in enumerate(line) if c and (k == 0 or line[k - 1] != c)) for line in best]
+    return ["".join(characters[c] for k, c in enumerate(line) if c and (k == 0 or line[k - 1] != c)).strip() for line in best]
 
 
 def auc(score, label):
