@@ -67,7 +67,7 @@ func (r *race) turn(ctx context.Context, i, round int) error {
 	_, warm := r.sessions[key]
 	s, err := r.open(ctx, i, r.spec.Benchmark.Threads)
 	if err == nil && !warm {
-		_, err = r.slice(ctx, i, s, 1, warmupRuns)
+		err = r.warm(ctx, i, s)
 	}
 	var ns []int64
 	if err == nil {
@@ -80,6 +80,19 @@ func (r *race) turn(ctx context.Context, i, round int) error {
 	r.all[i] = append(r.all[i], ms...)
 	r.medians[i][round] = quantile(ms, 0.5)
 	return nil
+}
+
+// warm runs a subject before its first slice: as often as before a benchmark, or, where a run takes long, for two slices'
+// time, and twice at least.
+func (r *race) warm(ctx context.Context, i int, s *session) error {
+	ns, err := r.slice(ctx, i, s, 1, 1)
+	if err != nil {
+		return err
+	}
+	if more := min(warmupRuns-2, int64(2*raceSlice)/max(ns[0], 1)); more > 0 {
+		_, err = r.slice(ctx, i, s, 1, more)
+	}
+	return err
 }
 
 // lose takes a subject out of the race. What is no word of the engine about the subject may have cost the engine's

@@ -47,6 +47,8 @@ type search struct {
 	data *tensor.Shards
 	dir  string
 	end  time.Time
+	// limit is how much time there was.
+	limit time.Duration
 
 	ref     *reference
 	base    []byte               // the rewritten model
@@ -83,7 +85,8 @@ func (w *staticWork) search(ctx context.Context) (*outcome, error) {
 		return nil, sdk.AttrError("calibration", "the dataset cannot be read", err.Error())
 	}
 	defer data.Close() // samples of the reference lie in it
-	s := &search{work: w, data: data, dir: dir, end: time.Now().Add(time.Duration(limit * float64(time.Second))), seen: map[[sha256.Size]byte]bool{}}
+	took := time.Duration(limit * float64(time.Second))
+	s := &search{work: w, data: data, dir: dir, end: time.Now().Add(took), limit: took, seen: map[[sha256.Size]byte]bool{}}
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -154,7 +157,10 @@ func (s *search) run(ctx context.Context) (*outcome, error) {
 		{"time variations", func(l layout.Layout) []layout.Layout { return layout.Variations(net, l) }},
 	} {
 		var ls []layout.Layout
-		for _, seed := range s.seeds() {
+		for i, seed := range s.seeds() {
+			if i > 0 && time.Until(s.end) < s.limit/2 {
+				break // a model that takes long
+			}
 			ls = append(ls, next.of(seed)...)
 		}
 		if err := s.round(ctx, next.phase, ls); err != nil {
@@ -283,7 +289,7 @@ func (s *search) measure(ctx context.Context, m *onnx.Model, names []string) (*c
 }
 
 // fewestRanged is how many samples ranges are learnt from at least, if there are as many.
-const fewestRanged = 8
+const fewestRanged = 16
 
 // head has the first samples of a dataset.
 type head struct {

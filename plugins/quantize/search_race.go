@@ -3,7 +3,6 @@ package quantize
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -79,8 +78,12 @@ func (s *search) laps(ctx context.Context, phase string, who []int, want int) (l
 	return laps[:last], noise, nil
 }
 
-// rounds is how many slices there is time for.
+// rounds is how many slices there is time for. The finalists have what they need to be told apart even when there is none.
 func (s *search) rounds(who []int, want int) int {
+	fewest := fewestRounds
+	if want == finalRounds {
+		fewest = closeRounds
+	}
 	var each time.Duration
 	for _, i := range who {
 		ms := s.latency[i]
@@ -89,7 +92,7 @@ func (s *search) rounds(who []int, want int) int {
 		}
 		each += max(slice, time.Duration(ms*float64(time.Millisecond)))
 	}
-	return max(fewestRounds, min(want, int(time.Until(s.end)/max(each, 1))))
+	return max(fewest, min(want, int(time.Until(s.end)/max(each, 1))))
 }
 
 // note keeps what a race found of a candidate. Its interval says how sure the median of the rounds is; where the model
@@ -102,9 +105,9 @@ func (s *search) note(i int, l sdk.Lap, noise sdk.Estimate) {
 	}
 	sp := l.Metrics["speedup"]
 	r.Speedup, r.Low, r.High = sp.Value, sp.Low, sp.High
-	if i != 0 && noise.Value > 0 {
-		off := max(math.Abs(noise.Value-1), 1-noise.Low, noise.High-1)
-		r.Low, r.High = min(r.Low, r.Speedup*(1-off)), max(r.High, r.Speedup*(1+off))
+	if i != 0 && noise.Low > 0 {
+		off := max(noise.Value, 1/noise.Value, 1/noise.Low, noise.High)
+		r.Low, r.High = min(r.Low, r.Speedup/off), max(r.High, r.Speedup*off)
 	}
 	s.latency[i] = l.Metrics["latency_p50"].Value
 }

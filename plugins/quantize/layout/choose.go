@@ -81,9 +81,9 @@ func Survivors(rs []Result, gate Gate, most int) []int {
 // slack is how much slower a candidate may be that is better: less is within what a race on a busy machine can tell.
 const slack = 0.04
 
-// better compares candidates of equal speed: a file that is much smaller is worth a decibel.
+// better compares candidates of equal speed that are good enough: a file that is clearly smaller is worth two decibels.
 func (r Result) better(o Result) bool {
-	const much, decibels = 0.9, 1.0
+	const much, decibels = 0.95, 2.0
 	switch {
 	case float64(r.Size) < much*float64(o.Size) && r.SQNR >= o.SQNR-decibels:
 		return true
