@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/tensor"
@@ -106,4 +107,13 @@ func (l *dynamicLowering) gateWeights(n *onnx.Node, t *onnx.Tensor) (dynamicWeig
 	l.recurrences[t] = w
 	l.done(t)
 	return w, nil
+}
+
+// recurs tells whether a node is an LSTM that gets integer weights.
+func (o *placeOptions) recurs(n *onnx.Node, t *Target) bool {
+	if !o.Recurrent || !n.Is("LSTM") || !slices.Contains(t.Dynamic, "LSTM") || globs(o.Keep).match(nodeName(n)) >= 0 || o.Exclude[nodeName(n)] != "" {
+		return false
+	}
+	_, no := lstmWeights(n)
+	return no == nil
 }

@@ -173,35 +173,6 @@ func place(m *onnx.Model, shapes *onnx.Shapes, t *Target, o placeOptions) *place
 	return p
 }
 
-// recurs tells whether a node is an LSTM that gets integer weights.
-func (o *placeOptions) recurs(n *onnx.Node, t *Target) bool {
-	if !o.Recurrent || !n.Is("LSTM") || !slices.Contains(t.Dynamic, "LSTM") || globs(o.Keep).match(nodeName(n)) >= 0 || o.Exclude[nodeName(n)] != "" {
-		return false
-	}
-	_, no := lstmWeights(n)
-	return no == nil
-}
-
-// inSubgraphs lists what multiplies in branches and loops. Calibration sees the values of the model's own graph only.
-func inSubgraphs(g *onnx.Graph) []floatNode {
-	var out []floatNode
-	for n := range g.AllNodes() {
-		if n.Graph() == g || n.Domain != "" && n.Domain != "ai.onnx" {
-			continue
-		}
-		product := n.Is("Conv") || n.Is("ConvTranspose") || n.Is("Gemm") || n.Is("MatMul")
-		if !product && !recurrent[n.OpType] || n.Graph().Constant(n.Input(1)) == nil {
-			continue
-		}
-		owner := n.Graph().Owner()
-		out = append(out, floatNode{n, fmt.Sprintf("it is in a subgraph of %s %q, in which calibration measures nothing", owner.OpType, nodeName(owner))})
-	}
-	return out
-}
-
-// wayRound says what to do about products in subgraphs.
-const wayRound = "\nFor what is in subgraphs: onnxruntime_simplify puts the branch of an If in its place where the condition is known; quantize_dynamic and quantize_weights take MatMul, Gemm and LSTM in subgraphs as they are."
-
 // reach returns the values that come from a quantized convolution or matrix product through nodes that can be
 // quantized, and the values that lead to one.
 func reach(all []*candidate) (after, before map[string]bool) {
