@@ -9,39 +9,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"testing"
-	"time"
-)
 
-// peak returns by how many bytes the heap grew at most while f ran, as far as looking at it
-// all the time tells.
-func peak(f func()) int64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(5))
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	before, most := m.HeapAlloc, uint64(0)
-	stop, done := make(chan bool), make(chan bool)
-	go func() {
-		defer close(done)
-		for {
-			runtime.ReadMemStats(&m)
-			most = max(most, m.HeapAlloc)
-			select {
-			case <-stop:
-				return
-			case <-time.After(200 * time.Microsecond):
-			}
-		}
-	}()
-	f()
-	close(stop)
-	<-done
-	return max(0, int64(most)-int64(before))
-}
+	"github.com/optimize-hcl/optimize/dataset/internal/heaptest"
+)
 
 // archive is an .npz whose entries all have the same contents.
 func archive(t *testing.T, entries int, contents string) string {
@@ -102,7 +74,7 @@ func TestSourceMemory(t *testing.T) {
 			}
 			var src *source
 			var err error
-			got := peak(func() { src, err = openSource(path, "") })
+			got := heaptest.Peak(func() { src, err = openSource(path, "") })
 			if err == nil {
 				err = src.close()
 			}

@@ -3,39 +3,11 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"testing"
-	"time"
-)
 
-// peak returns by how many bytes the heap grew at most while f ran, as far as looking at it
-// all the time tells.
-func peak(f func()) int64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(5))
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	before, most := m.HeapAlloc, uint64(0)
-	stop, done := make(chan bool), make(chan bool)
-	go func() {
-		defer close(done)
-		for {
-			runtime.ReadMemStats(&m)
-			most = max(most, m.HeapAlloc)
-			select {
-			case <-stop:
-				return
-			case <-time.After(200 * time.Microsecond):
-			}
-		}
-	}()
-	f()
-	close(stop)
-	<-done
-	return max(0, int64(most)-int64(before))
-}
+	"github.com/optimize-hcl/optimize/dataset/internal/heaptest"
+)
 
 // TestParseMemory feeds the parser files that are nothing but the shortest parts there are.
 func TestParseMemory(t *testing.T) {
@@ -70,7 +42,7 @@ func TestParseMemory(t *testing.T) {
 		"cls": `{"post_processor":{"type":"BertProcessing","cls":[` + same("0") + `]},` + words,
 	} {
 		var err error
-		got := peak(func() { _, err = Parse([]byte(file)) })
+		got := heaptest.Peak(func() { _, err = Parse([]byte(file)) })
 		if most := int64(4<<20 + 10*len(file)); got > most {
 			t.Errorf("%s: %d bytes take %d, %.1f times as much (%v)", name, len(file), got, float64(got)/float64(len(file)), err)
 		}
