@@ -46,10 +46,10 @@ func (m *Model) Size() int64 {
 
 // encode returns the pieces of the message in order; weights are referred to.
 func (m *Model) encode() (chunks [][]byte, size int, err error) {
-	m.completeInputs()
 	if m.unchanged() {
 		return [][]byte{m.raw}, len(m.raw), nil
 	}
+	m.completeInputs()
 	var w writer
 	w.model(m)
 	if w.size > math.MaxInt32 {
