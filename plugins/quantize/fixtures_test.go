@@ -103,26 +103,7 @@ func TestFixtureTargets(t *testing.T) {
 	}
 	for _, path := range paths {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".onnx"), func(t *testing.T) {
-			m, err := onnx.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var in, want map[string]tensor.Tensor
-			samples := int64(2)
-			if f := m.Graph.Feeds(); len(f) > 0 && f[0].Type != nil && len(f[0].Type.Shape) > 0 && f[0].Type.Shape[0].Value > 0 {
-				samples = f[0].Type.Shape[0].Value
-			}
-			for _, s := range [][3]int64{{576, 48, 192}, {16, 64, 64}, {512, 320, 320}} {
-				if in, err = madeUp(m, samples, s[0], s[1], s[2]); err != nil {
-					t.Skip(err)
-				}
-				if want, err = answers(path, in, true); err == nil {
-					break
-				}
-			}
-			if err != nil {
-				t.Skipf("the engine does not run it on made-up data: %v", err)
-			}
+			in, want := fixture(t, path)
 			data := writeDataset(t, in)
 			for _, target := range TargetNames() {
 				j, _ := testJob(t)
@@ -161,6 +142,93 @@ func TestFixtureTargets(t *testing.T) {
 					if !(db > 3) && !strings.Contains(path, "det_infer") {
 						t.Errorf("%s, optimized %v: %.1f dB", target, optimize, db)
 					}
+				}
+			}
+		})
+	}
+}
+
+// fixture makes data up for a model and runs it; a model that made-up data are no use to is skipped.
+func fixture(t *testing.T, path string) (in, want map[string]tensor.Tensor) {
+	t.Helper()
+	m, err := onnx.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples := int64(2)
+	if f := m.Graph.Feeds(); len(f) > 0 && f[0].Type != nil && len(f[0].Type.Shape) > 0 && f[0].Type.Shape[0].Value > 0 {
+		samples = f[0].Type.Shape[0].Value
+	}
+	for _, s := range [][3]int64{{576, 48, 192}, {16, 64, 64}, {512, 320, 320}} {
+		if in, err = madeUp(m, samples, s[0], s[1], s[2]); err != nil {
+			t.Skip(err)
+		}
+		if want, err = answers(path, in, true); err == nil {
+			return in, want
+		}
+	}
+	t.Skipf("the engine does not run it on made-up data: %v", err)
+	return nil, nil
+}
+
+// TestFixtureSteps takes each model of the folder that OPTIMIZE_FIXTURES names through the steps that need no target: what
+// comes out loads and agrees as far as the form can, or the model is refused with a reason.
+func TestFixtureSteps(t *testing.T) {
+	dir := os.Getenv("OPTIMIZE_FIXTURES")
+	if dir == "" {
+		t.Skip("OPTIMIZE_FIXTURES names no folder of models")
+	}
+	needRuntime(t)
+	paths, err := filepath.Glob(filepath.Join(dir, "*.onnx"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("%s has no models: %v", dir, err)
+	}
+	weights := func(format string, block int64) func(j job, m sdk.Model) (*sdk.Result, error) {
+		return func(j job, m sdk.Model) (*sdk.Result, error) {
+			return quantizeWeights(t.Context(), j, t.TempDir(), WeightsConfig{Model: m, Format: format, Form: "auto", Algorithm: "rtn", BlockSize: block, Embeddings: true, Compute: "float32", Damping: 0.01})
+		}
+	}
+	steps := []struct {
+		name  string
+		least float64 // dB
+		run   func(j job, m sdk.Model) (*sdk.Result, error)
+	}{
+		{"dynamic", 5, func(j job, m sdk.Model) (*sdk.Result, error) {
+			return quantizeDynamic(t.Context(), j, DynamicConfig{Model: m, Target: "onnxruntime-x86-vnni", PerChannel: true, Embeddings: true})
+		}},
+		{"int8", 15, weights("int8", 32)}, {"int4", 2, weights("int4", 32)}, {"nf4", 2, weights("nf4", 64)}, {"fp4", 2, weights("fp4", 64)}, {"fp8", 10, weights("fp8", 32)},
+		{"cluster of 8 bits", 15, func(j job, m sdk.Model) (*sdk.Result, error) {
+			return quantizeCluster(t.Context(), j, ClusterConfig{Model: m, Bits: 8})
+		}},
+		{"cluster of 7 bits in groups", 10, func(j job, m sdk.Model) (*sdk.Result, error) {
+			return quantizeCluster(t.Context(), j, ClusterConfig{Model: m, Bits: 7, GroupSize: 16})
+		}},
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".onnx"), func(t *testing.T) {
+			in, want := fixture(t, path)
+			for _, s := range steps {
+				j, _ := testJob(t)
+				j.threads = 2
+				r, err := s.run(j, sdk.Model{Artifact: sdk.Artifact{Kind: "model", Format: "onnx", Path: path}})
+				var d sdk.Diagnostic
+				if errors.As(err, &d) && d.Summary != "" && d.Detail != "" {
+					t.Logf("%s: refused: %s: %.120s", s.name, d.Summary, strings.ReplaceAll(d.Detail, "\n", " | "))
+					continue
+				}
+				if err != nil {
+					t.Errorf("%s: %v", s.name, err)
+					continue
+				}
+				got, err := answers(filepath.Join(j.outDir, r.Outputs["model"].Path), in, true)
+				if err != nil {
+					t.Errorf("%s: the engine does not run it: %v", s.name, err)
+					continue
+				}
+				db := worstSQNR(t, want, got)
+				t.Logf("%s: %.1f dB", s.name, db)
+				if !(db > s.least) && !strings.Contains(path, "det_infer") {
+					t.Errorf("%s: %.1f dB", s.name, db)
 				}
 			}
 		})
