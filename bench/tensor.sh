@@ -12,9 +12,9 @@ unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE # they slow the peer's numpy where they
 
 cores=$(getconf _NPROCESSORS_ONLN)
 for _ in $(seq "$rounds"); do
-  GOMAXPROCS=$cores bin/tensor.test -test.run '^$' -test.bench '^BenchmarkNumbers$' -test.benchtime 5x | awk -v side=all -v cores="$cores" '/^Benchmark/ {sub(/^.*\//, "", $1); if (cores > 1) sub(/-[0-9]+$/, "", $1); print side, $1, $5}'
-  GOMAXPROCS=1 bin/tensor.test -test.run '^$' -test.bench '^BenchmarkNumbers$' -test.benchtime 5x | awk -v side=one '/^Benchmark/ {sub(/^.*\//, "", $1); print side, $1, $5}'
-  bench/.venv/bin/python bench/tensor/peer.py 5 | awk '{print "numpy", $1, $2}'
+  GOMAXPROCS=$cores bin/tensor.test -test.run '^$' -test.bench '^BenchmarkNumbers$' -test.benchtime 20x | awk -v side=all -v cores="$cores" '/^Benchmark/ {sub(/^.*\//, "", $1); if (cores > 1) sub(/-[0-9]+$/, "", $1); print side, $1, $5}'
+  GOMAXPROCS=1 bin/tensor.test -test.run '^$' -test.bench '^BenchmarkNumbers$' -test.benchtime 20x | awk -v side=one '/^Benchmark/ {sub(/^.*\//, "", $1); print side, $1, $5}'
+  bench/.venv/bin/python bench/tensor/peer.py 20 | awk '{print "numpy", $1, $2}'
 done | awk '
   {key = $1 " " $2; if (!(key in best) || $3 < best[key]) best[key] = $3; if (!($2 in seen)) {seen[$2] = 1; order[++n] = $2}}
   END {

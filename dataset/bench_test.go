@@ -19,3 +19,16 @@ func BenchmarkImages(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkLines prepares a table of JSON lines; OPTIMIZE_BENCH_LINES names it.
+func BenchmarkLines(b *testing.B) {
+	path := os.Getenv("OPTIMIZE_BENCH_LINES")
+	if path == "" {
+		b.Skip("OPTIMIZE_BENCH_LINES is not set")
+	}
+	for b.Loop() {
+		if _, err := Materialise(context.Background(), Spec{Source: path, Label: "label"}, b.TempDir(), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

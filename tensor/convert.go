@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"sync"
@@ -53,14 +54,7 @@ func ToFloat32(t Tensor) ([]float32, error) {
 				}
 				return
 			}
-			for i, h := range part {
-				// Of a normal half, which nearly every one is, only the exponent's bias changes.
-				if abs := uint32(h) & 0x7fff; abs-0x400 < 0x7c00-0x400 {
-					o[i] = math.Float32frombits(uint32(h)&0x8000<<16 | abs<<13 + 112<<23)
-				} else {
-					o[i] = F16ToFloat32(h)
-				}
-			}
+			widenHalves(o, b[2*from:2*to])
 		})
 	case U4:
 		for i := range out {
@@ -133,9 +127,7 @@ func FromFloat32(d DType, shape []int64, data []float32) (Tensor, error) {
 			part, o := data[from:to], h[from:to]
 			o = o[:len(part)]
 			if d == BF16 {
-				for i, v := range part {
-					o[i] = Float32ToBF16(v)
-				}
+				narrowToBrain(o, part)
 				return
 			}
 			for i, v := range part {
@@ -173,6 +165,62 @@ func F16ToFloat32(h uint16) float32 {
 		bits |= 0x7f800000
 	}
 	return math.Float32frombits(bits | uint32(h&0x8000)<<16)
+}
+
+// widenHalves is [F16ToFloat32] of many, four at a time, each pair in the two halves of a word. Of a normal half, which
+// nearly every one is, only the exponent's bias changes.
+func widenHalves(out []float32, b []byte) {
+	const each = 1<<32 + 1
+	pair := func(x uint64) (uint64, bool) {
+		x = x&0xffff | x<<16&(0xffff<<32)
+		abs := x & (0x7fff * each)
+		normal := ((abs|0x8000*each)-0x400*each)&^(abs+0x400*each)&(0x8000*each) == 0x8000*each
+		return x&(0x8000*each)<<16 | abs<<13 + 112<<23*each, normal
+	}
+	dst := bytesOf(out)
+	for ; len(b) >= 8 && len(dst) >= 16; b, dst = b[8:], dst[16:] {
+		v := binary.LittleEndian.Uint64(b)
+		low, ok := pair(v)
+		high, too := pair(v >> 32)
+		if !ok || !too {
+			for i := range 4 {
+				binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(F16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))))
+			}
+			continue
+		}
+		binary.LittleEndian.PutUint64(dst, low)
+		binary.LittleEndian.PutUint64(dst[8:], high)
+	}
+	for ; len(b) >= 2; b, dst = b[2:], dst[4:] {
+		binary.LittleEndian.PutUint32(dst, math.Float32bits(F16ToFloat32(binary.LittleEndian.Uint16(b))))
+	}
+}
+
+// narrowToBrain is [Float32ToBF16] of many, four at a time, each pair in the two halves of a word.
+func narrowToBrain(out []uint16, in []float32) {
+	const each = 1<<32 + 1
+	pair := func(x uint64) (uint64, bool) {
+		// Nothing carries over from one to the other, unless an exponent is that of infinity or NaN.
+		exponents := x & (0x7f800000 * each)
+		special := (exponents+0x00800000*each)&(0x80000000*each) != 0
+		x += 0x7fff*each + x>>16&each
+		return x>>16&0xffff | x>>32&0xffff0000, !special
+	}
+	src, dst := bytesOf(in), bytesOf(out)
+	for ; len(src) >= 16 && len(dst) >= 8; src, dst, in = src[16:], dst[8:], in[4:] {
+		low, ok := pair(binary.LittleEndian.Uint64(src))
+		high, too := pair(binary.LittleEndian.Uint64(src[8:]))
+		if !ok || !too {
+			for i, v := range in[:4] {
+				binary.LittleEndian.PutUint16(dst[2*i:], Float32ToBF16(v))
+			}
+			continue
+		}
+		binary.LittleEndian.PutUint64(dst, low|high<<32)
+	}
+	for i, v := range in {
+		binary.LittleEndian.PutUint16(dst[2*i:], Float32ToBF16(v))
+	}
 }
 
 // Float32ToF16 rounds to the nearest half, ties to even; beyond 65504 it becomes
