@@ -129,7 +129,7 @@ type StaticConfig struct {
 	Accuracy       *AccuracyConfig   `opt:"accuracy,block" doc:"A bound on what quantization may cost: candidates are measured on validation, in the runtime that the target names, and layers are given back their float form until the bound holds, those first that hurt most."`
 	Budget         *BudgetConfig     `opt:"budget,block" doc:"A size or a speed that the model must have: the form of each layer is chosen so that it holds with the least error. Errors are measured on validation, or else on calibration."`
 	Random         *int64            `opt:"calibration_random" doc:"Instead of data: this many made-up samples, from the step's seed. They say nothing about real data; for timing and trials."`
-	Method         *string           `opt:"method" oneof:"minmax,moving_average,entropy,percentile,mse" doc:"How a range is chosen from what was seen. \"minmax\", the default: the smallest and largest value. \"moving_average\": the mean over the samples of each. \"entropy\": the range whose 8-bit histogram diverges least from the whole. \"percentile\": the same share cut off on both sides. \"mse\": the least squared error. With ranges, the default is what they were made with."`
+	Method         *string           `opt:"method" oneof:"minmax,moving_average,entropy,percentile,mse" doc:"How a range is chosen from what was seen. \"minmax\", the default but for the target openvino, where it is \"percentile\": the smallest and largest value. \"moving_average\": the mean over the samples of each. \"entropy\": the range whose 8-bit histogram diverges least from the whole. \"percentile\": the same share cut off on both sides. \"mse\": the least squared error. With ranges, the default is what they were made with."`
 	Percentile     *float64          `opt:"percentile" doc:"For \"percentile\": the share of values kept, in percent; 99.999 without it."`
 	Bins           *int64            `opt:"bins" doc:"For \"entropy\" and \"percentile\": bins of the histogram that they look at, from 128 on; 2048 without it."`
 	Batch          *int64            `opt:"batch" doc:"Samples that calibration runs at a time; 1 without it."`
@@ -166,7 +166,13 @@ func (c StaticConfig) Validate(ctx context.Context) sdk.Diagnostics {
 
 // learn are the arguments that say where ranges come from.
 func (c StaticConfig) learn() learnConfig {
-	return learnConfig{calibration: c.Calibration, ranges: c.Ranges, orRanges: true, random: c.Random, method: c.Method, percentile: c.Percentile,
+	method := c.Method
+	if method == nil && c.Ranges == nil && c.Target == "openvino" {
+		// No search looks for a layout there that forgives a few extreme values, and NNCF does not trust them either.
+		percentile := "percentile"
+		method = &percentile
+	}
+	return learnConfig{calibration: c.Calibration, ranges: c.Ranges, orRanges: true, random: c.Random, method: method, percentile: c.Percentile,
 		bins: c.Bins, batch: c.Batch, memoryMB: c.MemoryMB, states: c.States}
 }
 

@@ -34,7 +34,7 @@ func tablesWeigh(g *onnx.Graph, t *Target, o placeOptions) bool {
 
 // lookedUp returns the table of a Gather that can be stored in 8 bits and is worth it; nil for any other node.
 func lookedUp(g *onnx.Graph, t *Target, o placeOptions, n *onnx.Node) *onnx.Tensor {
-	if !n.Is("Gather") || !slices.Contains(t.Dynamic, "Gather") {
+	if !n.Is("Gather") || !t.Tables && !slices.Contains(t.Dynamic, "Gather") {
 		return nil
 	}
 	table := g.Initializer(n.Input(0))

@@ -128,6 +128,9 @@ type Target struct {
 	// engine computes it along with the layer in front.
 	FloatConstants bool
 
+	// Tables that rows are looked up in may be stored in 8 bits, as where Dynamic has Gather.
+	Tables bool
+
 	// MinOpset is the version of the default domain that the lowered model has at least.
 	MinOpset int64
 

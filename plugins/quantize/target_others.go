@@ -68,6 +68,7 @@ var otherTargets = []Target{
 		FloatBias:      true,
 		Placement:      PlaceInputs,
 		FloatConstants: true,
+		Tables:         true,
 		MinOpset:       13,
 		Ops: map[string]OpRule{
 			"Conv":          {Role: RoleConv},
