@@ -240,6 +240,7 @@ func Cuts(n Net, form Layout, most int) []Layout {
 	for i, c := range kept {
 		out[i] = form
 		out[i].FloatConvs = c.k
+		out[i].Stem = false // what it changes is the first convolution
 	}
 	return out
 }

@@ -78,12 +78,16 @@ func Survivors(rs []Result, gate Gate, most int) []int {
 	return out
 }
 
-// slack is how much slower a candidate may be that is better: less is within what a race on a busy machine can tell.
+// slack is how much slower a candidate may be that is better, where the race could not tell the two apart, or whose file is
+// clearly smaller.
 const slack = 0.04
+
+// much is the share of another's size that is clearly smaller.
+const much = 0.95
 
 // better compares candidates of equal speed that are good enough: a file that is clearly smaller is worth two decibels.
 func (r Result) better(o Result) bool {
-	const much, decibels = 0.95, 2.0
+	const decibels = 2.0
 	switch {
 	case float64(r.Size) < much*float64(o.Size) && r.SQNR >= o.SQNR-decibels:
 		return true
@@ -93,8 +97,8 @@ func (r Result) better(o Result) bool {
 	return r.SQNR > o.SQNR
 }
 
-// Choose picks the winner. Of the candidates that pass the gate, those as fast as the fastest within 4% are
-// equal in speed, and the best of them in quality wins, or a much smaller one that is about as good. Integers lose when the fastest float model is faster beyond
+// Choose picks the winner. Of the candidates that pass the gate, those that are slower than the fastest by less than 4%,
+// and no surer than the race could tell, are equal in speed, and the best of them in quality wins, or a much smaller one that is about as good. Integers lose when the fastest float model is faster beyond
 // doubt: why says so then, and the float model is the winner. When no quantized candidate is good enough, the float
 // model wins too.
 func Choose(rs []Result, gate Gate) (winner int, why string) {
@@ -125,7 +129,8 @@ func Choose(rs []Result, gate Gate) (winner int, why string) {
 	}
 	winner = fastest
 	for i, r := range rs {
-		if r.timed() && !r.Layout.Float && gate.Passes(r) && r.Speedup >= (1-slack)*rs[fastest].Speedup && r.better(rs[winner]) {
+		if r.timed() && !r.Layout.Float && gate.Passes(r) && r.Speedup >= (1-slack)*rs[fastest].Speedup && r.better(rs[winner]) &&
+			(r.High >= rs[fastest].Low || float64(r.Size) < much*float64(rs[fastest].Size)) {
 			winner = i
 		}
 	}

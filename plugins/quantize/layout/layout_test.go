@@ -113,6 +113,7 @@ func TestChoose(t *testing.T) {
 	}{
 		{"the fastest", []Result{float, result("a", 1.5, 0.01, 20), result("b", 1.8, 0.01, 20)}, 2, ""},
 		{"equal in speed: the better", []Result{float, result("a", 1.78, 0.01, 25), result("b", 1.8, 0.01, 20)}, 1, ""},
+		{"surely slower", []Result{float, result("a", 1.75, 0.01, 25), result("b", 1.8, 0.01, 20)}, 2, ""},
 		{"not good enough", []Result{float, result("a", 1.5, 0.01, 20), result("b", 2.5, 0.01, 10)}, 1, ""},
 		{"nothing is good enough", []Result{float, result("a", 1.5, 0.01, 12)}, 0, "keeps 18 dB"},
 		{"integers lose", []Result{float, result("rewritten", 1.3, 0.01, 90), result("a", 0.7, 0.01, 30)}, 1, "integers lose"},
