@@ -211,3 +211,12 @@ func TestAnimation(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestManyScans: a JPEG whose scans would take minutes is refused by its header, so that no decoder begins with it.
+func TestManyScans(t *testing.T) {
+	file := []byte("\xff\xd8\xff\xc2\x00\x0b\x08\x20\x00\x20\x00\x01\x01\x11\x00") // 8192 by 8192
+	file = append(file, bytes.Repeat([]byte("\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x10"), 7000)...)
+	if _, _, err := imageSize(file, false); err == nil || !strings.Contains(err.Error(), "scans") {
+		t.Error(err)
+	}
+}

@@ -235,6 +235,9 @@ func imageSize(file []byte, orient bool) (w, h int, err error) {
 		if err == nil && c.Width*c.Height/1024 > len(file) {
 			return 0, 0, fmt.Errorf("its header claims %d by %d pixels, which its %d bytes cannot hold", c.Width, c.Height, len(file))
 		}
+		if err == nil && jpeg.Passes(file, c.Width, c.Height) > jpeg.MaxPasses {
+			return 0, 0, fmt.Errorf("it is %d wide and %d high and has more scans than any program writes for that size; save it again, not progressive", c.Width, c.Height)
+		}
 	case isPNG(file):
 		c, err = png.DecodeConfig(bytes.NewReader(file))
 		if err == nil && c.Width*c.Height/8/maxDeflate > len(file) {

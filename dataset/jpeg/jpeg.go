@@ -8,6 +8,7 @@
 package jpeg
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"image"
@@ -62,7 +63,7 @@ type component struct {
 
 // Decode decodes a file to a *[image.Gray] or a *[image.YCbCr] of the file's width and height. Pixels outside of need
 // may be left undefined, but those are good that its interpolated chroma is made of. The image is the decoder's, and
-// good until the next call.
+// good until the next call. A file of more than [MaxPasses] is [ErrUnsupported] before anything of it is decoded.
 func (d *Decoder) Decode(file []byte, need image.Rectangle) (image.Image, error) {
 	d.data, d.pos = file, 2
 	d.components, d.restart, d.rgb, d.hasQ, d.eobRun, d.width = d.storage[:0], 0, false, [4]bool{}, 0, 0
@@ -111,6 +112,19 @@ func (d *Decoder) Decode(file []byte, need image.Rectangle) (image.Image, error)
 		}
 	}
 }
+
+// MaxPasses bounds how many pixels all scans of a file go through together (see [Passes]). In a progressive file one of
+// a hundred bytes may go through millions of blocks that do not change, so the size of a file says nothing of the time
+// that it takes. An image of 12 million pixels may still have 178 scans, where encoders write about ten.
+const MaxPasses = 1 << 31
+
+// Passes tells how many pixels, at most, the scans of a file go through that is width by height. Scans of a preview in
+// the file count, too.
+func Passes(file []byte, width, height int) int64 {
+	return int64(bytes.Count(file, startOfScan)) * int64(width) * int64(height)
+}
+
+var startOfScan = []byte{0xff, 0xda}
 
 // Size reads the size of an image out of a file's header; ok is false when that is not as this package expects it.
 func Size(file []byte) (width, height int, ok bool) {
@@ -169,7 +183,7 @@ func (d *Decoder) frame(seg []byte, need image.Rectangle) bool {
 	}
 	d.height, d.width = int(binary.BigEndian.Uint16(seg[1:])), int(binary.BigEndian.Uint16(seg[3:]))
 	n := int(seg[5])
-	if d.height == 0 || d.width == 0 || n != 1 && n != 3 || len(seg) != 6+3*n {
+	if d.height == 0 || d.width == 0 || n != 1 && n != 3 || len(seg) != 6+3*n || d.progressive && Passes(d.data, d.width, d.height) > MaxPasses {
 		return false
 	}
 	d.components = d.storage[:n]

@@ -178,6 +178,40 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// scans is a progressive gray file of side by side pixels with n scans, each of which says of all blocks that nothing
+// changes.
+func scans(side, n int) []byte {
+	segment := func(b []byte, marker byte, body ...byte) []byte {
+		return append(append(b, 0xff, marker, 0, byte(len(body)+2)), body...)
+	}
+	one := append([]byte{1}, make([]byte, 15)...) // a single code, of one bit
+	b := segment([]byte{0xff, 0xd8}, 0xdb, make([]byte, 65)...)
+	b = segment(b, 0xc2, 8, byte(side>>8), byte(side), byte(side>>8), byte(side), 1, 1, 0x11, 0)
+	b = segment(b, 0xc4, append(append([]byte{0x00}, one...), 0)...)
+	b = segment(b, 0xc4, append(append([]byte{0x10}, one...), 0xe0)...) // a run of 1<<14 blocks and more
+	blocks := (side + 7) / 8 * ((side + 7) / 8)
+	b = append(segment(b, 0xda, 1, 1, 0, 0, 0, 0), make([]byte, (blocks+7)/8)...)
+	for range n - 1 {
+		b = append(segment(b, 0xda, 1, 1, 0, 1, 63, 0x10), make([]byte, (15*(blocks>>14+1)+7)/8)...)
+	}
+	return append(b, 0xff, 0xd9)
+}
+
+// TestManyScans: a small file does not take minutes, however often it goes through the image.
+func TestManyScans(t *testing.T) {
+	var d Decoder
+	if _, err := d.Decode(scans(64, 300), everything); err != nil {
+		t.Errorf("a small image of 300 scans: %v", err)
+	}
+	bad := scans(11000, 700) // a minute's work
+	if got := Passes(bad, 11000, 11000); got != 700*11000*11000 {
+		t.Errorf("%d passes", got)
+	}
+	if _, err := d.Decode(bad, everything); err == nil || len(d.planes[0]) > 1<<16 {
+		t.Errorf("700 scans of 121 million pixels: %v, %d bytes", err, len(d.planes[0]))
+	}
+}
+
 // TestTransform compares the inverse transform with its definition.
 func TestTransform(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
