@@ -88,7 +88,10 @@ func readPlaces(root *os.Root, name string, places []place, tensors []*Tensor, d
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("tensor %q: its external data file %q is missing: put it beside the model, and where its name does not begin with the model's, name the folder of both as the source", first, name)
 	case err != nil:
-		return fmt.Errorf("tensor %q: its external data file %q cannot be read: %w", first, name, err)
+		if to, e := root.Readlink(name); e == nil {
+			return fmt.Errorf("tensor %q: its external data file %q cannot be read: it is a link to %q; a link out of the model's folder is refused, so put the file itself there: %w", first, name, to, err)
+		}
+		return fmt.Errorf("tensor %q: its external data file %q cannot be read: a link out of the model's folder is refused, so put the file itself there: %w", first, name, err)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("tensor %q: its external data file %q cannot be read: it is not a file", first, name)
 	}
@@ -99,7 +102,7 @@ func readPlaces(root *os.Root, name string, places []place, tensors []*Tensor, d
 	defer f.Close()
 	for _, p := range places {
 		if size := info.Size(); p.offset > size || p.length > size-p.offset {
-			return fmt.Errorf("tensor %q: its external data are bytes %d to %d of %q, which has %d", tensors[p.tensor].name, p.offset, p.offset+p.length, name, size)
+			return fmt.Errorf("tensor %q: its external data are the %d bytes of %q from byte %d on, but it has only %d", tensors[p.tensor].name, p.length, name, p.offset, size)
 		}
 		if t := tensors[p.tensor]; t.Bytes() >= 0 && p.length != t.Bytes() {
 			return fmt.Errorf("tensor %q: its external data are %d bytes, and %s%v takes %d", t.name, p.length, t.DataType, t.Dims, t.Bytes())

@@ -195,7 +195,9 @@ func writeInspect(w io.Writer, s report.Style, name string, document []byte) err
 		Ops        map[string]int   `json:"ops"`
 		Weights    map[string]int64 `json:"weights"`
 	}
-	if err := json.Unmarshal(document, &d); err != nil {
+	read := json.NewDecoder(bytes.NewReader(document))
+	read.UseNumber() // or an axis of a million would be printed as 1e+06
+	if err := read.Decode(&d); err != nil {
 		return fmt.Errorf("the plugin's document cannot be read: %w", err)
 	}
 	fmt.Fprintln(w, s.Bold(name))

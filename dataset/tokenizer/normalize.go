@@ -79,14 +79,14 @@ func parseNormalizer(b json.RawMessage, depth int) (normalizer, error) {
 				s = stripMarks(norm.NFD.String(s))
 			}
 			if p.Lowercase {
-				s = strings.ToLower(s)
+				s = lower(s)
 			}
 			return s
 		}, nil
 	case "Precompiled":
 		return parseCharmap(p.Charsmap)
 	case "Lowercase":
-		return strings.ToLower, nil
+		return lower, nil
 	case "NFC":
 		return norm.NFC.String, nil
 	case "NFD":
@@ -265,4 +265,11 @@ func isChinese(r rune) bool {
 	return r >= 0x4e00 && r <= 0x9fff || r >= 0x3400 && r <= 0x4dbf || r >= 0x20000 && r <= 0x2a6df ||
 		r >= 0x2a700 && r <= 0x2b73f || r >= 0x2b740 && r <= 0x2b81f || r >= 0x2b920 && r <= 0x2ceaf ||
 		r >= 0xf900 && r <= 0xfaff || r >= 0x2f800 && r <= 0x2fa1f
+}
+
+// lower lowers every letter by itself, as Unicode's SpecialCasing does it without a context: the Turkish capital I keeps
+// its dot as a letter of its own, which strings.ToLower drops.
+func lower(s string) string {
+	s = strings.ReplaceAll(s, "\u0130", "i\u0307")
+	return strings.ToLower(s)
 }

@@ -33,6 +33,7 @@ func parsePreTokenizer(b json.RawMessage, depth int) (preTokenizer, error) {
 		PrependScheme    string `json:"prepend_scheme"`
 		Split            *bool
 		Behavior         string
+		Delimiter        string
 		Invert           bool
 		IndividualDigits bool `json:"individual_digits"`
 		Pattern          pattern
@@ -71,6 +72,14 @@ func parsePreTokenizer(b json.RawMessage, depth int) (preTokenizer, error) {
 	case "WhitespaceSplit":
 		return func(s string, _ bool, do func(string)) {
 			cutRunes(s, unicode.IsSpace, nil, do)
+		}, nil
+	case "CharDelimiterSplit":
+		mark, size := utf8.DecodeRuneInString(p.Delimiter)
+		if size == 0 || size != len(p.Delimiter) {
+			return nil, fmt.Errorf("its CharDelimiterSplit cuts at %q, which is not one letter", p.Delimiter)
+		}
+		return func(s string, _ bool, do func(string)) {
+			cutRunes(s, func(r rune) bool { return r == mark }, nil, do)
 		}, nil
 	case "Whitespace":
 		return func(s string, _ bool, do func(string)) { runs(s, do) }, nil

@@ -69,7 +69,7 @@ func inspect(_ context.Context, a sdk.Artifact) (any, error) {
 		for _, e := range t.External() {
 			if t.IsExternal() && e.Key == "location" && filepath.IsLocal(e.Value) && !files[e.Value] {
 				files[e.Value] = true
-				if st, err := os.Stat(filepath.Join(filepath.Dir(a.Path), e.Value)); err == nil {
+				if st, err := os.Stat(filepath.Join(filepath.Dir(a.Path), e.Value)); err == nil && st.Mode().IsRegular() {
 					d.Size += st.Size()
 				}
 			}
