@@ -234,6 +234,9 @@ type learner struct {
 
 func (l *learner) see(f *tableField, s string, r row) {
 	f.longest = max(f.longest, int64(len(s)))
+	if !l.seen {
+		f.first = strings.Clone(clip(s))
+	}
 	if !l.notInt {
 		if _, err := wholeCell(s); err != nil {
 			l.notInt = true

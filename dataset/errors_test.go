@@ -144,6 +144,8 @@ func TestBadSources(t *testing.T) {
 		"one byte":        {[]byte("P"), []string{"of no known format"}},
 		"text":            {[]byte("image,label\n1,2\n"), []string{"no known format", `"image,la"`}},
 		"hdf5":            {[]byte("\x89HDF\r\n\x1a\n"), []string{"HDF5"}},
+		"UTF-16":          {[]byte("\xff\xfea\x00,\x00"), []string{"UTF-16", "save it as UTF-8"}},
+		"JSON array":      {[]byte(`[{"x": 1}, {"x": 2}]`), []string{"JSON array", "JSON lines"}},
 		"truncated":       {good[:len(good)/2], []string{"truncated"}},
 		"no directory":    {good[:len(good)-10], []string{"truncated"}},
 		"zip of nothing":  {npz(t), []string{"no arrays"}},
@@ -218,5 +220,22 @@ func TestManyScans(t *testing.T) {
 	file = append(file, bytes.Repeat([]byte("\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x10"), 7000)...)
 	if _, _, err := imageSize(file, false); err == nil || !strings.Contains(err.Error(), "scans") {
 		t.Error(err)
+	}
+}
+
+// TestNoNumbers: a message about a field of texts shows one of them, and what is wrong with it where that is known.
+func TestNoNumbers(t *testing.T) {
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		text string
+		says []string
+	}{
+		"comma.csv":  {"a;b\n1,5;2\n3;4\n", []string{`"1,5"`, "write a point, 1.5"}},
+		"hex.csv":    {"a\n0x10\n1\n", []string{`Its first one is "0x10"`}},
+		"list.jsonl": {"[1, 2]\n", []string{"no JSON object, but of type array", `{"x"`}},
+		"null.jsonl": {"null\n", []string{"no JSON object, but null"}},
+	} {
+		place(t, dir, name, c.text)
+		wantError(t, Spec{Source: filepath.Join(dir, name)}, []string{"source"}, c.says...)
 	}
 }

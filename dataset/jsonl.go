@@ -110,7 +110,11 @@ func countOf(n int) string {
 func jsonMembers(line []byte, do func(key, value []byte) error) error {
 	line = bytes.TrimSpace(line)
 	if !json.Valid(line) || line[0] != '{' {
-		if err := json.Unmarshal(line, &struct{}{}); err != nil {
+		var wrong *json.UnmarshalTypeError
+		switch err := json.Unmarshal(line, &struct{}{}); {
+		case errors.As(err, &wrong):
+			return fmt.Errorf("it is no JSON object, but of type %s; each line is one like {\"x\": [1, 2], \"label\": 0}", wrong.Value)
+		case err != nil:
 			return fmt.Errorf("it is no JSON object: %w", err)
 		}
 		return errors.New("it is no JSON object, but null")

@@ -144,6 +144,10 @@ func (p *tablePlan) input(in Input, implied bool) (*column, error) {
 		detail := fmt.Sprintf("Models take numbers. Write the tokenizer that the model was trained with: tokenizer = \"tokenizer.json\". %s has %s.", p.src.path, p.t.describe())
 		if f.note != "" {
 			detail = "It would hold numbers, but " + f.note + ". " + detail
+		} else if point := strings.Replace(f.first, ",", ".", 1); point != f.first && isReal(point) {
+			detail = fmt.Sprintf("Its first one is %q, which is no number: write a point, %s. ", f.first, point) + detail
+		} else {
+			detail = fmt.Sprintf("Its first one is %q. ", f.first) + detail
 		}
 		err = &Error{Path: path, Summary: fmt.Sprintf("The field %q is text", clip(f.name)), Detail: detail}
 	}
@@ -353,3 +357,5 @@ func unfit(in Input, a argument, is string) error {
 	}
 	return &Error{Path: []string{"input", in.Name, a.name}, Summary: a.name + " does nothing here", Detail: fmt.Sprintf("The field is %s; %s is for %s. Leave it out.", is, a.name, strings.Join(takes, ", "))}
 }
+
+func isReal(s string) bool { _, err := realCell(s); return err == nil }

@@ -132,7 +132,8 @@ func readSource(r io.ReaderAt, size int64, path string) (*source, error) {
 func guess(head []byte) string {
 	for magic, what := range map[string]string{
 		"\x89HDF": "HDF5", "PAR1": "Parquet", "\x80\x02": "a Python pickle", "\x80\x03": "a Python pickle",
-		"\x80\x04": "a Python pickle", "\x89PNG": "a PNG image", "\xff\xd8\xff": "a JPEG image", "ARROW1": "Arrow",
+		"\x80\x04": "a Python pickle", "\xff\xfe": "text in UTF-16; save it as UTF-8", "\xfe\xff": "text in UTF-16; save it as UTF-8",
+		"[": "a JSON array; write it as JSON lines, one object on each line", "\x89PNG": "a PNG image", "\xff\xd8\xff": "a JPEG image", "ARROW1": "Arrow",
 	} {
 		if bytes.HasPrefix(head, []byte(magic)) {
 			return " looks like " + what

@@ -66,6 +66,7 @@ type tableField struct {
 	reals  bool    // of a list
 	shape  []int64 // of a list
 	note   string  // why the field is no better than text
+	first  string  // the first cell, shortened
 	names  map[string]int64
 	excess bool // there are too many different texts to be classes
 	// longest is the length in bytes of the longest cell.
