@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -24,6 +25,43 @@ func (c *choice) to(i int64) int64 {
 		return i
 	}
 	return -1
+}
+
+// Check finds the mistakes of a Spec that show without its source, such as words that no argument knows, so that a recipe
+// can be refused before anything is read: at most one of the block itself and one of each input and target.
+func Check(s Spec) (found []*Error) {
+	note := func(err error) {
+		var e *Error
+		if errors.As(err, &e) {
+			found = append(found, e)
+		}
+	}
+	note(checkSpec(s))
+	for _, in := range s.Inputs {
+		note(checkWords(in, false))
+	}
+	for _, in := range s.Targets {
+		note(checkWords(in, true))
+	}
+	return found
+}
+
+// checkWords looks at the arguments of an input that are one of a few words.
+func checkWords(in Input, target bool) error {
+	if _, err := newImagePlan(in); err != nil {
+		return err
+	}
+	if err := checkLayout(in); err != nil {
+		return err
+	}
+	if err := checkTokens(in); err != nil {
+		return err
+	}
+	if in.DType == "" || target && in.DType == "text" {
+		return nil
+	}
+	_, err := parseDType(in.DType)
+	return badDType(in, err)
 }
 
 // checkSpec looks at what does not depend on the source.

@@ -390,5 +390,5 @@ func parseDType(s string) (tensor.DType, error) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	return tensor.Invalid, fmt.Errorf("one of %s is expected, not %q", strings.Join(names, ", "), clip(s))
+	return tensor.Invalid, fmt.Errorf("%q is none of %s", clip(s), strings.Join(names, ", "))
 }

@@ -209,7 +209,7 @@ func prepareInput(in Input, path []string, a *array, to tensor.DType) (*column, 
 	}
 	if in.DType != "" {
 		if to, err = parseDType(in.DType); err != nil {
-			return nil, &Error{Path: at("dtype"), Summary: "dtype is not known", Detail: err.Error() + "."}
+			return nil, badDType(in, err)
 		}
 	}
 	run, err := channels(in, a)
@@ -241,12 +241,11 @@ func firstError(err error) error {
 func channels(in Input, a *array) (run int, err error) {
 	sample := a.shape[1:]
 	axis := 0
-	switch in.Layout {
-	case "", "nchw":
-	case "nhwc":
+	if err := checkLayout(in); err != nil {
+		return 0, err
+	}
+	if in.Layout == "nhwc" {
 		axis = len(sample) - 1
-	default:
-		return 0, &Error{Path: []string{"input", in.Name, "layout"}, Summary: "layout is not known", Detail: fmt.Sprintf("%q is neither \"nchw\" nor \"nhwc\".", clip(in.Layout))}
 	}
 	run = 1
 	for _, v := range []struct {
@@ -321,4 +320,20 @@ func newColumn(name string, path []string, a *array, to tensor.DType, conv *conv
 	c.rawSample = c.elems * int64(a.dtype.Bits()/8)
 	c.outSample = c.elems * int64(to.Bits()/8)
 	return c, nil
+}
+
+func checkLayout(in Input) error {
+	switch in.Layout {
+	case "", "nchw", "nhwc":
+		return nil
+	}
+	return &Error{Path: []string{"input", in.Name, "layout"}, Summary: "layout is not known", Detail: fmt.Sprintf("%q is neither \"nchw\" nor \"nhwc\".", clip(in.Layout))}
+}
+
+// badDType words what parseDType says; nil when it says nothing.
+func badDType(in Input, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Path: []string{"input", in.Name, "dtype"}, Summary: "dtype is not known", Detail: err.Error() + "."}
 }

@@ -33,8 +33,8 @@ func (p *tablePlan) text(in Input, path []string, i int) (*column, error) {
 	if what == "" {
 		what = tokensFor(in.Name)
 	}
-	if what != "ids" && what != "mask" && what != "type_ids" {
-		return nil, &Error{Path: at("tokens"), Summary: "tokens is not known", Detail: fmt.Sprintf("%q is none of \"ids\", \"mask\" and \"type_ids\".", clip(what))}
+	if err := checkTokens(in); err != nil {
+		return nil, err
 	}
 	tok, err := p.tokenizer(in.Tokenizer)
 	if err != nil {
@@ -89,6 +89,14 @@ func (p *tablePlan) text(in Input, path []string, i int) (*column, error) {
 		}
 		return nil
 	})
+}
+
+func checkTokens(in Input) error {
+	switch in.Tokens {
+	case "", "ids", "mask", "type_ids":
+		return nil
+	}
+	return &Error{Path: []string{"input", in.Name, "tokens"}, Summary: "tokens is not known", Detail: fmt.Sprintf("%q is none of \"ids\", \"mask\" and \"type_ids\".", clip(in.Tokens))}
 }
 
 // tokensFor guesses from the names that exporters give: attention_mask, token_type_ids.

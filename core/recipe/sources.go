@@ -204,6 +204,9 @@ func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 	if f := r.number("test_fraction"); f != nil {
 		c.TestFraction = *f
 	}
+	if !r.ds.HasErrors() {
+		r.wrong(dataset.Check(dataset.Spec{Limit: c.Limit, Split: c.Split, TestFraction: c.TestFraction}))
+	}
 	ds := r.ds
 	for _, list := range []struct {
 		kind, each string
@@ -213,6 +216,13 @@ func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 		for _, b := range blocks {
 			in, _ := p.body(b.Body, inputSchema, ctx)
 			x := p.input(in, b.Labels[0])
+			switch {
+			case in.ds.HasErrors():
+			case list.kind == "target":
+				in.wrong(dataset.Check(dataset.Spec{Targets: []dataset.Input{x}}))
+			default:
+				in.wrong(dataset.Check(dataset.Spec{Inputs: []dataset.Input{x}}))
+			}
 			ds = ds.Append(in.ds...)
 			if i := slices.IndexFunc(*list.to, func(o dataset.Input) bool { return o.Name == x.Name }); i >= 0 {
 				ds = ds.Append(diag.At(b.DefRange, "recipe/duplicate", fmt.Sprintf("A second %s %q", list.kind, x.Name), "The first is at %s. %s", spot(blocks[i].DefRange), list.each))
@@ -224,6 +234,17 @@ func (p *Program) DecodeDataset(n *Node) (*DatasetConfig, diag.Diags) {
 		}
 	}
 	return c, p.hide(ds)
+}
+
+// wrong tells what the dataset's own check found in this block, each at its argument.
+func (r *reader) wrong(found []*dataset.Error) {
+	for _, e := range found {
+		if a := r.attrs[e.Path[len(e.Path)-1]]; a != nil {
+			r.ds = r.ds.Append(diag.At(a.Expr.Range(), "dataset/invalid", e.Summary, "%s", e.Detail))
+		} else if a = r.attrs["split"]; a != nil { // what it needs is missing
+			r.ds = r.ds.Append(diag.At(a.Expr.Range(), "dataset/invalid", e.Summary, "%s", e.Detail))
+		}
+	}
 }
 
 // DecodeOutput evaluates an output block. The configuration is never nil.
