@@ -60,7 +60,20 @@ func (m *imageMemory) colors(out *pixels, img image.Image, limited bool, need im
 				copy(dst[3*x:], palette[i][:])
 			}
 		}
-	default: // CMYK, and what the decoders may return one day
+	case *image.CMYK:
+		out.fit(w, h, 3)
+		for y := range h {
+			dst, src := out.row(y), v.Pix[y*v.Stride:]
+			for x := range w {
+				p := src[4*x : 4*x+4]
+				light := 255 - int32(p[3])
+				for c := range 3 { // rounded as Pillow does it: by 255, not by 256
+					ink := int32(p[c])*light + 128
+					dst[3*x+c] = byte(light - (ink>>8+ink)>>8)
+				}
+			}
+		}
+	default: // what the decoders may return one day
 		out.fit(w, h, 3)
 		for y := range h {
 			dst := out.row(y)
