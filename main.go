@@ -20,7 +20,7 @@ func main() {
 		// Each bundled plugin runs as a process of its own: this binary, started as `optimize plugin serve NAME`.
 		Bundled: map[string]func(){
 			"onnxruntime": func() { sdk.Serve(onnxruntime.Plugin(version)) },
-			"openvino":    func() { sdk.Serve(openvino.Plugin(version)) },
+			"openvino":    func() { openvino.Serve(version) },
 			"quantize":    func() { sdk.Serve(quantize.Plugin(version)) },
 		},
 	}))

@@ -17,6 +17,12 @@ const (
 	codeNotBuilt  = "openvino/not-built"
 )
 
+// Serve is the plugin's process.
+func Serve(version string) {
+	ov.Steady()
+	sdk.Serve(Plugin(version))
+}
+
 // Plugin returns the plugin, whose version is that of the program it is part of.
 func Plugin(version string) *sdk.Plugin {
 	return &sdk.Plugin{

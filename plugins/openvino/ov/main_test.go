@@ -1,0 +1,11 @@
+package ov
+
+import (
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	Steady()
+	os.Exit(m.Run())
+}
