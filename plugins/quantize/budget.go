@@ -157,6 +157,9 @@ func (b *budget) inBlocks(ctx context.Context, out *variant, names map[string]bo
 	if err != nil {
 		return weightsError(err)
 	}
+	if len(r.Quantized) == 0 {
+		return nil // as of a Conv: choices tells by it that a node has no such form
+	}
 	if out.quantized == nil {
 		out.quantized = map[string]bool{}
 	}

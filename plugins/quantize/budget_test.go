@@ -205,3 +205,36 @@ func TestBudgetTables(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestBudgetSizeOfConvolutions: a Conv has no 4-bit form, so none is weighed as if it cost nothing: a size that 8 bits hold
+// is held, and the least that is told does not depend on what was asked for.
+func TestBudgetSizeOfConvolutions(t *testing.T) {
+	needRuntime(t)
+	b := newBuilder(13)
+	x := b.input("x", 16, 8, 8)
+	for _, name := range []string{"a", "b", "c"} {
+		x = b.relu(name+".relu", b.node("Conv", name, []string{x, b.random(name+".w", 0.1, 16, 16, 3, 3)}))
+	}
+	b.output(x)
+	data := writeDataset(t, map[string]tensor.Tensor{"x": newBuilder(13).noise(1, 16, 16, 8, 8)})
+	c := StaticConfig{Model: writeModel(t, b.m), Calibration: &data, Target: "onnxruntime-x86-vnni", PerChannel: true}
+	for _, v := range []struct {
+		size float64
+		int8 int
+	}{{0.8, 1}, {0.55, 2}, {0.35, 3}} {
+		c.Budget = &BudgetConfig{Size: &v.size, Int4: true, Threads: 1}
+		_, f := static(t, c)
+		got := strings.Join(f.Budget.Layers, "\n")
+		if strings.Contains(got, "int4") || strings.Count(got, "int8") != v.int8 || f.Budget.Size > v.size {
+			t.Errorf("size %v: %+v", v.size, *f.Budget)
+		}
+	}
+	for _, size := range []float64{0.05, 0.2} {
+		c.Budget = &BudgetConfig{Size: &size, Int4: true, Threads: 1}
+		j, _ := testJob(t)
+		var d sdk.Diagnostic
+		if _, err := quantizeStatic(t.Context(), j, c); !errors.As(err, &d) || d.Path[1] != "size" || !strings.Contains(d.Detail, "0.2") {
+			t.Errorf("size %v: %+v", size, d)
+		}
+	}
+}
