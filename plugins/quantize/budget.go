@@ -242,41 +242,59 @@ func (b *budget) size(ctx context.Context) (*variant, error) {
 	for _, l := range b.layers {
 		rest -= l.Bytes
 	}
-	allowed := limit - rest
-	const tries = 6
-	for range tries {
-		at, err := accuracy.Allocate(choices, allowed)
-		var small *accuracy.TooSmallError
-		if errors.As(err, &small) {
-			return nil, sdk.AttrError("budget.size", fmt.Sprintf("the model cannot be made as small as %.3g of its size", *b.config.Size),
-				fmt.Sprintf("With the smallest form for each layer it takes about %d bytes, %.3g of the %d of the float model; %d bytes belong to no layer that can be quantized. Allow more.",
-					limit-allowed+small.Least, float64(limit-allowed+small.Least)/float64(whole), whole, rest))
-		}
-		if err != nil {
-			return nil, err
-		}
+	take := func(at []int) (out *variant, size, cost int64, err error) {
 		forms := make([]string, len(at))
 		for i, a := range at {
 			forms[i] = choices[i][a].Form
+			cost += choices[i][a].Cost
 		}
-		out, err := b.build(ctx, forms)
-		if err != nil {
-			return nil, err
+		if out, err = b.build(ctx, forms); err != nil {
+			return nil, 0, 0, err
 		}
 		bytes, err := out.model.Marshal()
-		if err != nil {
+		return out, int64(len(bytes)), cost, err
+	}
+	allowed := limit - rest
+	const tries = 8
+	for try := 0; ; try++ {
+		at, err := accuracy.Allocate(choices, allowed)
+		var small *accuracy.TooSmallError
+		last := errors.As(err, &small) || try == tries
+		if last { // nothing smaller is left to try, or enough was tried
+			at = cheapest(choices)
+		} else if err != nil {
 			return nil, err
 		}
-		if over := int64(len(bytes)) - limit; over > 0 {
-			allowed -= over
-			continue
+		out, size, cost, err := take(at)
+		switch {
+		case err != nil:
+			return nil, err
+		case size <= limit:
+			for i, a := range at {
+				b.describe(b.layers[i].Name, choices[i][a])
+			}
+			return out, nil
+		case last:
+			return nil, sdk.AttrError("budget.size", fmt.Sprintf("the model cannot be made as small as %.3g of its size", *b.config.Size),
+				fmt.Sprintf("With the smallest form for each layer it takes %d bytes, %.3g of the %d of the float model; %d bytes belong to no layer that can be quantized. Allow more.",
+					size, float64(size)/float64(whole), whole, rest))
 		}
-		for i, a := range at {
-			b.describe(b.layers[i].Name, choices[i][a])
-		}
-		return out, nil
+		// From what the choice was reckoned to take, not from what was allowed: so the next choice is another one.
+		allowed = cost - (size - limit)
 	}
-	return nil, sdk.AttrError("budget.size", "no choice of forms holds the size", "The model's own structure takes too much of it: allow a larger size.")
+}
+
+// cheapest is the form of each layer that takes the fewest bytes.
+func cheapest(choices [][]accuracy.Choice) []int {
+	out := make([]int, len(choices))
+	for i, forms := range choices {
+		for f, c := range forms {
+			if c.Cost < forms[out[i]].Cost {
+				out[i] = f
+			}
+		}
+	}
+	return out
 }
 
 func (b *budget) describe(name string, c accuracy.Choice) {
