@@ -9,10 +9,10 @@ import (
 	"os"
 	"slices"
 
+	"github.com/optimize-hcl/optimize/gram"
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
-	"github.com/optimize-hcl/optimize/plugins/quantize/gram"
 	"github.com/optimize-hcl/optimize/plugins/quantize/weightonly"
 	"github.com/optimize-hcl/optimize/sdk"
 )

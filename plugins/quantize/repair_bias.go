@@ -1,8 +1,8 @@
 package quantize
 
 import (
+	"github.com/optimize-hcl/optimize/gram"
 	"github.com/optimize-hcl/optimize/onnx"
-	"github.com/optimize-hcl/optimize/plugins/quantize/gram"
 )
 
 // correct takes the mean error of a layer's outputs back in its bias and returns by how much. A MatMul has one where an

@@ -7,10 +7,10 @@ import (
 	"math"
 	"os"
 
+	"github.com/optimize-hcl/optimize/gram"
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/plugins/quantize/accuracy"
 	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
-	"github.com/optimize-hcl/optimize/plugins/quantize/gram"
 	"github.com/optimize-hcl/optimize/plugins/quantize/repair"
 	"github.com/optimize-hcl/optimize/sdk"
 )

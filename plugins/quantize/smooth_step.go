@@ -6,9 +6,9 @@ import (
 	"math"
 	"slices"
 
+	"github.com/optimize-hcl/optimize/gram"
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/plugins/quantize/accuracy"
-	"github.com/optimize-hcl/optimize/plugins/quantize/gram"
 	"github.com/optimize-hcl/optimize/plugins/quantize/smooth"
 	"github.com/optimize-hcl/optimize/sdk"
 )

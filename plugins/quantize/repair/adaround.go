@@ -4,7 +4,7 @@ import (
 	"context"
 	"math"
 
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
+	"github.com/optimize-hcl/optimize/gram/solve"
 )
 
 // AdaRoundOptions are the knobs of AdaRound.

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"math"
 
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
+	"github.com/optimize-hcl/optimize/gram/solve"
 )
 
 // Layer is the weight of a product, and what was measured of the inputs that it multiplies. A convolution is one whose

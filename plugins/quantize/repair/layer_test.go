@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
+	"github.com/optimize-hcl/optimize/gram/solve"
 )
 
 // random is a layer whose inputs are correlated and not centred, with bits of precision.

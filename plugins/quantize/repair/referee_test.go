@@ -9,8 +9,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/optimize-hcl/optimize/gram/solve"
 	"github.com/optimize-hcl/optimize/onnx"
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
 )
 
 // TestReferee lets numpy judge the codes and the scales. OPTIMIZE_REFEREE_PYTHON names a Python that has it.

@@ -9,8 +9,8 @@ import (
 	"math"
 	"slices"
 
+	"github.com/optimize-hcl/optimize/gram/solve"
 	"github.com/optimize-hcl/optimize/onnx"
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
 )
 
 // Group is the output of a normalization and all the products with a constant weight that multiply it.

@@ -6,10 +6,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/optimize-hcl/optimize/gram"
+	"github.com/optimize-hcl/optimize/gram/solve"
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
-	"github.com/optimize-hcl/optimize/plugins/quantize/gram"
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 

@@ -6,9 +6,9 @@ import (
 	"math"
 	"slices"
 
+	"github.com/optimize-hcl/optimize/gram"
+	"github.com/optimize-hcl/optimize/gram/solve"
 	"github.com/optimize-hcl/optimize/onnx"
-	"github.com/optimize-hcl/optimize/plugins/quantize/gram"
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
 )
 
 // Activation-aware weight quantization (Lin et al., 2023): inputs that are large on average get weights that are

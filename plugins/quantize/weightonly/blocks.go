@@ -3,7 +3,7 @@ package weightonly
 import (
 	"math"
 
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
+	"github.com/optimize-hcl/optimize/gram/solve"
 )
 
 // Blocks is a weight of N rows, one for each output, whose K elements become integers block by block along the row:

@@ -1,6 +1,6 @@
 package weightonly
 
-import "github.com/optimize-hcl/optimize/plugins/quantize/solve"
+import "github.com/optimize-hcl/optimize/gram/solve"
 
 // The four-bit types of bitsandbytes (Dettmers et al., QLoRA, 2023, appendix E; FP4 as in its CUDA kernels), which
 // ONNX Runtime's MatMulBnb4 multiplies with. A block is scaled by its largest magnitude, and blocks run over the whole

@@ -3,7 +3,7 @@ package weightonly
 import (
 	"math"
 
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
+	"github.com/optimize-hcl/optimize/gram/solve"
 )
 
 // maxE4M3 is the largest number of the OCP 8-bit float E4M3 (the FN kind, without infinities).

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/optimize-hcl/optimize/gram"
+	"github.com/optimize-hcl/optimize/gram/solve"
 	"github.com/optimize-hcl/optimize/onnx"
-	"github.com/optimize-hcl/optimize/plugins/quantize/gram"
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
 )
 
 // gramBytes bounds the sums that are held at a time, if the largest layer allows it: they are what GPTQ's memory is

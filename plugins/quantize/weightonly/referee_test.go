@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
+	"github.com/optimize-hcl/optimize/gram/solve"
 )
 
 // refereeCase is a weight and what is made of it.

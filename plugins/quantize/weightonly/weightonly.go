@@ -12,9 +12,9 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/optimize-hcl/optimize/gram"
+	"github.com/optimize-hcl/optimize/gram/solve"
 	"github.com/optimize-hcl/optimize/onnx"
-	"github.com/optimize-hcl/optimize/plugins/quantize/gram"
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
 )
 
 // What a weight becomes.

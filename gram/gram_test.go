@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/optimize-hcl/optimize/gram/solve"
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 

@@ -1,5 +1,5 @@
-// Package solve holds the arithmetic of weight quantization on plain slices: products and factorizations of matrices,
-// GPTQ, and rounding by gradient. It knows nothing of models. All matrices are row-major float32.
+// Package solve holds the arithmetic of quantizing and pruning weights on plain slices: products and factorizations of
+// matrices, and GPTQ. It knows nothing of models. All matrices are row-major float32.
 package solve
 
 import "sync"

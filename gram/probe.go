@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/optimize-hcl/optimize/gram/solve"
 	"github.com/optimize-hcl/optimize/onnx"
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 

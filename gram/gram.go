@@ -1,6 +1,6 @@
-// Package gram measures what the algorithms of weight quantization need of activations: for each input of a layer the
-// sum of x*x^T over the calibration data, and the sums of x and |x|. The engine computes them, batch by batch, so that
-// no activation is kept: memory is that of the sums, whatever the number of samples.
+// Package gram measures what the algorithms that quantize, prune and repair weights need of activations: for each input
+// of a layer the sum of x*x^T over the calibration data, and the sums of x and |x|. The engine computes them, batch by
+// batch, so that no activation is kept: memory is that of the sums, whatever the number of samples.
 package gram
 
 import (
