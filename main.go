@@ -7,6 +7,7 @@ import (
 	"github.com/optimize-hcl/optimize/core/cli"
 	"github.com/optimize-hcl/optimize/plugins/onnxruntime"
 	"github.com/optimize-hcl/optimize/plugins/openvino"
+	"github.com/optimize-hcl/optimize/plugins/prune"
 	"github.com/optimize-hcl/optimize/plugins/quantize"
 	"github.com/optimize-hcl/optimize/sdk"
 )
@@ -21,6 +22,7 @@ func main() {
 		Bundled: map[string]func(){
 			"onnxruntime": func() { sdk.Serve(onnxruntime.Plugin(version)) },
 			"openvino":    func() { openvino.Serve(version) },
+			"prune":       func() { sdk.Serve(prune.Plugin(version)) },
 			"quantize":    func() { sdk.Serve(quantize.Plugin(version)) },
 		},
 	}))
