@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -30,7 +31,9 @@ func held() *Run {
 				Addr: "step.int8", Kind: "step", Type: "quantize_static", Plugin: "quantize", Status: "done", Duration: 1180 * time.Millisecond,
 				Reasons: []cache.Change{{Field: "config.per_channel", Old: "true", New: "false"}},
 				Result: json.RawMessage(`{"nodes_float":["Softmax_12 (Softmax): no integer kernel","Gemm_3 (Gemm): keep_float","Gemm_4 (Gemm): keep_float"],` +
-					`"nodes_quantized":13,"samples":64,"share_macs":0.99961,"share_weight_bytes":1,"target":"x86"}`),
+					`"nodes_quantized":13,"samples":64,"share_macs":0.99961,"share_weight_bytes":1,"target":"x86",` +
+					`"candidates":["static: chosen, speed-up 1.62","float: finalist","dynamic: lost early"],` +
+					`"accuracy":{"first":0.012,"held":true,"restored":["a: alone 20 dB","b: alone 22 dB","c: alone 31 dB"]}}`),
 			},
 			{Addr: "evaluate.digits", Kind: "evaluate", Status: "done", Duration: 2900 * time.Millisecond},
 			{Addr: "output.model", Kind: "output", Status: "done"},
@@ -58,7 +61,7 @@ func hostile() *Run {
 	return &Run{
 		Schema: Schema, ID: evil, Recipe: "a/" + evil + ".hcl", Version: evil, Status: "failed", ExitCode: 1, TraceID: evil,
 		Actions: []Action{
-			{Addr: "step." + evil, Kind: "step", Type: evil, Status: "failed", Result: json.RawMessage(`{` + string(q) + `:` + string(q) + `,"list":[` + string(q) + `]}`)},
+			{Addr: "step." + evil, Kind: "step", Type: evil, Status: "failed", Result: json.RawMessage(`{` + string(q) + `:` + string(q) + `,"list":[` + string(q) + `],"o":{` + string(q) + `:[{` + string(q) + `:` + string(q) + `}]}}`)},
 			{Addr: "step.later", Kind: "step", Status: "skipped"},
 			{Addr: "step.last", Kind: "step", Status: "stopped"},
 		},
@@ -192,8 +195,34 @@ func TestFacts(t *testing.T) {
 	if got, want := strings.Join(f1.Did, "|"), "1 node quantized|1 batch|1 pass done|1 copy|1 status|1 rank"; got != want {
 		t.Errorf("one of each: %q, want %q", got, want)
 	}
-	if got, want := strings.Join(f.Left, "|"), "left, why (4): a, b, e and 1 more|left, other: c|left: d"; got != want {
+	if got, want := strings.Join(f.Left, "|"), "left, why (4): a, b, e and 1 more|left, other: c|left: d|deep: 1 a"; got != want {
 		t.Errorf("left %q, want %q", got, want)
+	}
+	f = FactsOf(json.RawMessage(`{"accuracy":{"metric":"top1","held":true,"trials":7,"zero":0,"restored":["a: 1 dB","b: 2 dB","c: 3 dB"],"same":["x: why","y: why"],"deeper":{"x":1}},
+		"none":null,"layers":[{"name":"a","share_x":0.5,"bits":4,"on":true,"deep":[1]},{"name":"b|c","bits":2.5}],"odd":[{"deep":[1]},3]}`))
+	if got, want := strings.Join(f.Left, "|"), "accuracy: metric top1 · held · 7 trials|accuracy same, why (2): x, y"; got != want {
+		t.Errorf("of an object: %q, want %q", got, want)
+	}
+	var lines []string
+	for i := range f.Tables {
+		lines = append(lines, f.Tables[i].lines(2)...)
+	}
+	if got, want := strings.Join(lines, "|"), "layers (2):|  share x 50% · name a · bits 4 · on yes|  name b|c · bits 2.5|accuracy restored (3):|  a: 1 dB|  b: 2 dB|  and 1 more"; got != want {
+		t.Errorf("tables:\n%q, want\n%q", got, want)
+	}
+	many, err := json.Marshal(map[string][]string{"rows": {"a: b", "c: b", "d: b"}})
+	if f := FactsOf(many); err != nil || len(f.Left) != 1 || len(f.Tables) != 0 {
+		t.Errorf("of one reason: %v", f)
+	}
+	var long []string
+	for i := range 1000 {
+		long = append(long, fmt.Sprintf("n%d: %d dB", i, i))
+	}
+	if many, err = json.Marshal(map[string][]string{"rows": long}); err != nil {
+		t.Fatal(err)
+	}
+	if f := FactsOf(many); len(f.Tables) != 1 || len(f.Tables[0].Rows) != maxRows || f.Tables[0].More != 1000-maxRows {
+		t.Errorf("of a thousand: %v", f)
 	}
 	for _, bad := range []string{"", "null", "[]", "{", `{"a":`, `"x"`} {
 		if f := FactsOf(json.RawMessage(bad)); len(f.Did)+len(f.Left) > 0 {

@@ -145,7 +145,11 @@ func actionCase(r *Run, a *Action) junitCase {
 	}
 	if a.Kind == "step" {
 		f := FactsOf(a.Result)
-		c.SystemOut = strings.Join(append([]string{strings.Join(f.Did, " · ")}, f.Left...), "\n")
+		lines := append([]string{strings.Join(f.Did, " · ")}, f.Left...)
+		for i := range f.Tables {
+			lines = append(lines, f.Tables[i].lines(maxRows)...)
+		}
+		c.SystemOut = strings.Join(lines, "\n")
 	}
 	return c
 }

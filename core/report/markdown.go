@@ -135,6 +135,7 @@ func mdSteps(b *bytes.Buffer, r *Run) {
 	fmt.Fprintf(b, "\n<details><summary>What was done: %s</summary>\n\n", strings.Join(sum, ", "))
 	mdRow(b, "", "type", "status", "time", "")
 	b.WriteString("|---|---|---|---:|---|\n")
+	var tables bytes.Buffer
 	for i := range steps {
 		a := &steps[i]
 		f := FactsOf(a.Result)
@@ -146,6 +147,9 @@ func mdSteps(b *bytes.Buffer, r *Run) {
 			for _, l := range f.Left {
 				notes = append(notes, mdText(l))
 			}
+			for k := range f.Tables {
+				mdFacts(&tables, a.Addr, &f.Tables[k])
+			}
 		}
 		if why := a.reasons(); why != "" {
 			notes = append(notes, mdText(why))
@@ -156,7 +160,34 @@ func mdSteps(b *bytes.Buffer, r *Run) {
 		}
 		mdRow(b, mdCode(a.Addr), kind, mdText(a.Status), took(a.Duration), strings.Join(notes, "<br>"))
 	}
+	b.Write(tables.Bytes())
 	b.WriteString("\n</details>\n")
+}
+
+// mdFacts writes a table of what a step says about its work.
+func mdFacts(b *bytes.Buffer, addr string, t *FactTable) {
+	fmt.Fprintf(b, "\n%s %s\n\n", mdCode(addr), mdText(t.Title))
+	row := func(cells []string) {
+		escaped := make([]string, len(cells))
+		for i, c := range cells {
+			escaped[i] = mdText(c)
+		}
+		mdRow(b, escaped...)
+	}
+	columns := len(t.Head)
+	if t.Head == nil {
+		columns = 2
+		row(make([]string, columns))
+	} else {
+		row(t.Head)
+	}
+	b.WriteString("|" + strings.Repeat("---|", columns) + "\n")
+	for _, r := range t.Rows {
+		row(r)
+	}
+	if t.More > 0 {
+		fmt.Fprintf(b, "\nand %d more\n", t.More)
+	}
 }
 
 func mdRow(b *bytes.Buffer, cells ...string) {

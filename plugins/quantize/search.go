@@ -185,20 +185,27 @@ func (s *search) run(ctx context.Context) (*outcome, error) {
 	if winner < 0 {
 		return nil, errors.New(why)
 	}
-	o := &outcome{layout: finals[winner].Layout, why: why, noise: noise}
+	chosen := final[winner]
+	return &outcome{layout: finals[winner].Layout, why: why, noise: noise, lines: s.lines(chosen, final)}, nil
+}
+
+// lines tell of each candidate: the one that was chosen first, then those that came as far, then the others as they were tried.
+func (s *search) lines(chosen int, final []int) []string {
+	var won, far, rest []string
 	for i, r := range s.results {
-		mark := "lost early"
+		line := func(mark string) string { return fmt.Sprintf("%s: %s, %s", r.Layout.Name(), mark, r) }
 		switch {
-		case i == final[winner]:
-			mark = "chosen"
+		case i == chosen:
+			won = append(won, line("chosen"))
 		case slices.Contains(final, i):
-			mark = "finalist"
+			far = append(far, line("finalist"))
 		case r.Lost != "":
-			mark = "out"
+			rest = append(rest, line("out"))
+		default:
+			rest = append(rest, line("lost early"))
 		}
-		o.lines = append(o.lines, fmt.Sprintf("%s, %s: %s", r, mark, r.Layout.Name()))
 	}
-	return o, nil
+	return slices.Concat(won, far, rest)
 }
 
 // gate is what a layout must keep: what is asked for, else what candidates reach that are faster than the model in float.
