@@ -163,15 +163,17 @@ func writeCoverage(w io.Writer, s report.Style, name string, document []byte) er
 		names[g] = append(names[g], n.Name)
 	}
 	for _, g := range order {
-		n := names[g]
-		more := ""
-		if len(n) > 3 {
-			more = fmt.Sprintf(" and %d more", len(n)-3)
-			n = n[:3]
-		}
-		fmt.Fprintf(w, "  %s %s%s: %s\n", g.op, strings.Join(n, ", "), more, g.reason)
+		fmt.Fprintf(w, "  %s %s: %s\n", g.op, some(names[g]), g.reason)
 	}
 	return nil
+}
+
+// some names the first of many.
+func some(names []string) string {
+	if n := len(names) - 3; n > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), n)
+	}
+	return strings.Join(names, ", ")
 }
 
 // writeInspect writes a document of the schema optimize.inspect/v1 for people.
@@ -194,6 +196,7 @@ func writeInspect(w io.Writer, s report.Style, name string, document []byte) err
 		Outputs    []port           `json:"outputs"`
 		Ops        map[string]int   `json:"ops"`
 		Weights    map[string]int64 `json:"weights"`
+		Missing    []string         `json:"missing"`
 	}
 	read := json.NewDecoder(bytes.NewReader(document))
 	read.UseNumber() // or an axis of a million would be printed as 1e+06
@@ -215,7 +218,19 @@ func writeInspect(w io.Writer, s report.Style, name string, document []byte) err
 	}
 	line("size", report.Bytes(d.Size))
 	line("parameters", report.Count(d.Parameters))
-	line("MACs", report.Count(d.MACs)+" for one sample")
+	var open []string
+	for _, x := range d.Inputs {
+		for axis, size := range x.Shape {
+			if _, ok := size.(string); ok && axis > 0 { // the first counts samples
+				open = append(open, fmt.Sprintf("%s[%d]", x.Name, axis))
+			}
+		}
+	}
+	macs := report.Count(d.MACs) + " for one sample"
+	if len(open) > 0 && d.MACs > 0 {
+		macs += ", where axes of open size count as 1: " + some(open)
+	}
+	line("MACs", macs)
 	if d.Quantized {
 		line("quantized", "yes")
 	}
@@ -236,6 +251,9 @@ func writeInspect(w io.Writer, s report.Style, name string, document []byte) err
 		ops = append(ops, fmt.Sprintf("%d %s", d.Ops[k], k))
 	}
 	line("weights", strings.Join(weights, ", "))
+	if len(d.Missing) > 0 {
+		line("missing", some(d.Missing)+": not beside the model, or too short; it cannot be run without its weights")
+	}
 	line("ops", strings.Join(ops, ", "))
 	return nil
 }

@@ -70,6 +70,38 @@ func TestInspectEdges(t *testing.T) {
 	}
 }
 
+// TestInspectMissing: weights in files that are not there, or too short, are told; those that are there count.
+func TestInspectMissing(t *testing.T) {
+	m, err := onnx.ReadFile(recipe(t, "digits.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	if err := m.WriteFileExternal(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	look := func() *engine.Inspection {
+		doc, err := inspect(t.Context(), sdk.Artifact{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return doc.(*engine.Inspection)
+	}
+	whole := look()
+	files, err := filepath.Glob(path + "?*")
+	if err != nil || len(files) != 1 || whole.Missing != nil || whole.Size < 310000 {
+		t.Fatalf("%+v, %v, %v", whole, files, err)
+	}
+	for _, spoil := range []func() error{func() error { return os.Truncate(files[0], 1000) }, func() error { return os.Remove(files[0]) }} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if d := look(); !reflect.DeepEqual(d.Missing, []string{filepath.Base(files[0])}) || d.Size > 20000 || d.Parameters != whole.Parameters {
+			t.Errorf("%+v", d)
+		}
+	}
+}
+
 func TestCoverageOfDigits(t *testing.T) {
 	before, _ := filepath.Glob(filepath.Join(os.TempDir(), "optimize-coverage-*"))
 	s := load(t, recipe(t, "digits.onnx"))

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/optimize-hcl/optimize/onnx"
@@ -60,22 +63,42 @@ func inspect(_ context.Context, a sdk.Artifact) (any, error) {
 		d.Ops[n.OpType]++
 		d.Quantized = d.Quantized || quantizedOp(n.OpType)
 	}
-	files := map[string]bool{}
+	ends := map[string]int64{} // of the files of weights, as far as the model asks for them
 	for t := range m.AllTensors() {
 		if bits := t.DataType.Bits(); bits > 0 {
 			// Sparse and string tensors have no bytes of their own to count.
 			d.Weights[dtypeName(t.DataType)] += (t.Elements()*int64(bits) + 7) / 8
 		}
-		for _, e := range t.External() {
-			if t.IsExternal() && e.Key == "location" && filepath.IsLocal(e.Value) && !files[e.Value] {
-				files[e.Value] = true
-				if st, err := os.Stat(filepath.Join(filepath.Dir(a.Path), e.Value)); err == nil && st.Mode().IsRegular() {
-					d.Size += st.Size()
-				}
-			}
+		if t.IsExternal() {
+			file, end := externalEnd(t)
+			ends[file] = max(ends[file], end)
 		}
 	}
+	for _, file := range slices.Sorted(maps.Keys(ends)) {
+		st, err := os.Stat(filepath.Join(filepath.Dir(a.Path), file))
+		if !filepath.IsLocal(file) || err != nil || !st.Mode().IsRegular() || st.Size() < ends[file] {
+			d.Missing = append(d.Missing, file)
+			continue
+		}
+		d.Size += st.Size()
+	}
 	return d, nil
+}
+
+// externalEnd tells in which file a tensor's data lies, and where it ends there.
+func externalEnd(t *onnx.Tensor) (file string, end int64) {
+	var offset, length int64
+	for _, e := range t.External() {
+		switch e.Key {
+		case "location":
+			file = e.Value
+		case "offset":
+			offset, _ = strconv.ParseInt(e.Value, 10, 64)
+		case "length":
+			length, _ = strconv.ParseInt(e.Value, 10, 64)
+		}
+	}
+	return file, offset + length
 }
 
 func quantizedOp(op string) bool {

@@ -236,6 +236,34 @@ func TestUnusedPatternWarns(t *testing.T) {
 	}
 }
 
+// TestAlsoWarns: what also_quantize names and the model lacks is told, and what it has is not.
+func TestAlsoWarns(t *testing.T) {
+	conv, _ := small()
+	net := newBuilder(11)
+	encoder(net)
+	for _, c := range []struct {
+		b    *builder
+		want string
+	}{
+		{conv, "attention elementwise embeddings output_projection"},
+		{net, ""},
+	} {
+		shapes, err := onnx.InferShapes(c.b.m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, warned := testJob(t)
+		(StaticConfig{Also: []string{alsoAttention, alsoElementals, alsoEmbeddings, alsoOutput}}).warnAlso(j, c.b.m, shapes)
+		var got []string
+		for _, w := range *warned {
+			got = append(got, strings.Trim(strings.Fields(w.Summary)[1], `"`))
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("warned of %v, want %s", got, c.want)
+		}
+	}
+}
+
 // TestFixedBatch: a model that takes just four samples sees all ten, and learns the same ranges.
 func TestFixedBatch(t *testing.T) {
 	needRuntime(t)

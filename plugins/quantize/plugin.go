@@ -206,7 +206,7 @@ func (c StaticConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResu
 	r.Diagnostics = append(append(r.Diagnostics, c.planRepair()...), c.planSmooth()...)
 	if t, err := resolveTarget(c.Target, cpu); err == nil {
 		r.Nondeterministic = r.Nondeterministic || c.noSearch(t, cpu) == ""
-		r.Diagnostics = append(r.Diagnostics, c.planAccuracy(t)...)
+		r.Diagnostics = append(append(r.Diagnostics, c.planAccuracy(t)...), c.planSearch(t, cpu)...)
 	}
 	if c.Ranges != nil && c.Accuracy == nil && c.Budget == nil {
 		r.Needs = dynamicNeeds(c.Model.Size) // nothing is run

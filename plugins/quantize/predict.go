@@ -53,7 +53,14 @@ func inspectTargets() []sdk.Target {
 		out = append(out, sdk.Target{Name: t.Name, Formats: []string{"onnx"}, Doc: t.Doc + " Foretold by its rules: a float model as quantize_static would lower it, a quantized one as it is.",
 			Inspect: func(_ context.Context, a sdk.Artifact) (any, error) { return predictFile(a.Path, t) }})
 	}
-	return out
+	return append(out, sdk.Target{Name: "auto", Formats: []string{"onnx"}, Doc: "The target that quantize_static takes on this machine.",
+		Inspect: func(_ context.Context, a sdk.Artifact) (any, error) {
+			t, err := resolveTarget("auto", ThisCPU())
+			if err != nil {
+				return nil, sdk.CodeError("quantize/no-target", "this machine has no target", err.Error())
+			}
+			return predictFile(a.Path, t)
+		}})
 }
 
 // predictFile foretells what a target makes of a model.

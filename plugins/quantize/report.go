@@ -124,3 +124,35 @@ func warnUnused(j job, unused []string) {
 			"Patterns are matched against node names, and against the first output of nodes without a name; * stands for any characters, / included."))
 	}
 }
+
+// warnAlso tells what also_quantize names that is not in the model, or is taken without being named.
+func (c StaticConfig) warnAlso(j job, m *onnx.Model, shapes *onnx.Shapes) {
+	if len(c.Also) == 0 {
+		return
+	}
+	products, tables := false, false
+	for n := range m.Graph.Nodes() {
+		products = products || n.Is("MatMul") && m.Graph.Constant(n.Input(0)) == nil && m.Graph.Constant(n.Input(1)) == nil
+		if w := m.Graph.Constant(n.Input(0)); n.Is("Gather") && w != nil {
+			tables = tables || len(w.Dims) == 2 && w.DataType.DType().IsFloat()
+		}
+	}
+	transformer := isTransformer(m, shapes)
+	for i, also := range c.Also {
+		why := ""
+		switch {
+		case also == alsoAttention && !products:
+			why = "The model has no product of two activations"
+		case also == alsoEmbeddings && !tables:
+			why = "The model looks nothing up in a table of floats: it has no Gather with a constant matrix"
+		case also == alsoOutput && transformer && len(outputProjections(m.Graph)) == 0:
+			why = "No product with a constant weight makes an output of the model"
+		case (also == alsoOutput || also == alsoElementals) && !transformer:
+			why = "The model is no transformer, and of others it is quantized in any case where the target has integers for it"
+		default:
+			continue
+		}
+		j.warn(sdk.Diagnostic{Severity: sdk.SeverityWarning, Path: []any{"also_quantize", sdk.Index(i)},
+			Summary: fmt.Sprintf("also_quantize: %q changes nothing", also), Detail: why + "."})
+	}
+}

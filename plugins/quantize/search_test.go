@@ -101,8 +101,8 @@ func TestSearch(t *testing.T) {
 			if n := quantizedConvs(got); n != 9-want {
 				t.Errorf("%d of 9 convolutions are in integers: %s", n, strings.Join(facts.Candidates, "\n"))
 			}
-			chosen := slices.IndexFunc(facts.Candidates, func(l string) bool { return strings.HasSuffix(l, ", chosen: "+facts.Layout) })
-			if chosen < 0 || !strings.HasPrefix(facts.Candidates[chosen], "speed-up 1.80 (1.78 to 1.82), SQNR ") || facts.Noise != "1.00 (0.99 to 1.01)" || facts.Declined != "" || facts.Samples != 16 {
+			chosen := slices.IndexFunc(facts.Candidates, func(l string) bool { return strings.HasPrefix(l, facts.Layout+": chosen, ") })
+			if chosen != 0 || !strings.Contains(facts.Candidates[chosen], ": chosen, speed-up 1.80 (1.78 to 1.82), SQNR ") || facts.Noise != "1.00 (0.99 to 1.01)" || facts.Declined != "" || facts.Samples != 16 {
 				t.Errorf("facts are %+v", facts)
 			}
 			if len(facts.Candidates) < 8 || s.races < 3 || s.races > 5 || !strings.Contains(facts.Candidates[chosen], ", agreement ") {
@@ -232,6 +232,13 @@ func TestNoSearch(t *testing.T) {
 	p, err := (StaticConfig{Calibration: data, Target: "tensorrt", Search: "on"}).Plan(t.Context(), &sdk.PlanRun{Threads: 1})
 	if err != nil || p.Nondeterministic {
 		t.Errorf("tensorrt is planned as %+v, %v", p, err)
+	}
+	states := map[string]string{"h": "hn"}
+	for search, want := range map[string]int{"on": 1, "off": 0} {
+		c := StaticConfig{Calibration: data, Target: "onnxruntime-x86-vnni", Search: search, States: states}
+		if ds := c.planSearch(row(t, c.Target), vnni); len(ds) != want {
+			t.Errorf("states with search %s: %v", search, ds)
+		}
 	}
 	cpu := ThisCPU()
 	if target, err := resolveTarget("auto", cpu); err == nil && target.Engine == "onnxruntime" {
@@ -373,6 +380,25 @@ func TestGates(t *testing.T) {
 					t.Errorf("%s: output %s has the energy %v and an error of %v", facts.Layout, name, signal, noise)
 				}
 			}
+		}
+	}
+}
+
+// TestBadDataIsNoFailedSearch: of a dataset that does not fit the model, the error alone tells.
+func TestBadDataIsNoFailedSearch(t *testing.T) {
+	needRuntime(t)
+	if !row(t, "onnxruntime-x86").fits(ThisCPU()) {
+		t.Skip("no x86")
+	}
+	for _, x := range []tensor.Tensor{tensor.Of([]int64{4, 3}, make([]float32, 12)), tensor.Of([]int64{4, 1, 28, 28}, make([]int64, 4*28*28))} {
+		c := digitsConfig(t)
+		c.Calibration = ptr(writeDataset(t, map[string]tensor.Tensor{"input": x}))
+		j, warned := testJob(t)
+		j.scratch, j.race = t.TempDir(), (&stopwatch{t: t}).race
+		_, err := quantizeStatic(t.Context(), j, c)
+		wantError(t, err, "calibration", "input")
+		if len(*warned) != 0 {
+			t.Errorf("before the error: %v", *warned)
 		}
 	}
 }

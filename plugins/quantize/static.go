@@ -45,6 +45,7 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 	}
 	l := layout.Layout{Target: t.Name}
 	facts := StaticFacts{Target: t.Name}
+	var failed *sdk.Diagnostic
 	switch why := c.noSearch(t, cpu); {
 	case c.Layout != nil:
 		facts.Search = why
@@ -66,10 +67,28 @@ func quantizeStatic(ctx context.Context, j job, c StaticConfig) (*sdk.Result, er
 			return nil, ctx.Err()
 		default:
 			facts.Search = "the search failed: " + err.Error()
-			j.warn(sdk.AttrWarning("search", "no layout was searched for: the target's plain rules are followed", err.Error()))
+			d := sdk.AttrWarning("search", "no layout was searched for: the target's plain rules are followed", err.Error())
+			failed = &d
 		}
 	}
-	return w.write(ctx, l, facts)
+	r, err := w.write(ctx, l, facts)
+	if failed != nil && err == nil {
+		j.warn(*failed) // else the error tells what is wrong, and there is nothing that follows plain rules
+	}
+	return r, err
+}
+
+// withStates is why there is no search for a model whose outputs are inputs of the next sample.
+const withStates = "a model with states cannot be timed on single samples"
+
+// planSearch tells who leaves the search on that his model has none.
+func (c StaticConfig) planSearch(t *Target, cpu CPU) sdk.Diagnostics {
+	if len(c.States) == 0 || c.noSearch(t, cpu) != withStates {
+		return nil
+	}
+	return sdk.Diagnostics{sdk.AttrWarning("states", "no layout is searched for: the target's plain rules are followed",
+		"Layouts are timed and judged on single samples, and a sample of a model with states begins where the one before ended. Write search = \"off\" if plain rules will do; "+
+			"for a search, record the states as fields of the dataset, and leave states out.")}
 }
 
 // noSearch tells why no layout is searched for, empty when one is.
@@ -84,7 +103,7 @@ func (c StaticConfig) noSearch(t *Target, cpu CPU) string {
 	case c.Calibration == nil:
 		return "there is no calibration data to time layouts with"
 	case len(c.States) > 0:
-		return "a model with states cannot be timed on single samples"
+		return withStates
 	case t.Engine != "onnxruntime":
 		return fmt.Sprintf("layouts for %s cannot be timed: its rules are followed", t.Name)
 	case !t.fits(cpu):
@@ -101,6 +120,7 @@ func (w *staticWork) check() error {
 	}
 	p := place(m, shapes, w.target, w.config.options(m, shapes, w.target))
 	warnUnused(w.job, p.unused)
+	w.config.warnAlso(w.job, m, shapes)
 	if !p.multiplies() {
 		return nothingStatic(m, p)
 	}

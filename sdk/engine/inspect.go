@@ -16,6 +16,8 @@ type Inspection struct {
 	Ops       map[string]int   `json:"ops"`
 	Weights   map[string]int64 `json:"weights"` // bytes by element type
 	Quantized bool             `json:"quantized"`
+	// Missing are files of weights that the model names and that are not there, or not whole.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // ValueInspected is an input or output; an axis is a number, a name, or "?". A null
