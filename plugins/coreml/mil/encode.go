@@ -2,7 +2,6 @@ package mil
 
 import (
 	"maps"
-	"math"
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -94,17 +93,16 @@ func (t Type) encode(m *message) {
 	case t.State:
 		m.sub(5, func(s *message) { s.sub(1, Type{DataType: t.DataType, Shape: t.Shape}.encode) })
 		return
+	case t.Dictionary:
+		m.sub(4, func(d *message) {
+			d.sub(1, Type{DataType: String}.encode)
+			d.sub(2, Type{DataType: float64Type}.encode)
+		})
+		return
 	case t.Strings > 0:
 		m.sub(2, func(l *message) {
 			l.sub(1, Type{DataType: String}.encode)
 			l.sub(2, func(d *message) { d.sub(1, func(c *message) { c.number(1, uint64(t.Strings)) }) })
-		})
-		return
-	}
-	if t.DataType == 0 { // what a classifier tells of its classes
-		m.sub(4, func(d *message) {
-			d.sub(1, Type{DataType: String}.encode)
-			d.sub(2, Type{DataType: 12}.encode)
 		})
 		return
 	}
@@ -284,58 +282,4 @@ func packed(s []int64) (p []byte) {
 		p = protowire.AppendVarint(p, uint64(d))
 	}
 	return p
-}
-
-// Immediates of the types that arguments have.
-
-// Ints is an int32 vector.
-func Ints(v ...int64) Value {
-	b := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		b = le.AppendUint32(b, uint32(int32(x)))
-	}
-	return Value{Type: Type{DataType: Int32, Shape: []int64{int64(len(v))}}, Data: b}
-}
-
-// Int is an int32 scalar.
-func Int(v int64) Value {
-	x := Ints(v)
-	x.Shape = nil
-	return x
-}
-
-// Uints is a uint32 vector.
-func Uints(v ...int64) Value {
-	x := Ints(v...)
-	x.DataType = Uint32
-	return x
-}
-
-// Text is a scalar of text.
-func Text(s string) Value { return Value{Type: Type{DataType: String}, Texts: []string{s}} }
-
-// Truth is a bool scalar.
-func Truth(b bool) Value {
-	x := Truths(b)
-	x.Shape = nil
-	return x
-}
-
-// Truths is a bool vector.
-func Truths(v ...bool) Value {
-	b := make([]byte, len(v))
-	for i, x := range v {
-		if x {
-			b[i] = 1
-		}
-	}
-	return Value{Type: Type{DataType: Bool, Shape: []int64{int64(len(v))}}, Data: b}
-}
-
-// Scalar is a float scalar of type t. What half precision cannot hold becomes its nearest finite number that is not 0.
-func Scalar(t DataType, v float64) Value {
-	if t == Float16 {
-		return Value{Type: Type{DataType: t}, Data: le.AppendUint16(nil, half(float32(v)))}
-	}
-	return Value{Type: Type{DataType: t}, Data: le.AppendUint32(nil, math.Float32bits(float32(v)))}
 }

@@ -21,16 +21,20 @@ const (
 	Float16 DataType = 10
 	Float32 DataType = 11
 	Int8    DataType = 21
+	Int16   DataType = 22
 	Int32   DataType = 23
 	Int64   DataType = 24 // no program may hold one: the lint refuses it
 	Int4    DataType = 25
 	Uint8   DataType = 31
+	Uint16  DataType = 32
 	Uint32  DataType = 33
 	Uint4   DataType = 35
 	Uint2   DataType = 36
 	Uint1   DataType = 37
 	Uint6   DataType = 38
 	Uint3   DataType = 39
+
+	float64Type DataType = 12 // only a dictionary of chances has it
 )
 
 type typeInfo struct {
@@ -41,8 +45,8 @@ type typeInfo struct {
 
 var types = map[DataType]typeInfo{
 	Bool: {"bool", 8, 0}, String: {"string", 0, 0}, Float16: {"fp16", 16, 1}, Float32: {"fp32", 32, 2},
-	Int8: {"int8", 8, 4}, Int32: {"int32", 32, 14}, Int64: {"int64", 64, 0}, Int4: {"int4", 4, 8},
-	Uint8: {"uint8", 8, 3}, Uint32: {"uint32", 32, 15}, Uint4: {"uint4", 4, 11}, Uint2: {"uint2", 2, 10},
+	Int8: {"int8", 8, 4}, Int16: {"int16", 16, 6}, Int32: {"int32", 32, 14}, Int64: {"int64", 64, 0}, Int4: {"int4", 4, 8},
+	Uint8: {"uint8", 8, 3}, Uint16: {"uint16", 16, 7}, Uint32: {"uint32", 32, 15}, Uint4: {"uint4", 4, 11}, Uint2: {"uint2", 2, 10},
 	Uint1: {"uint1", 1, 9}, Uint6: {"uint6", 6, 13}, Uint3: {"uint3", 3, 12},
 }
 
@@ -66,17 +70,29 @@ type Type struct {
 	Shape    []int64
 	// Strings makes it a list of that many strings, in place of a tensor: the classes of a classifier.
 	Strings int
+	// Dictionary makes it a dictionary from text to double: a classifier's probabilities by class.
+	Dictionary bool
 	// State makes it a state that holds such a tensor.
 	State bool
 }
 
 // Equal compares two types.
 func (t Type) Equal(u Type) bool {
-	return t.DataType == u.DataType && slices.Equal(t.Shape, u.Shape) && t.Strings == u.Strings && t.State == u.State
+	return t.DataType == u.DataType && slices.Equal(t.Shape, u.Shape) && t.Strings == u.Strings && t.Dictionary == u.Dictionary && t.State == u.State
 }
 
 // String is "fp16 [1 3 224 224]".
-func (t Type) String() string { return fmt.Sprintf("%s %v", t.DataType, t.Shape) }
+func (t Type) String() string {
+	switch {
+	case t.Dictionary:
+		return "a dictionary"
+	case t.Strings > 0:
+		return fmt.Sprintf("a list of %d texts", t.Strings)
+	case t.State:
+		return fmt.Sprintf("a state of %s %v", t.DataType, t.Shape)
+	}
+	return fmt.Sprintf("%s %v", t.DataType, t.Shape)
+}
 
 // Elements is the product of the axes, -1 where one is not known.
 func (t Type) Elements() int64 {

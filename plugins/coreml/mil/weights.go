@@ -104,23 +104,21 @@ func (w *Weights) Close() error {
 // Size of the file so far.
 func (w *Weights) Size() int64 { return int64(w.at) }
 
-// half rounds to half precision; finite numbers stay finite, and numbers other than 0 stay so.
-func half(f float32) uint16 {
-	const largest, least = 65504, 0x1p-24
-	switch a := math.Abs(float64(f)); {
-	case math.IsInf(a, 0) || math.IsNaN(a) || a == 0:
-	case a > largest:
-		f = float32(math.Copysign(largest, float64(f)))
-	}
+// halfOf rounds to half precision. Finite numbers stay finite: a mask of -3e38 becomes -65504, where an infinity would make
+// 0 times it no number. Numbers other than 0 stay so, where they are not below the least float32 that people mean: an
+// epsilon of 1e-12 becomes the least half, not 0, which a division would meet.
+func halfOf(f float32) uint16 {
 	h := tensor.Float32ToF16(f)
-	if h&0x7fff == 0 && f != 0 && math.Abs(float64(f)) >= 1e-30 {
+	switch {
+	case h&0x7fff == 0x7c00 && !math.IsInf(float64(f), 0):
+		h--
+	case h&0x7fff == 0 && math.Abs(float64(f)) >= 1e-30:
 		h |= 1
 	}
 	return h
 }
 
-// Halves rounds floats to half precision as little-endian bytes. Finite numbers stay finite: a mask of -3e38 becomes
-// -65504, where an infinity would make 0 times it no number.
+// Halves rounds floats to half precision as little-endian bytes. Finite numbers stay finite.
 func Halves(f []float32) []byte {
 	out := make([]byte, 2*len(f))
 	for i, v := range f {

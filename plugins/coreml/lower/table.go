@@ -1,0 +1,15 @@
+package lower
+
+// table joins the rules of all families. A new family is a file with a slice of rules, and a line here.
+var table = [][]Rule{
+	activations,
+	elementwise,
+	convolutions,
+	pooling,
+	normalizations,
+	products,
+	layouts,
+	joins,
+	casts,
+	quantizations,
+}
