@@ -1,0 +1,475 @@
+package groups
+
+import (
+	"slices"
+
+	"github.com/optimize-hcl/optimize/onnx"
+)
+
+// every returns the labels of all axes, new ones for a constant's.
+func (v *visit) every(x *operand) []label {
+	axes := make([]label, x.rank())
+	for i := range axes {
+		axes[i] = v.want(x, i)
+	}
+	return axes
+}
+
+// first is input 0, nil (and everything pinned) where its shape is not known.
+func (v *visit) first() *operand {
+	x := v.input(0)
+	if x == nil || x.dims == nil {
+		v.pinInputs(v.reason("reads a value whose shape cannot be inferred"))
+		return nil
+	}
+	return x
+}
+
+// axisOf reads the attribute axis; nil where it does not exist.
+func (v *visit) axisOf(x *operand, def int64) (int, bool) {
+	a, ok := axis(v.n.IntAttr("axis", def), x.rank())
+	if !ok {
+		v.pinInputs(v.reason("has axis %d for a value of %d axes", v.n.IntAttr("axis", def), x.rank()))
+	}
+	return a, ok
+}
+
+func (v *visit) transpose() {
+	x := v.first()
+	if x == nil {
+		return
+	}
+	perm := v.n.IntsAttr("perm")
+	if perm == nil {
+		for i := x.rank() - 1; i >= 0; i-- {
+			perm = append(perm, int64(i))
+		}
+	}
+	axes := make([]label, len(perm))
+	for i, p := range perm {
+		a, ok := axis(p, x.rank())
+		if !ok || len(perm) != x.rank() {
+			v.pinInputs(v.reason("permutes axes that its input does not have"))
+			return
+		}
+		axes[i] = v.want(x, a)
+	}
+	v.set(0, axes)
+}
+
+// axesInput are the axes of Squeeze, Unsqueeze and Pad: an attribute once, an input later.
+func (v *visit) axesInput(input, rank int) (axes []int, given, known bool) {
+	list := v.n.IntsAttr("axes")
+	if v.input(input) != nil {
+		var ok bool
+		if list, ok = v.ints(input); !ok {
+			return nil, true, false
+		}
+	} else if list == nil {
+		return nil, false, true
+	}
+	for _, a := range list {
+		i, ok := axis(a, rank)
+		if !ok {
+			return nil, true, false
+		}
+		axes = append(axes, i)
+	}
+	return axes, true, true
+}
+
+func (v *visit) squeeze() {
+	x := v.first()
+	if x == nil {
+		return
+	}
+	gone, given, known := v.axesInput(1, x.rank())
+	if !given || !known {
+		v.pinInputs(v.reason("drops whatever axis has one index"))
+		return
+	}
+	var axes []label
+	for i := range x.rank() {
+		if !slices.Contains(gone, i) {
+			axes = append(axes, v.want(x, i))
+		} else {
+			v.fix(x, i, v.reason("drops the axis"))
+		}
+	}
+	v.set(0, axes)
+}
+
+func (v *visit) unsqueeze() {
+	x := v.first()
+	if x == nil {
+		return
+	}
+	out, ok := v.outDims(0)
+	added, _, known := v.axesInput(1, len(out))
+	if !ok || !known || x.rank()+len(added) != len(out) {
+		v.pinInputs(v.reason("adds axes that are computed"))
+		return
+	}
+	axes := make([]label, len(out))
+	from := 0
+	for i := range axes {
+		if !slices.Contains(added, i) && from < x.rank() {
+			axes[i] = v.want(x, from)
+			from++
+		}
+	}
+	v.set(0, axes)
+}
+
+// stay makes atoms for n channels that cannot leave.
+func (v *visit) stay(n int64, r Reason) label {
+	l := v.atoms(n)
+	v.pin(l, r)
+	return l
+}
+
+// atoms is fresh also for a single one.
+func (v *visit) atoms(n int64) label {
+	if n == 1 {
+		return v.fresh(2)[:1]
+	}
+	return v.fresh(n)
+}
+
+func (v *visit) concat() {
+	x := v.first()
+	if x == nil {
+		return
+	}
+	a, ok := v.axisOf(x, 1)
+	if !ok {
+		return
+	}
+	for _, o := range v.in {
+		if o.there() && o.rank() != x.rank() {
+			v.pinInputs(v.reason("joins values whose shapes cannot be inferred"))
+			return
+		}
+	}
+	axes := make([]label, x.rank())
+	for i := range axes {
+		if i == a {
+			continue
+		}
+		axes[i] = v.want(x, i)
+		for _, o := range v.in[1:] {
+			axes[i] = v.tie(x, i, o, i)
+		}
+	}
+	var joined label
+	free := false
+	for _, o := range v.in {
+		free = free || o.axes[a].free() || o.con != nil && o.axes[a] == nil && o.size(a) > 1
+	}
+	for _, o := range v.in {
+		if !free {
+			break
+		}
+		if o.size(a) < 0 {
+			for _, p := range v.in {
+				v.fix(p, a, v.reason("joins them with %q, whose size is not known", o.name))
+			}
+			joined = nil
+			break
+		}
+		if l := v.want(o, a); l.free() {
+			joined = append(joined, l...)
+			v.used(o, a, Other)
+		} else {
+			joined = append(joined, v.stay(o.size(a), v.reason("joins them from %q, which is fixed", o.name))...)
+		}
+	}
+	axes[a] = joined
+	v.set(0, axes)
+}
+
+func (v *visit) split() {
+	x := v.first()
+	if x == nil {
+		return
+	}
+	a, ok := v.axisOf(x, 0)
+	if !ok {
+		return
+	}
+	axes := v.every(x)
+	parts := v.parts(axes[a], a)
+	for i := range v.n.Outputs() {
+		piece := slices.Clone(axes)
+		piece[a] = nil
+		if parts != nil {
+			piece[a] = parts[i]
+		}
+		v.set(i, piece)
+	}
+	if parts == nil {
+		return
+	}
+	v.edit(func(c *cutter) error {
+		sizes := make([]int64, len(parts))
+		for i, p := range parts {
+			sizes[i] = int64(c.count(p))
+		}
+		if v.opset < 13 {
+			v.n.SetAttr(onnx.IntsAttr("split", sizes...))
+			return nil
+		}
+		v.n.RemoveAttr("num_outputs")
+		c.setInts(v.n, 1, sizes)
+		return nil
+	}, axes[a])
+}
+
+// parts cuts the label of the axis that a Split works along; nil where it stays as it is.
+func (v *visit) parts(l label, a int) []label {
+	if !l.free() {
+		return nil
+	}
+	var parts []label
+	rest := l
+	for i := range v.n.Outputs() {
+		dims, ok := v.outDims(i)
+		if !ok || a >= len(dims) || !dims[a].Fixed() || dims[a].Value < 1 || dims[a].Value > int64(len(rest)) {
+			v.pin(l, v.reason("splits into parts whose sizes are not known"))
+			return nil
+		}
+		n := int(dims[a].Value)
+		parts = append(parts, rest[:n:n])
+		rest = rest[n:]
+	}
+	if len(rest) > 0 {
+		v.pin(l, v.reason("splits into parts that do not add up"))
+		return nil
+	}
+	return parts
+}
+
+// slice is the rule of Slice: a stretch of channels stays a stretch.
+func (v *visit) slice() {
+	x := v.first()
+	if x == nil {
+		return
+	}
+	starts, ends, at, steps := v.n.IntsAttr("starts"), v.n.IntsAttr("ends"), v.n.IntsAttr("axes"), []int64(nil)
+	inputs := v.n.IntsAttr("starts") == nil
+	if inputs {
+		var ok [4]bool
+		starts, ok[0] = v.ints(1)
+		ends, ok[1] = v.ints(2)
+		at, ok[2] = v.ints(3)
+		steps, ok[3] = v.ints(4)
+		if !ok[0] || !ok[1] || !ok[2] && v.input(3) != nil || !ok[3] && v.input(4) != nil {
+			v.sliceComputed(x, at, ok[2])
+			return
+		}
+	}
+	axes := v.every(x)
+	whole := slices.Clone(axes)
+	type cut struct{ index, axis, from, to int }
+	var cuts []cut
+	starts, ends = slices.Clone(starts), slices.Clone(ends)
+	for i := range starts {
+		a := int64(i)
+		if i < len(at) {
+			a = at[i]
+		}
+		k, ok := axis(a, x.rank())
+		if !ok || i >= len(ends) {
+			v.pinInputs(v.reason("cuts axes that its input does not have"))
+			return
+		}
+		l := axes[k]
+		if !l.free() {
+			continue
+		}
+		if i < len(steps) && steps[i] != 1 {
+			v.fix(x, k, v.reason("takes every %d. of them", steps[i]))
+			axes[k] = nil
+			continue
+		}
+		n := int64(len(l))
+		from, to := clamp(starts[i], n), clamp(ends[i], n)
+		if from >= to {
+			v.fix(x, k, v.reason("takes none of them"))
+			axes[k] = nil
+			continue
+		}
+		axes[k] = l[from:to:to]
+		cuts = append(cuts, cut{i, k, int(from), int(to)})
+	}
+	v.set(0, slices.Clone(axes))
+	labels := make([]label, len(cuts))
+	for i, c := range cuts {
+		labels[i] = whole[c.axis]
+	}
+	v.edit(func(c *cutter) error {
+		for _, k := range cuts {
+			if l := whole[k.axis]; c.cuts(l) {
+				from := int64(c.count(l[:k.from]))
+				starts[k.index], ends[k.index] = from, from+int64(c.count(l[k.from:k.to]))
+			}
+		}
+		if !inputs {
+			v.n.SetAttr(onnx.IntsAttr("starts", starts...))
+			v.n.SetAttr(onnx.IntsAttr("ends", ends...))
+			return nil
+		}
+		c.setInts(v.n, 1, starts)
+		c.setInts(v.n, 2, ends)
+		return nil
+	}, labels...)
+}
+
+// sliceComputed is a Slice whose bounds are computed: the axes that it cuts stay.
+func (v *visit) sliceComputed(x *operand, at []int64, known bool) {
+	r := v.reason("cuts them at places that are worked out while the model runs")
+	axes := v.every(x)
+	if !known {
+		v.fixAll(x, r)
+		return
+	}
+	for _, a := range at {
+		if k, ok := axis(a, x.rank()); ok {
+			v.fix(x, k, r)
+			axes[k] = nil
+		}
+	}
+	v.set(0, axes)
+}
+
+func clamp(i, n int64) int64 {
+	if i < 0 {
+		i += n
+	}
+	return min(max(i, 0), n)
+}
+
+func (v *visit) gather() {
+	x, idx := v.first(), v.input(1)
+	if x == nil {
+		return
+	}
+	a, ok := v.axisOf(x, 0)
+	if !ok {
+		return
+	}
+	if idx == nil || idx.dims == nil {
+		v.pinInputs(v.reason("reads indexes whose shape cannot be inferred"))
+		return
+	}
+	v.fixAll(idx, v.reason("reads them as indexes"))
+	var mid = make([]label, idx.rank())
+	l := x.axes[a]
+	index, known := v.ints(1)
+	switch {
+	case !l.free() || !known || idx.rank() > 1:
+		v.fix(x, a, v.reason("looks them up by number"))
+	default:
+		picked := make(label, len(index))
+		index = slices.Clone(index)
+		for i := range index {
+			if index[i] < 0 {
+				index[i] += int64(len(l))
+			}
+			if index[i] < 0 || index[i] >= int64(len(l)) {
+				v.pinInputs(v.reason("looks up index %d of %d", index[i], len(l)))
+				return
+			}
+			picked[i] = l[index[i]]
+		}
+		if idx.rank() == 0 || len(index) == 1 {
+			v.pin(picked, v.reason("picks this one by number"))
+		} else {
+			mid[0] = picked
+		}
+		scalar := idx.rank() == 0
+		v.edit(func(c *cutter) error {
+			place := c.places(l)
+			var to []int64
+			for i, old := range index {
+				if c.stays(picked[i]) {
+					to = append(to, int64(place[old]))
+				}
+			}
+			c.setIndex(v.n, 1, to, scalar)
+			return nil
+		}, l)
+	}
+	var axes []label
+	for i := range x.rank() {
+		if i == a {
+			axes = append(axes, mid...)
+			continue
+		}
+		w := v.want(x, i)
+		axes = append(axes, w)
+		if x.con != nil {
+			v.used(x, i, Out)
+			v.produce(w)
+		}
+	}
+	v.set(0, axes)
+}
+
+// pad is the rule of Pad. Channels that it adds can leave again.
+func (v *visit) pad() {
+	x := v.first()
+	if x == nil {
+		return
+	}
+	axes := v.every(x)
+	pads, known := v.n.IntsAttr("pads"), true
+	attr := pads != nil
+	if !attr {
+		pads, known = v.ints(1)
+	}
+	at, given, axesKnown := v.axesInput(3, x.rank())
+	if !given {
+		for i := range x.rank() {
+			at = append(at, i)
+		}
+	}
+	if !known || !axesKnown || len(pads) != 2*len(at) {
+		v.pinInputs(v.reason("adds sizes that are worked out while the model runs"))
+		return
+	}
+	pads = slices.Clone(pads)
+	var labels []label
+	type added struct {
+		i           int
+		before, end label
+	}
+	var all []added
+	for i, k := range at {
+		before, end := pads[i], pads[len(at)+i]
+		if !axes[k].free() || before == 0 && end == 0 {
+			continue
+		}
+		if before < 0 || end < 0 || v.n.StringAttr("mode", "constant") != "constant" {
+			v.fix(x, k, v.reason("pads them"))
+			axes[k] = nil
+			continue
+		}
+		b, e := v.atoms(before), v.atoms(end)
+		axes[k] = slices.Concat(b, axes[k], e)
+		labels = append(labels, b, e)
+		all = append(all, added{i, b, e})
+	}
+	v.set(0, axes)
+	v.edit(func(c *cutter) error {
+		for _, p := range all {
+			pads[p.i], pads[len(at)+p.i] = int64(c.count(p.before)), int64(c.count(p.end))
+		}
+		if attr {
+			v.n.SetAttr(onnx.IntsAttr("pads", pads...))
+			return nil
+		}
+		c.setInts(v.n, 1, pads)
+		return nil
+	}, labels...)
+}
