@@ -100,8 +100,8 @@ func Prepare(m *onnx.Model) error {
 	return err
 }
 
-// maxTries bounds how many ways of cutting reshapes and groups are tried.
-const maxTries = 6
+// maxRounds bounds how often another way of cutting reshapes and groups is looked for.
+const maxRounds = 4
 
 // Analyze finds the groups of a model that Prepare has seen.
 func Analyze(m *onnx.Model, opts Options) (*Analysis, error) {
@@ -110,22 +110,24 @@ func Analyze(m *onnx.Model, opts Options) (*Analysis, error) {
 		return nil, err
 	}
 	m.Graph.BuildIndex()
-	modes := map[*onnx.Node]int{}
-	var best *solver
-	for range maxTries {
-		s := newSolver(m, shapes, opts, copyModes(modes))
+	solve := func(modes map[*onnx.Node]int) *solver {
+		s := newSolver(m, shapes, opts, modes)
 		s.run()
-		if best == nil || s.better(best) {
-			best = s
-		}
-		failing := false
-		for _, c := range s.choices {
-			if slices.ContainsFunc(c.label, func(a int32) bool { return s.why[s.find(a)] != 0 }) {
-				failing = true
-				modes[c.node] = (s.modes[c.node] + 1) % c.options
+		return s
+	}
+	best := solve(nil)
+	for range maxRounds {
+		// Where what was tied to be cut together cannot be cut, the nodes that it passes are cut the other way: the
+		// reshapes, the layers with groups, or both.
+		before := best
+		for _, which := range []func(*onnx.Node) bool{isReshape, func(n *onnx.Node) bool { return !isReshape(n) }, func(*onnx.Node) bool { return true }} {
+			if modes := before.otherwise(which); modes != nil {
+				if s := solve(modes); s.better(best) {
+					best = s
+				}
 			}
 		}
-		if !failing {
+		if best == before {
 			break
 		}
 	}
@@ -133,6 +135,24 @@ func Analyze(m *onnx.Model, opts Options) (*Analysis, error) {
 	a.collect()
 	a.left()
 	return a, a.count()
+}
+
+func isReshape(n *onnx.Node) bool { return n.Is("Reshape") || n.Is("Flatten") }
+
+// otherwise is another way for those nodes whose way led to nothing; nil where there is none.
+func (s *solver) otherwise(which func(*onnx.Node) bool) map[*onnx.Node]int {
+	modes := copyModes(s.modes)
+	changed := false
+	for _, c := range s.choices {
+		if which(c.node) && slices.ContainsFunc(c.label, func(a int32) bool { return s.why[s.find(a)] != 0 }) {
+			modes[c.node] = (s.modes[c.node] + 1) % c.options
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return modes
 }
 
 func copyModes(m map[*onnx.Node]int) map[*onnx.Node]int {

@@ -1,6 +1,7 @@
 package groups
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,10 +63,18 @@ func (c *cutter) places(l label) []int {
 	return out
 }
 
-// ints adds a constant of integers and returns its name.
-func (c *cutter) ints(like string, values []int64) string {
+// ints adds a constant of integers, of the type of the one that it stands for, and returns its name.
+func (c *cutter) ints(like string, values []int64, shape ...int64) string {
 	name := c.graph.UniqueName(like + "_pruned")
-	c.graph.AddInitializer(onnx.NewInt64s(name, values, int64(len(values))))
+	t := onnx.NewInt64s(name, values, shape...)
+	if old := c.graph.Constant(like); old != nil && old.DataType == onnx.Int32 {
+		b := make([]byte, 0, 4*len(values))
+		for _, x := range values {
+			b = binary.LittleEndian.AppendUint32(b, uint32(x)) //nolint:gosec // a size or an index of the model
+		}
+		t = onnx.NewTensor(name, tensor.Tensor{DType: tensor.I32, Shape: shape, Data: b})
+	}
+	c.graph.AddInitializer(t)
 	return name
 }
 
@@ -75,17 +84,16 @@ func (c *cutter) setInts(n *onnx.Node, input int, values []int64) {
 	if like == "" {
 		like = n.Output(0) + "_sizes"
 	}
-	n.SetInput(input, c.ints(like, values))
+	n.SetInput(input, c.ints(like, values, int64(len(values))))
 }
 
+// setIndex is setInts for an index that may be a single number without axes.
 func (c *cutter) setIndex(n *onnx.Node, input int, values []int64, scalar bool) {
 	if !scalar {
 		c.setInts(n, input, values)
 		return
 	}
-	name := c.graph.UniqueName(n.Input(input) + "_pruned")
-	c.graph.AddInitializer(onnx.NewInt64s(name, values))
-	n.SetInput(input, name)
+	n.SetInput(input, c.ints(n.Input(input), values))
 }
 
 func (a *Analysis) cutter(sel *Selection) *cutter {

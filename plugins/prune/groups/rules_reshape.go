@@ -329,7 +329,7 @@ func (s *sizeInput) write(c *cutter, to map[int]int64) error {
 		changed[e.part][e.index] = x
 	}
 	for _, k := range slices.Sorted(maps.Keys(changed)) {
-		parts[k] = c.ints(parts[k], changed[k])
+		parts[k] = c.ints(parts[k], changed[k], int64(len(changed[k])))
 	}
 	name := c.graph.UniqueName(s.concat.Output(0) + "_pruned")
 	c.graph.InsertBefore(s.node, onnx.NewNode("Concat", "", name, parts, []string{name}, onnx.IntAttr("axis", 0)))
