@@ -226,8 +226,12 @@ func (p *program) emitConst(k *Const, t mil.DataType, hint string) string {
 	}
 	name := p.names.fresh(hint)
 	p.types[name] = mil.Known{Type: typ, Const: true}
+	var spare [2]string
+	if p.main.Opset >= 8 && len(k.shape) > 1 {
+		spare = [2]string{p.names.fresh(name + "_part"), p.names.fresh(name + "_part")}
+	}
 	p.main.Ops = append(p.main.Ops, &mil.Operation{Type: "const", Outputs: []mil.Named{{Name: name, Type: typ}},
-		Weight: &weights.Weight{Floats: k.Floats, Steps: k.steps, Opset: p.main.Opset, Tally: p.tally}})
+		Weight: &weights.Weight{Floats: k.Floats, Steps: k.steps, Opset: p.main.Opset, Tally: p.tally, Spare: spare}})
 	return name
 }
 

@@ -151,8 +151,9 @@ type Operation struct {
 
 // Weight is a constant that becomes bytes when it is written.
 type Weight interface {
-	// Settle puts its bytes into the file and completes the operation.
-	Settle(op *Operation, w *Weights) error
+	// Settle puts its bytes into the file and completes the operation. What it returns are operations that the operation
+	// takes values of: they are put before it.
+	Settle(op *Operation, w *Weights) ([]*Operation, error)
 }
 
 // Function is the program's one function, "main".

@@ -87,15 +87,19 @@ func WritePackage(dir string, m *Model) (w *Written, err error) {
 
 // settle writes the weights in the order of the operations.
 func (m *Model) settle(w *Weights) error {
+	ops := make([]*Operation, 0, len(m.Main.Ops))
 	for _, op := range m.Main.Ops {
-		if op.Weight == nil {
-			continue
+		if op.Weight != nil {
+			before, err := op.Weight.Settle(op, w)
+			if err != nil {
+				return fmt.Errorf("write the constant %s: %w", op.Outputs[0].Name, err)
+			}
+			op.Weight = nil
+			ops = append(ops, before...)
 		}
-		if err := op.Weight.Settle(op, w); err != nil {
-			return fmt.Errorf("write the constant %s: %w", op.Outputs[0].Name, err)
-		}
-		op.Weight = nil
+		ops = append(ops, op)
 	}
+	m.Main.Ops = ops
 	return w.Close()
 }
 

@@ -120,15 +120,16 @@ func halfOf(f float32) uint16 {
 
 // Halves rounds floats to half precision as little-endian bytes. Finite numbers stay finite.
 func Halves(f []float32) []byte {
-	out := make([]byte, 2*len(f))
-	for i, v := range f {
-		h := tensor.Float32ToF16(v)
-		if h&0x7fff == 0x7c00 && !math.IsInf(float64(v), 0) {
-			h--
-		}
-		le.PutUint16(out[2*i:], h)
+	t, err := tensor.FromFloat32(tensor.F16, []int64{int64(len(f))}, f)
+	if err != nil {
+		panic(err) // the shape is that of f
 	}
-	return out
+	for i := 1; i < len(t.Data); i += 2 {
+		if t.Data[i]&0x7f == 0x7c && t.Data[i-1] == 0 && !math.IsInf(float64(f[i/2]), 0) {
+			le.PutUint16(t.Data[i-1:], le.Uint16(t.Data[i-1:])-1)
+		}
+	}
+	return t.Data
 }
 
 // readBlob checks a reference into the file of weights against its bytes.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/optimize-hcl/optimize/plugins/coreml/mil"
-	"github.com/optimize-hcl/optimize/tensor"
 )
 
 // Weight is a constant of floats on its way into a package.
@@ -15,13 +14,16 @@ type Weight struct {
 	Steps func() (*Steps, error)
 	// Opset is Core ML's operator set, which tells the forms that there are.
 	Opset int
+	// Spare are names that nothing in the program has, for what stands between two operations that decompress.
+	Spare [2]string
 	// Tally counts what was written.
 	Tally *Tally
 }
 
 // Tally counts the forms of constants in a package.
 type Tally struct {
-	// Forms counts constants, and Bytes their bytes in the file of weights, by form: the operation that makes them.
+	// Forms counts constants, and Bytes their bytes in the file of weights with their headers, by form: the operation that
+	// makes them and the type of what is stored.
 	Forms map[string]int64
 	Bytes map[string]int64
 	// Half is what all would take in half precision, in bytes.
@@ -31,23 +33,38 @@ type Tally struct {
 // NewTally starts a count.
 func NewTally() *Tally { return &Tally{Forms: map[string]int64{}, Bytes: map[string]int64{}} }
 
-// Settle writes the constant, and makes the operation what gives it.
-func (w *Weight) Settle(op *mil.Operation, file *mil.Weights) error {
+// Settle writes the constant in the form that takes the fewest bytes, and makes the operation what gives it. What it returns
+// are operations that must stand before it.
+func (w *Weight) Settle(op *mil.Operation, file *mil.Weights) ([]*mil.Operation, error) {
 	t := op.Outputs[0].Type
 	f, err := w.Floats()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if int64(len(f)) != t.Elements() {
-		return fmt.Errorf("it has %d elements, and its shape is %v", len(f), t.Shape)
+		return nil, fmt.Errorf("it has %d elements, and its shape is %v", len(f), t.Shape)
 	}
-	data := dense(t.DataType, f)
-	v, err := file.Add(t, data)
-	if err != nil {
-		return err
+	var st *Steps
+	if w.Steps != nil {
+		if st, err = w.Steps(); err != nil {
+			return nil, err
+		}
 	}
-	op.Attrs = append(op.Attrs, mil.Attr{Key: "val", Value: v})
-	return nil
+	x := &source{typ: t, f: f, opset: w.Opset, name: op.Outputs[0].Name, spare: w.Spare, of: op.Of}
+	chosen := x.choose(st, file.Size())
+	before := file.Size()
+	s := sink{file: file}
+	ops := chosen.build(&s)
+	if s.err != nil {
+		return nil, s.err
+	}
+	if w.Tally != nil {
+		w.Tally.Forms[chosen.name]++
+		w.Tally.Bytes[chosen.name] += file.Size() - before
+		w.Tally.Half += mil.BlobSize(mil.Float16, t.Elements())
+	}
+	*op = *ops[len(ops)-1]
+	return ops[:len(ops)-1], nil
 }
 
 // dense are the elements as bytes, in half or single precision.
@@ -55,5 +72,5 @@ func dense(t mil.DataType, f []float32) []byte {
 	if t == mil.Float16 {
 		return mil.Halves(f)
 	}
-	return tensor.Of([]int64{int64(len(f))}, f).Data
+	return rawOf(f)
 }
