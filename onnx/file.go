@@ -85,12 +85,12 @@ func MapFile(path string) (m *Model, close func() error, err error) {
 		return nil, nil, fmt.Errorf("read model: %w", err)
 	}
 	unmaps = append(unmaps, unmap)
-	mapped := [][]byte{b}
+	mapped := []mappedFile{{path, b}}
 	if m, err = Parse(b); err == nil {
 		err = m.loadExternal(filepath.Dir(path), func(f *os.File) ([]byte, error) {
 			b, unmap, err := tensor.MapOpen(f)
 			if err == nil {
-				unmaps, mapped = append(unmaps, unmap), append(mapped, b)
+				unmaps, mapped = append(unmaps, unmap), append(mapped, mappedFile{f.Name(), b})
 			}
 			return b, err
 		})
@@ -102,13 +102,19 @@ func MapFile(path string) (m *Model, close func() error, err error) {
 	return m, close, nil
 }
 
+// mappedFile is a file that MapFile mapped.
+type mappedFile struct {
+	path  string
+	bytes []byte
+}
+
 // Release tells the system that a part of a mapped model (MapFile), such as the raw data
 // of a tensor, is not needed soon: its pages go, and come back from the file when they
 // are read again. It is a hint for steps that read each weight once and want to stay
 // small; with any other memory it does nothing.
 func (m *Model) Release(raw []byte) {
 	for _, file := range m.mapped {
-		if partOf(raw, file) {
+		if partOf(raw, file.bytes) {
 			release(raw)
 		}
 	}
@@ -116,11 +122,20 @@ func (m *Model) Release(raw []byte) {
 
 // partOf tells whether b is a part of whole's memory.
 func partOf(b, whole []byte) bool {
+	_, ok := offsetIn(b, whole)
+	return ok
+}
+
+// offsetIn tells where in whole's memory b is.
+func offsetIn(b, whole []byte) (at int64, ok bool) {
 	if len(b) == 0 || len(whole) == 0 {
-		return false
+		return 0, false
 	}
-	at, from := uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(unsafe.Pointer(unsafe.SliceData(whole)))
-	return at >= from && at+uintptr(len(b)) <= from+uintptr(len(whole))
+	p, from := uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(unsafe.Pointer(unsafe.SliceData(whole)))
+	if p < from || p+uintptr(len(b)) > from+uintptr(len(whole)) {
+		return 0, false
+	}
+	return int64(p - from), true
 }
 
 // readRegular reads a whole file, and refuses what is none: a device has no end, and to

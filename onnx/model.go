@@ -18,9 +18,9 @@ type Model struct {
 	// Functions are the model's FunctionProto messages, not decoded.
 	Functions [][]byte
 
-	unknown []byte   // fields this package does not know, and training_info
-	raw     []byte   // the message it was read from; nil: made in memory
-	mapped  [][]byte // the files that MapFile mapped
+	unknown []byte       // fields this package does not know, and training_info
+	raw     []byte       // the message it was read from; nil: made in memory
+	mapped  []mappedFile // the files that MapFile mapped
 }
 
 // Opset is the version of an operator set that a model imports.

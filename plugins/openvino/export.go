@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 
 	"github.com/klauspost/cpuid/v2"
@@ -172,7 +170,7 @@ func export(ctx context.Context, j job, c ExportConfig) (*sdk.Result, error) {
 // convert reads the model, does with it what the recipe says, and writes it into the job's folder.
 func (j job) convert(ctx context.Context, path string, c ExportConfig, simplify bool, known source) (facts ExportFacts, err error) {
 	j.phase("read")
-	m, err := ov.Read(path)
+	m, err := known.read(path)
 	if err != nil {
 		return facts, readError(path, err)
 	}
@@ -275,41 +273,6 @@ func describe(m *ov.Model, outputs []string, facts *ExportFacts) error {
 	}
 	facts.Inputs, facts.Outputs = told(in), told(out)
 	return nil
-}
-
-// source is what is known of a model before OpenVINO reads it.
-type source struct {
-	// given tells which names are its own, of nodes and tensors; the others are OpenVINO's.
-	given   func(string) bool
-	outputs []string
-	size    int64 // bytes, with its weights
-}
-
-func look(path string) source {
-	names := map[string]bool{}
-	m, unmap, err := onnx.MapFile(path)
-	if err != nil {
-		// OpenVINO will read it or say why not: that we cannot costs the names of a few layers.
-		return source{given: func(string) bool { return false }, size: math.MaxInt64 / 2}
-	}
-	s := source{given: func(s string) bool { return names[s] }, size: m.Size()}
-	for _, v := range m.Graph.Outputs() {
-		s.outputs = append(s.outputs, strings.Clone(v.Name()))
-	}
-	for n := range m.Graph.AllNodes() {
-		names[strings.Clone(n.Name)] = true
-		for _, o := range n.Outputs() {
-			names[strings.Clone(o)] = true
-		}
-	}
-	for t := range m.AllTensors() {
-		names[strings.Clone(t.Name())] = true
-	}
-	for _, v := range slices.Concat(m.Graph.Feeds(), m.Graph.Outputs()) {
-		names[strings.Clone(v.Name())] = true
-	}
-	_ = unmap()
-	return s
 }
 
 // blobNote is model.blob.json: what the compiled form is for.

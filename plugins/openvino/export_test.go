@@ -65,7 +65,7 @@ func run(t *testing.T, path string, inputs ...tensor.Tensor) []float32 {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	c, err := m.Compile("CPU", map[string]string{"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "1"})
+	c, err := m.Compile("CPU", map[string]string{"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "1", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"})
 	if err != nil {
 		t.Fatal(err)
 	}

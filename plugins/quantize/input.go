@@ -9,7 +9,6 @@ import (
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/sdk"
-	"github.com/optimize-hcl/optimize/tensor"
 )
 
 // readModel reads the model of a step. What is quantized in it stays as it is, but for weights that are stored as
@@ -78,105 +77,13 @@ func foldInstead(ctx context.Context, j job, path string, nothing error, facts f
 	return r, nil
 }
 
-// foldQuantized makes integers of the float constants that a QuantizeLinear reads, subgraphs included, and returns how
-// many there were. The node's rule is ONNX's: round half to even, then add the zero point and saturate.
+// foldQuantized is onnx.FoldQuantized with an error that names the argument.
 func foldQuantized(m *onnx.Model) (int, error) {
-	count := 0
-	for n := range m.Graph.AllNodes() {
-		if !n.Is("QuantizeLinear") || n.Graph().IsOutput(n.Output(0)) || n.IntAttr("block_size", 0) != 0 {
-			continue
-		}
-		g := n.Graph()
-		x, scale, zero := g.Constant(n.Input(0)), g.Constant(n.Input(1)), g.Constant(n.Input(2))
-		if x == nil || x.DataType != onnx.Float || scale == nil || scale.DataType != onnx.Float || n.Input(2) != "" && zero == nil {
-			continue
-		}
-		elem := onnx.Uint8
-		if zero != nil {
-			elem = zero.DataType
-		} else if o := n.IntAttr("output_dtype", 0); o != 0 {
-			elem = onnx.DataType(o)
-		}
-		if elem != onnx.Uint8 && elem != onnx.Int8 {
-			continue
-		}
-		q, err := roundConstant(n, x, scale, zero, elem)
-		if err != nil {
-			return 0, sdk.AttrError("model", "a weight cannot be quantized", err.Error())
-		}
-		out := n.Output(0)
-		g.RemoveNode(n)
-		g.AddInitializer(onnx.NewTensor(out, q))
-		count++
-	}
-	return count, nil
-}
-
-// roundConstant computes a QuantizeLinear of constants.
-func roundConstant(n *onnx.Node, x, scale, zero *onnx.Tensor, elem onnx.DataType) (tensor.Tensor, error) {
-	fail := func(format string, args ...any) (tensor.Tensor, error) {
-		return tensor.Tensor{}, fmt.Errorf("node %q (QuantizeLinear) of %q: "+format, append([]any{nodeName(n), x.Name()}, args...)...)
-	}
-	v, err := x.Float32s()
+	n, err := onnx.FoldQuantized(m)
 	if err != nil {
-		return fail("%w", err)
+		return 0, sdk.AttrError("model", "a weight cannot be quantized", err.Error())
 	}
-	scales, err := scale.Float32s()
-	if err != nil {
-		return fail("%w", err)
-	}
-	zeros := make([]int64, len(scales))
-	if zero != nil {
-		if zeros, err = zero.Ints(); err != nil {
-			return fail("%w", err)
-		}
-	}
-	axis := perTensor
-	if len(scales) != 1 || len(scale.Dims) == 1 && len(x.Dims) > 0 {
-		if axis = int(n.IntAttr("axis", 1)); axis < 0 {
-			axis += len(x.Dims)
-		}
-	}
-	if len(scales) == 1 {
-		axis = perTensor
-	} else if axis < 0 || axis >= len(x.Dims) || x.Dims[axis] != int64(len(scales)) {
-		return fail("%d scales do not fit axis %d of its shape %v", len(scales), axis, x.Dims)
-	}
-	if len(zeros) != len(scales) {
-		return fail("it has %d scales and %d zero points", len(scales), len(zeros))
-	}
-	lo, hi := 0.0, 255.0
-	if elem == onnx.Int8 {
-		lo, hi = -128, 127
-	}
-	for c, s := range scales {
-		if !(s > 0 && s <= maxFloat32) {
-			return fail("scale %d is %v", c, s)
-		}
-	}
-	if len(v) > 0 {
-		if _, err := channelMax(v, channelLayout(x.Dims, perTensor)); err != nil {
-			return fail("%w: integers cannot stand for it", err)
-		}
-	}
-	q := make([]byte, len(v))
-	l := channelLayout(x.Dims, axis)
-	parallel(l.channels, l.outer*l.inner, func(from, to int) {
-		for c := from; c < to; c++ {
-			s, z := scales[c], float64(zeros[c])
-			for o := range l.outer {
-				base := (o*l.channels + c) * l.inner
-				for i, f := range v[base : base+l.inner] {
-					q[base+i] = byte(int(min(max(math.RoundToEven(float64(f/s))+z, lo), hi)))
-				}
-			}
-		}
-	})
-	d := tensor.U8
-	if elem == onnx.Int8 {
-		d = tensor.I8
-	}
-	return tensor.Tensor{DType: d, Shape: slices.Clone(x.Dims), Data: q}, nil
+	return n, nil
 }
 
 // integerOps are operators that only a quantized model has, beside those that begin with QLinear.

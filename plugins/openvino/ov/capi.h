@@ -34,6 +34,7 @@ typedef struct { ov_dimension_t rank; ov_dimension_t* dims; } ov_partial_shape_t
   F(ov_core_free, void, (ov_core_t*))                                                                                      \
   F(ov_core_set_property, ov_status, (const ov_core_t*, const char*, ...))                                                 \
   F(ov_core_read_model, ov_status, (const ov_core_t*, const char*, const char*, ov_model_t**))                             \
+  F(ov_core_read_model_from_memory_buffer, ov_status, (const ov_core_t*, const char*, size_t, const ov_tensor_t*, ov_model_t**)) \
   F(ov_core_get_available_devices, ov_status, (const ov_core_t*, ov_devices_t*))                                           \
   F(ov_available_devices_free, void, (ov_devices_t*))                                                                      \
   F(ov_core_get_property, ov_status, (const ov_core_t*, const char*, const char*, char**))                                 \

@@ -25,6 +25,9 @@ char* text(const std::string&);
 char* failed(ov_status, const char* what);
 ov_core_t* core();
 void* library();  // the C++ core, for dlsym
+// run_pass runs a pass of OpenVINO's by the name of its class, whose length is given too, with flags of its own behind those of its base
+// class. done stays 0 where the library's passes are laid out in a way that we do not know.
+char* run_pass(void* lib, const std::string& name, const std::string& length, const unsigned char* flags, size_t n, void* model, int* done);
 char* describe_port(ov_output_const_port_t*, ovs_port*);
 
 #define TRY(call, what) \

@@ -32,6 +32,21 @@ func Read(path string) (*Model, error) {
 	return m, nil
 }
 
+// ReadMemory reads an ONNX model that lies in memory, and need not stay there. External data that it names by a full path are mapped.
+func ReadMemory(onnx []byte) (*Model, error) {
+	if err := ready(); err != nil {
+		return nil, err
+	}
+	if len(onnx) == 0 {
+		return nil, &Error{Doing: "read the model", Text: "it is empty"}
+	}
+	m := &Model{}
+	if err := said(C.ovs_read_memory((*C.char)(unsafe.Pointer(&onnx[0])), C.size_t(len(onnx)), &m.p), "read the model"); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
 // Close frees the model. What was compiled of it stays.
 func (m *Model) Close() {
 	if m.p != nil {

@@ -25,6 +25,9 @@ type Model struct{}
 // Read answers that OpenVINO is not in this build.
 func Read(string) (*Model, error) { return nil, ErrNotBuilt }
 
+// ReadMemory answers that OpenVINO is not in this build.
+func ReadMemory([]byte) (*Model, error) { return nil, ErrNotBuilt }
+
 // Close does nothing.
 func (*Model) Close() {}
 

@@ -48,6 +48,7 @@ char* ovs_start(void);
 char* ovs_devices(char** names);
 char* ovs_device_property(const char* device, const char* key, char** value);
 char* ovs_read(const char* path, void** model);
+char* ovs_read_memory(const char* bytes, size_t n, void** model);
 char* ovs_counts(void* model, size_t* inputs, size_t* outputs);
 char* ovs_describe(void* model, int output, size_t index, ovs_port* port);
 char* ovs_output_named(void* model, const char* name, ovs_port* port);
