@@ -39,6 +39,10 @@ type Stat struct {
 	Rows      float64   // how many x were seen
 	Gram      []float32 // [Groups, K, K]: sum of x*x^T
 	Sum, Abs  []float64 // [Groups, K]: sums of x and |x|
+	// Of a tap with a target y of N channels, those of the first group first.
+	Cross                []float32 // [N, K]: sum of y*x^T, x of the channel's group
+	Target, TargetSquare []float64 // [N]: sums of y and of y*y
+	Square               []float64 // [K], of moments: sum of x*x; Gram and Abs are nil then
 }
 
 // Workspace is a model on disk that is measured piece by piece while its weights change: constants lie in a file of
@@ -147,8 +151,7 @@ func (w *Workspace) Measure(ctx context.Context, taps []Tap) ([]*Stat, error) {
 	defer s.Close()
 	out := make([]*Stat, len(taps))
 	for i, t := range taps {
-		g := max(t.Groups, 1)
-		out[i] = &Stat{Groups: g, K: t.K, Gram: make([]float32, g*t.K*t.K), Sum: make([]float64, g*t.K), Abs: make([]float64, g*t.K)}
+		out[i] = newStat(t)
 	}
 	r := runner{s: s}
 	defer r.close()

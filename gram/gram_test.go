@@ -305,7 +305,7 @@ func TestRunnerReuses(t *testing.T) {
 		if r.bound == nil {
 			t.Fatal("the engine was given no places")
 		}
-		gram := out[p.outputs[0][0]]
+		gram := out[p.outputs[0].gram]
 		if same := last == &gram.Data[0]; same != (i == 1 || i == 2) {
 			t.Errorf("run %d: the same place: %v", i, same)
 		}
@@ -315,5 +315,88 @@ func TestRunnerReuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(t, stat, hidden(x, noise(1, 8*600)))
+	}
+}
+
+// TestTarget: the products of what a layer should give with what it reads, of chosen channels, and moments of channels.
+func TestTarget(t *testing.T) {
+	needRuntime(t)
+	x := noise(3, 7*40)
+	w := open(t, layers(13), &samples{name: "x", shape: []int64{5, 8}, data: x}, Options{Batch: 3})
+	pick := []int64{599, 0, 17}
+	s, err := w.Measure(t.Context(), []Tap{{Value: "x", K: 8, Target: "r", Select: pick, N: 3}, {Value: "x", K: 8, Target: "r", N: 600}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, s[0], x)
+	h := hidden(x, noise(1, 8*600))
+	for n, c := range pick {
+		for k := range 8 {
+			var cross, sum, square float64
+			for r := range 35 {
+				y := float64(h[r*600+int(c)])
+				cross, sum, square = cross+y*float64(x[r*8+k]), sum+y, square+y*y
+			}
+			for at, got := range map[float64]float64{cross: float64(s[0].Cross[n*8+k]), sum: s[0].Target[n], square: s[0].TargetSquare[n]} {
+				if math.Abs(at-got) > 1e-3*(1+math.Abs(at)) {
+					t.Fatalf("channel %d, input %d: %v, want %v", c, k, got, at)
+				}
+			}
+			if s[1].Cross[int(c)*8+k] != s[0].Cross[n*8+k] {
+				t.Fatalf("channel %d differs when all are asked for", c)
+			}
+		}
+	}
+}
+
+// TestTargetOfConv: each group's outputs pair with that group's patches, and channels are chosen before groups are cut.
+func TestTargetOfConv(t *testing.T) {
+	needRuntime(t)
+	m := onnx.NewModel("conv", 13)
+	g := m.Graph
+	g.AddInput(onnx.NewValueInfo("x", onnx.Float, []onnx.Dim{onnx.ParamDim("N"), {Value: 4}, {Value: 3}, {Value: 3}}))
+	g.AddInitializer(onnx.NewFloats("w", noise(1, 6*2), 6, 2, 1, 1))
+	conv := onnx.NewNode("Conv", "", "c", []string{"x", "w"}, []string{"y"}, onnx.IntAttr("group", 2))
+	g.AppendNode(conv)
+	g.AddOutput(onnx.NewValueInfo("y", onnx.Float, nil))
+	x := noise(2, 5*4*9)
+	w := open(t, m, &samples{name: "x", shape: []int64{4, 3, 3}, data: x}, Options{Batch: 2})
+	s, err := w.Measure(t.Context(), []Tap{
+		{Value: "x", K: 2, Groups: 2, Conv: conv, Weight: []int64{6, 2, 1, 1}, Target: "y", Select: []int64{2, 0, 5, 3}, N: 4},
+		{Value: "y", K: 6, Moments: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	weight := noise(1, 12)
+	y := func(i, c, place int) float64 {
+		var v float64
+		for k := range 2 {
+			v += float64(weight[c*2+k]) * float64(x[(i*4+c/3*2+k)*9+place])
+		}
+		return v
+	}
+	for n, c := range []int{2, 0, 5, 3} {
+		for k := range 2 {
+			var want float64
+			for i := range 5 {
+				for place := range 9 {
+					want += y(i, c, place) * float64(x[(i*4+n/2*2+k)*9+place])
+				}
+			}
+			if got := float64(s[0].Cross[n*2+k]); math.Abs(got-want) > 1e-4*(1+math.Abs(want)) {
+				t.Errorf("channel %d, input %d: %v, want %v", c, k, got, want)
+			}
+		}
+	}
+	for c := range 6 {
+		var sum, square float64
+		for i := range 5 {
+			for place := range 9 {
+				sum, square = sum+y(i, c, place), square+y(i, c, place)*y(i, c, place)
+			}
+		}
+		if math.Abs(sum-s[1].Sum[c]) > 1e-4*(1+math.Abs(sum)) || math.Abs(square-s[1].Square[c]) > 1e-4*(1+square) || s[1].Rows != 45 {
+			t.Errorf("channel %d: moments %v and %v of %v rows, want %v and %v of 45", c, s[1].Sum[c], s[1].Square[c], s[1].Rows, sum, square)
+		}
 	}
 }

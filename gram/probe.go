@@ -18,13 +18,24 @@ type Tap struct {
 	Groups int
 	Conv   *onnx.Node
 	Weight []int64 // the shape of its weight
+	// Target, if any, is a value of as many rows as there are x, such as what the layer gives in another model: its
+	// products with x are summed too. Its channels are the last axis, or axis 1 of a convolution.
+	Target string
+	// Select are the channels of Target that count, in this order; nil: all. N is how many there are.
+	Select []int64
+	N      int
+	// Moments asks for the sums of the K channels (axis 1) of Value and of their squares, and for nothing else.
+	Moments bool
 }
+
+// outputs are the names of what the probe gives for one tap; "" where it was not asked for.
+type outputs struct{ gram, sum, abs, square, cross, target, targetSquare, rows string }
 
 // probe is a model whose only outputs are sums.
 type probe struct {
 	m       *onnx.Model
 	opset   int64
-	outputs [][3]string // of each tap: Gram, sum, sum of magnitudes
+	outputs []outputs
 }
 
 func newProbe(m *onnx.Model) *probe {
@@ -69,30 +80,56 @@ func (p *probe) output(v string, dims ...int) string {
 // add appends the nodes that sum one value up.
 func (p *probe) add(t Tap) {
 	v := p.node("Cast", []string{t.Value}, onnx.IntAttr("to", int64(onnx.Float)))
-	if t.Conv != nil {
+	var o outputs
+	switch {
+	case t.Moments:
+		v = p.node("Reshape", []string{v, p.ints(0, 0, -1)})
+		o.sum = p.output(p.sum(v, 0, 2), t.K)
+		o.square = p.output(p.sum(p.node("Mul", []string{v, v}), 0, 2), t.K)
+		o.rows = p.rows(v, 3)
+	case t.Conv != nil:
 		v = p.patches(t, v)
-		gram := p.sum(p.node("MatMul", []string{v, p.node("Transpose", []string{v}, onnx.IntsAttr("perm", 0, 1, 3, 2))}), 0)
-		// The same sum of ones: how many patches there were.
 		g := max(t.Groups, 1)
-		p.outputs = append(p.outputs, [3]string{p.output(gram, g, t.K, t.K), p.output(p.sum(v, 0, 3), g, t.K), p.output(p.sum(p.node("Abs", []string{v}), 0, 3), g, t.K)})
-		p.rows(v, 4)
-		return
+		back := p.node("Transpose", []string{v}, onnx.IntsAttr("perm", 0, 1, 3, 2))
+		o.gram = p.output(p.sum(p.node("MatMul", []string{v, back}), 0), g, t.K, t.K)
+		o.sum = p.output(p.sum(v, 0, 3), g, t.K)
+		o.abs = p.output(p.sum(p.node("Abs", []string{v}), 0, 3), g, t.K)
+		if t.Target != "" {
+			y := p.node("Reshape", []string{p.chosen(t, 1), p.ints(0, int64(g), int64(t.N/g), -1)})
+			o.cross = p.output(p.sum(p.node("MatMul", []string{y, back}), 0), g, t.N/g, t.K)
+			o.target = p.output(p.sum(y, 0, 3), g, t.N/g)
+			o.targetSquare = p.output(p.sum(p.node("Mul", []string{y, y}), 0, 3), g, t.N/g)
+		}
+		o.rows = p.rows(v, 4)
+	default:
+		v = p.node("Reshape", []string{v, p.ints(-1, int64(t.K))})
+		o.gram = p.output(p.node("MatMul", []string{p.node("Transpose", []string{v}, onnx.IntsAttr("perm", 1, 0)), v}), t.K, t.K)
+		o.sum = p.output(p.sum(v, 0), t.K)
+		o.abs = p.output(p.sum(p.node("Abs", []string{v}), 0), t.K)
+		if t.Target != "" {
+			y := p.node("Reshape", []string{p.chosen(t, -1), p.ints(-1, int64(t.N))})
+			o.cross = p.output(p.node("MatMul", []string{p.node("Transpose", []string{y}, onnx.IntsAttr("perm", 1, 0)), v}), t.N, t.K)
+			o.target = p.output(p.sum(y, 0), t.N)
+			o.targetSquare = p.output(p.sum(p.node("Mul", []string{y, y}), 0), t.N)
+		}
+		o.rows = p.rows(v, 2)
 	}
-	v = p.node("Reshape", []string{v, p.ints(-1, int64(t.K))})
-	gram := p.node("MatMul", []string{p.node("Transpose", []string{v}, onnx.IntsAttr("perm", 1, 0)), v})
-	p.outputs = append(p.outputs, [3]string{p.output(gram, t.K, t.K), p.output(p.sum(v, 0), t.K), p.output(p.sum(p.node("Abs", []string{v}), 0), t.K)})
-	p.rows(v, 2)
+	p.outputs = append(p.outputs, o)
+}
+
+// chosen are the channels of a tap's target that count, along axis.
+func (p *probe) chosen(t Tap, axis int64) string {
+	y := p.node("Cast", []string{t.Target}, onnx.IntAttr("to", int64(onnx.Float)))
+	if t.Select == nil {
+		return y
+	}
+	return p.node("Gather", []string{y, p.ints(t.Select...)}, onnx.IntAttr("axis", axis))
 }
 
 // rows gives the shape of the x as an output, of rank axes.
-func (p *probe) rows(v string, rank int) {
-	shape := p.node("Cast", []string{p.node("Shape", []string{v})}, onnx.IntAttr("to", int64(onnx.Float)))
-	name := p.m.Graph.UniqueName(rowsName(p.outputs[len(p.outputs)-1]))
-	p.m.Graph.AppendNode(onnx.NewNode("Identity", "", p.m.Graph.UniqueName("gram_node"), []string{shape}, []string{name}))
-	p.output(name, rank)
+func (p *probe) rows(v string, rank int) string {
+	return p.output(p.node("Cast", []string{p.node("Shape", []string{v})}, onnx.IntAttr("to", int64(onnx.Float))), rank)
 }
-
-func rowsName(o [3]string) string { return o[0] + "_rows" }
 
 // patches lays out what a convolution's kernel covers: [samples, groups, K, places]. A depthwise convolution with
 // kernels that are 1 at one place and 0 elsewhere copies that place of every patch, whatever strides and pads are.
@@ -134,44 +171,71 @@ func (p *probe) marshal() ([]byte, error) {
 // ErrNotFinite says that an activation holds what is no number.
 var ErrNotFinite = errors.New("it holds a NaN or an infinity: look at those samples, or keep the node that reads it in float")
 
+// newStat has room for the sums of a tap.
+func newStat(t Tap) *Stat {
+	if t.Moments {
+		return &Stat{Groups: 1, K: t.K, Sum: make([]float64, t.K), Square: make([]float64, t.K)}
+	}
+	g := max(t.Groups, 1)
+	s := &Stat{Groups: g, K: t.K, Gram: make([]float32, g*t.K*t.K), Sum: make([]float64, g*t.K), Abs: make([]float64, g*t.K)}
+	if t.Target != "" {
+		s.Cross, s.Target, s.TargetSquare = make([]float32, t.N*t.K), make([]float64, t.N), make([]float64, t.N)
+	}
+	return s
+}
+
 // add adds what one batch gave.
-func (s *Stat) add(got map[string]tensor.Tensor, names [3]string, threads int) error {
-	h, err := tensor.View[float32](got[names[0]])
-	if err != nil {
-		return err
-	}
-	if len(h) != len(s.Gram) {
-		return fmt.Errorf("%d sums came back, not %d", len(h), len(s.Gram))
-	}
-	for i, dst := range [][]float64{s.Sum, s.Abs} {
-		v, err := tensor.View[float32](got[names[i+1]])
+func (s *Stat) add(got map[string]tensor.Tensor, o outputs, threads int) error {
+	for _, x := range []struct {
+		name string
+		dst  []float32
+	}{{o.gram, s.Gram}, {o.cross, s.Cross}} {
+		if x.name == "" {
+			continue
+		}
+		h, err := tensor.View[float32](got[x.name])
 		if err != nil {
 			return err
 		}
-		if len(v) != len(dst) {
-			return fmt.Errorf("%d sums came back, not %d", len(v), len(dst))
+		if len(h) != len(x.dst) {
+			return fmt.Errorf("%d sums came back, not %d", len(h), len(x.dst))
 		}
-		for j, x := range v {
-			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+		solve.Parallel(threads, len(h), 1<<14, func(from, to int) {
+			dst := x.dst[from:to]
+			for i, v := range h[from:to] {
+				dst[i] += v
+			}
+		})
+	}
+	for _, x := range []struct {
+		name string
+		dst  []float64
+	}{{o.sum, s.Sum}, {o.abs, s.Abs}, {o.square, s.Square}, {o.target, s.Target}, {o.targetSquare, s.TargetSquare}} {
+		if x.name == "" {
+			continue
+		}
+		v, err := tensor.View[float32](got[x.name])
+		if err != nil {
+			return err
+		}
+		if len(v) != len(x.dst) {
+			return fmt.Errorf("%d sums came back, not %d", len(v), len(x.dst))
+		}
+		for j, e := range v {
+			if math.IsNaN(float64(e)) || math.IsInf(float64(e), 0) {
 				return ErrNotFinite
 			}
-			dst[j] += float64(x)
+			x.dst[j] += float64(e)
 		}
 	}
-	solve.Parallel(threads, len(h), 1<<14, func(from, to int) {
-		dst := s.Gram[from:to]
-		for i, v := range h[from:to] {
-			dst[i] += v
-		}
-	})
-	shape, err := tensor.View[float32](got[rowsName(names)])
+	shape, err := tensor.View[float32](got[o.rows])
 	if err != nil {
 		return err
 	}
-	// [rows, K], or [samples, groups, K, places]
+	// [rows, K], [samples, channels, places], or [samples, groups, K, places]
 	rows := float64(shape[0])
-	if len(shape) == 4 {
-		rows *= float64(shape[3])
+	if len(shape) > 2 {
+		rows *= float64(shape[len(shape)-1])
 	}
 	s.Rows += rows
 	return nil

@@ -17,6 +17,11 @@ type Rounder interface {
 	Ahead() int
 }
 
+// Pivoter is a Rounder that is told, before the first column, the diagonal of the factor that the columns are walked
+// along: what an error of 1 in a column costs once the columns behind it have made up for it is one over the square of
+// its pivot. SparseGPT chooses by it.
+type Pivoter interface{ Pivots(d []float32) }
+
 // GPTQOptions are the knobs of GPTQ.
 type GPTQOptions struct {
 	// Damping is added to the diagonal of the Hessian, as a share of its mean. 0 stands for 0.01.
@@ -67,6 +72,13 @@ func GPTQ(w []float32, k, n int, h []float32, r Rounder, g Gemm, o GPTQOptions) 
 	u, err := damped(h, k, g, o)
 	if err != nil {
 		return err
+	}
+	if p, ok := r.(Pivoter); ok {
+		d := make([]float32, k)
+		for i := range d {
+			d[i] = u[i*k+i]
+		}
+		p.Pivots(d)
 	}
 	return walk(w, k, n, u, order, r, g, o.Threads)
 }

@@ -418,3 +418,52 @@ func TestGemmErrors(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLeastSquares: with products of a known weight it finds that weight; no small change of the answer is better; inputs
+// that were never seen keep their weights.
+func TestLeastSquares(t *testing.T) {
+	const n, k, rows = 3, 7, 40
+	x, want := noise(5, rows*k), noise(6, n*k)
+	for r := range rows {
+		x[r*k+4] = 0
+	}
+	h, cross := make([]float32, k*k), make([]float32, n*k)
+	for r := range rows {
+		for i := range k {
+			for j := range k {
+				h[i*k+j] += x[r*k+i] * x[r*k+j]
+			}
+			for o := range n {
+				var y float32
+				for j := range k {
+					y += want[o*k+j] * x[r*k+j]
+				}
+				cross[o*k+i] += y * x[r*k+i]
+			}
+		}
+	}
+	w := noise(7, n*k)
+	got, err := LeastSquares(w, cross, h, n, k, 1e-6, Plain{}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range got {
+		target := want[i]
+		if i%k == 4 {
+			target = w[i]
+		}
+		if math.Abs(float64(v-target)) > 1e-3 {
+			t.Errorf("element %d is %v, want %v", i, v, target)
+		}
+	}
+	// Strong damping stays at w.
+	if got, err = LeastSquares(w, cross, h, n, k, 1e6, Plain{}, 1); err != nil || math.Abs(float64(got[0]-w[0])) > 1e-3 {
+		t.Errorf("with much damping %v, want %v (%v)", got[0], w[0], err)
+	}
+	if _, err := LeastSquares(w, cross, h, n, k, 0, Plain{}, 1); err == nil {
+		t.Error("no damping is accepted")
+	}
+	if _, err := LeastSquares(w[1:], cross, h, n, k, 1, Plain{}, 1); err == nil {
+		t.Error("a weight that is too short is accepted")
+	}
+}
