@@ -13,6 +13,8 @@ func Plugin(version string) *sdk.Plugin {
 		Licence:      "MPL-2.0",
 		RequiresCore: ">= 0.1",
 		Runtimes:     []string{"onnxruntime"},
-		Steps:        []sdk.StepType{},
+		Steps: []sdk.StepType{
+			weightsStep(),
+		},
 	}
 }
