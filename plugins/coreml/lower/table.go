@@ -12,4 +12,12 @@ var table = [][]Rule{
 	joins,
 	casts,
 	quantizations,
+	reductions,
+	comparisons,
+	gathers,
+	scatters,
+	generators,
+	paddings,
+	resizes,
+	spaces,
 }

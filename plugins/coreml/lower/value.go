@@ -18,6 +18,8 @@ type value struct {
 	base  mil.Type // the type it was made in
 	konst *Const   // what it always is, for constants
 	hint  string   // for names
+	// positive tells that integers are never negative.
+	positive bool
 }
 
 // Valid tells whether there is a value: an input that is left out has none, and what an error left either.

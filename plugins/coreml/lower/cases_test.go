@@ -1,0 +1,180 @@
+package lower_test
+
+import "slices"
+
+// cases are models of one node, or of a few: at least one for each rule, and one for each mode that is lowered otherwise.
+func cases() []opCase {
+	return slices.Concat(reductionCases(), comparisonCases(), indexCases(), padCases(), resizeCases(), spaceCases())
+}
+
+func reductionCases() []opCase {
+	var out []opCase
+	for _, op := range []string{"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "ReduceLogSum"} {
+		in := x(2, 3, 4)
+		if op == "ReduceLogSum" {
+			in = between(0.5, 3, 2, 3, 4)
+		}
+		out = append(out, node(op, 18, in, ints(1)).with(ai("keepdims", 0)), node(op+" all", 18, in), node(op+" 11", 11, in).with(ais("axes", -1, 0), ai("keepdims", 1)),
+			node(op+" none", 18, in, none).with(ai("noop_with_empty_axes", 1)))
+	}
+	return append(out,
+		node("ReduceSum integers", 13, numbers32(-9, 9, 3, 4), ints(0)),
+		node("ReduceMax scalar", 18, given(floats([]int64{}, 1.5))),
+		node("ArgMax", 13, x(3, 5)).with(ai("axis", 1), ai("keepdims", 0)),
+		node("ArgMax last", 13, floats([]int64{2, 4}, 1, 2, 2, 0, 3, 1, 3, 2), none).with(ai("axis", 1), ai("select_last_index", 1)),
+		node("ArgMax last input", 13, given(floats([]int64{2, 4}, 1, 2, 2, 0, 3, 1, 3, 2))).with(ai("axis", 1), ai("select_last_index", 1)),
+		node("ArgMin", 13, x(3, 5)).with(ai("axis", 0)),
+		node("CumSum", 14, x(3, 4), scalarInt(1)),
+		node("CumSum exclusive", 14, x(3, 4), scalarInt(-2)).with(ai("exclusive", 1)),
+		node("CumSum reverse", 14, x(3, 4), scalarInt(1)).with(ai("reverse", 1), ai("exclusive", 1)),
+		node("CumSum integers", 14, numbers32(-5, 5, 3, 4), scalarInt(0)).with(ai("reverse", 1)),
+	)
+}
+
+func comparisonCases() []opCase {
+	var out []opCase
+	for _, op := range []string{"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"} {
+		out = append(out, node(op, 16, x(2, 3), other(3)), node(op+" integers", 16, numbers32(-2, 3, 2, 5), numbers32(-2, 3, 5)))
+	}
+	for _, op := range []string{"And", "Or", "Xor"} {
+		out = append(out, node(op, 7, truths(2, 3), truths(3)))
+	}
+	huge := given(floats([]int64{5}, 1, float32(inf), 3, float32(-inf), 0))
+	return append(out,
+		node("Equal bools", 13, truths(2, 3), truths(3)),
+		node("Not", 1, truths(2, 3)),
+		node("IsNaN", 13, given(floats([]int64{3}, 1, float32(nan), 3))),
+		node("IsInf", 10, huge), node("IsInf above", 10, huge).with(ai("detect_negative", 0)),
+		node("IsInf below", 10, huge).with(ai("detect_positive", 0)),
+		node("Where", 16, truths(2, 3), x(2, 3), other(2, 3)),
+		node("Where stretched", 16, truths(3, 1), x(2, 1, 4), scalar(-7)),
+		node("Where integers", 16, truths(2, 3), numbers32(0, 9, 2, 3), intsOf32(2, 3)),
+	)
+}
+
+func indexCases() []opCase {
+	return []opCase{
+		node("Gather", 13, x(5, 3), indices(0, 5, 2, 2)), node("Gather negative", 13, x(5, 3), indices(-5, 5, 4)).with(ai("axis", -2)),
+		node("Gather constant", 13, x(2, 5, 3), ints(4, -5, 0)).with(ai("axis", 1)),
+		node("Gather scalar", 13, x(2, 5, 3), scalarInt(-1)).with(ai("axis", 1)),
+		node("Gather computed scalar", 13, x(4, 3), given(intsOf([]int64{}, 2))),
+		node("Gather bools", 13, truths(4, 3), indices(0, 4, 2)),
+		node("Gather table", 13, w(16, 4), indices(0, 16, 2, 3)),
+		node("GatherElements", 13, x(3, 4), indices(-3, 3, 3, 4)).with(ai("axis", 0)),
+		node("GatherElements smaller", 13, x(3, 4), indices(0, 4, 2, 3)).with(ai("axis", 1)),
+		node("GatherND", 13, x(3, 4, 2), intsOf([]int64{2, 2}, 0, 1, 2, -1)),
+		node("GatherND computed", 13, x(3, 3, 2), indices(-3, 3, 4, 2)),
+		node("GatherND batch", 13, x(2, 3, 4), intsOf([]int64{2, 1}, 1, 0)).with(ai("batch_dims", 1)),
+		node("GatherND computed batch", 13, x(2, 3, 4), indices(0, 3, 2, 5, 1)).with(ai("batch_dims", 1)),
+		node("GatherND whole", 13, x(3, 4), intsOf([]int64{3, 2}, 0, 1, 2, 3, 1, 1)),
+		node("TopK", 11, x(3, 6), ints(2)).outputs(2), node("TopK smallest", 11, x(3, 6), ints(3)).outputs(2).with(ai("axis", 0), ai("largest", 0)),
+		node("TopK 1", 1, x(3, 6)).outputs(2).with(ai("k", 2)),
+		node("NonZero", 13, given(floats([]int64{2, 3}, 1, 0, 2, 0, 0, 3))),
+		node("Compress", 11, x(3, 4), bools(true, false, true)).with(ai("axis", 0)),
+		node("Compress computed", 11, x(3, 4), truths(4)).with(ai("axis", 1)),
+		node("Compress flat", 11, x(3, 4), bools(false, true, true, false, true)),
+		node("ReverseSequence", 10, x(4, 3, 2), given(ints(4, 2, 1))), node("ReverseSequence time second", 10, x(3, 4), ints(1, 4, 2)).with(ai("batch_axis", 0), ai("time_axis", 1)),
+		node("OneHot", 11, indices(-4, 4, 2, 3), scalarInt(4), floats([]int64{2}, -1, 3)), node("OneHot axis", 11, indices(0, 5, 3), ints(5), ints(0, 1)).with(ai("axis", 0)),
+		node("OneHot beyond", 11, indices(-9, 9, 6), scalarInt(4), floats([]int64{2}, 0, 1)),
+		node("Scatter", 10, x(3, 3), indices(0, 3, 2, 3), other(2, 3)).with(ai("axis", 0)),
+		node("ScatterElements", 18, x(4, 3), permuted(4, 2), other(4, 2)).with(ai("axis", 0)),
+		node("ScatterElements whole", 18, x(2, 4), intsOf([]int64{2, 2}, 1, -1, 0, 2), other(2, 2)).with(ai("axis", 1)),
+		node("ScatterElements add", 18, x(2, 4), indices(-4, 4, 2, 3), other(2, 3)).with(ai("axis", 1), as("reduction", "add")),
+		node("ScatterElements mul", 18, x(2, 4), indices(0, 4, 2, 3), other(2, 3)).with(ai("axis", 1), as("reduction", "mul")),
+		node("ScatterElements max", 18, x(2, 4), indices(0, 4, 1, 3), other(1, 3)).with(ai("axis", 1), as("reduction", "max")),
+		node("ScatterElements min", 18, x(2, 4), indices(0, 4, 2, 3), other(2, 3)).with(ai("axis", 1), as("reduction", "min")),
+		node("ScatterND", 18, x(4, 3), intsOf([]int64{2, 1}, 3, -4), other(2, 3)),
+		node("ScatterND add", 18, x(4, 3), indices(-3, 3, 5, 2), other(5)).with(as("reduction", "add")),
+		node("ScatterND computed", 18, x(4, 3), given(intsOf([]int64{2, 2}, 1, 2, -1, 0)), other(2)),
+		node("ScatterND max", 18, x(4, 3), indices(0, 4, 2, 1), other(2, 3)).with(as("reduction", "max")),
+		node("Range", 11, given(scalarInt(2)), scalarInt(11), scalarInt(3)), node("Range floats", 11, scalar(1), given(scalar(2.2)), scalar(0.5)),
+		node("EyeLike", 9, x(3, 4)).with(ai("k", 1)), node("EyeLike integers", 9, x(3, 2)).with(ai("dtype", 7)),
+		node("Trilu", 14, x(2, 4, 5)), node("Trilu low", 14, x(4, 5), scalarInt(1)).with(ai("upper", 0)), node("Trilu beyond", 14, x(4, 5), scalarInt(2)),
+		node("Trilu low beyond", 14, x(2, 4, 5), scalarInt(-1)).with(ai("upper", 0)), node("Trilu back", 14, x(4, 5), scalarInt(-1)),
+		node("Tile", 13, x(2, 1, 3), ints(2, 3, 1)), node("Tile integers", 13, numbers32(0, 9, 2, 3), ints(1, 2)),
+		node("Expand", 13, x(3, 1), ints(2, 1, 4)), node("Expand same", 13, x(3, 4), ints(1, 4)), node("Expand bools", 13, truths(3, 1), ints(3, 4)),
+	}
+}
+
+func padCases() []opCase {
+	return []opCase{
+		node("Pad", 13, x(1, 2, 3, 4), ints(0, 0, 1, 2, 0, 0, 3, 0), scalar(1.5)),
+		node("Pad channels", 13, x(1, 2, 3, 4), ints(0, 1, 0, 0, 1, 2, 0, 0)),
+		node("Pad 2", 2, x(2, 3)).with(ais("pads", 1, 0, 0, 2), af("value", -1)),
+		node("Pad reflect", 13, x(1, 2, 4, 5), ints(0, 0, 2, 1, 0, 0, 1, 3)).with(as("mode", "reflect")),
+		node("Pad reflect channels", 13, x(3, 4, 2), ints(1, 2, 0, 2, 0, 0)).with(as("mode", "reflect")),
+		node("Pad edge", 13, x(1, 2, 4, 5), ints(0, 0, 2, 1, 0, 0, 1, 3)).with(as("mode", "edge")),
+		node("Pad edge batch", 13, x(3, 2), ints(2, 0, 1, 5)).with(as("mode", "edge")),
+		node("Pad wrap", 19, x(3, 4), ints(1, 2, 2, 3)).with(as("mode", "wrap")),
+		node("Pad negative", 13, x(4, 5), ints(-1, 2, 1, -2), scalar(3)),
+		node("Pad axes", 18, x(2, 3, 4), ints(1, 2), none, ints(-1)),
+		node("Pad computed value", 13, x(2, 3), ints(1, 0, 0, 2), given(scalar(4))),
+		node("Pad integers", 13, numbers32(0, 9, 2, 3), ints(1, 0, 0, 2)),
+		node("CenterCropPad", 18, x(5, 4, 3), ints(2, 7, 3)), node("CenterCropPad axes", 18, x(5, 4), ints(3)).with(ais("axes", 1)),
+	}
+}
+
+func resizeCases() []opCase {
+	var out []opCase
+	scales := floats([]int64{4}, 1, 1, 2.3, 0.6)
+	for _, coordinates := range []string{"half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel", "half_pixel_symmetric"} {
+		for _, mode := range []string{"nearest", "linear", "cubic"} {
+			out = append(out,
+				node("Resize "+mode+" "+coordinates, 19, x(1, 2, 5, 7), none, scales).with(as("mode", mode), as("coordinate_transformation_mode", coordinates)),
+				node("Resize to "+mode+" "+coordinates, 19, x(1, 2, 5, 7), none, none, ints(1, 2, 8, 3)).with(as("mode", mode), as("coordinate_transformation_mode", coordinates)),
+				node("Resize twice "+mode+" "+coordinates, 19, x(1, 2, 3, 4), none, floats([]int64{4}, 1, 1, 2, 3)).with(as("mode", mode), as("coordinate_transformation_mode", coordinates)))
+		}
+	}
+	for _, nearest := range []string{"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"} {
+		for _, coordinates := range []string{"half_pixel", "asymmetric"} {
+			out = append(out, node("Resize "+nearest+" "+coordinates, 13, x(1, 1, 6, 4), none, floats([]int64{4}, 1, 1, 0.5, 1.75)).
+				with(as("nearest_mode", nearest), as("coordinate_transformation_mode", coordinates)))
+		}
+	}
+	roi := floats([]int64{8}, 0, 0, 0.2, -0.3, 1, 1, 0.9, 1.2)
+	return append(out,
+		node("Resize 10", 10, x(1, 2, 3, 4), floats([]int64{4}, 1, 1, 2, 1.5)), node("Resize 10 linear", 10, x(1, 2, 3, 4), floats([]int64{4}, 1, 1, 2, 1.5)).with(as("mode", "linear")),
+		node("Resize nearest for nn", 11, x(1, 1, 4, 6), none, floats([]int64{4}, 1, 1, 1.5, 0.5)).with(as("coordinate_transformation_mode", "tf_half_pixel_for_nn"), as("nearest_mode", "floor")),
+		node("Resize crop", 13, x(1, 2, 5, 6), roi, none, ints(1, 2, 4, 8)).with(as("mode", "linear"), as("coordinate_transformation_mode", "tf_crop_and_resize"), af("extrapolation_value", 9)),
+		node("Resize crop nearest", 13, x(1, 2, 5, 6), roi, none, ints(1, 2, 4, 8)).with(as("coordinate_transformation_mode", "tf_crop_and_resize"), af("extrapolation_value", 9)),
+		node("Resize cubic coefficient", 13, x(1, 1, 5, 6), none, floats([]int64{4}, 1, 1, 2, 1.5)).with(as("mode", "cubic"), af("cubic_coeff_a", -0.5)),
+		node("Resize cubic exclude", 13, x(1, 1, 5, 6), none, floats([]int64{4}, 1, 1, 2, 0.7)).with(as("mode", "cubic"), ai("exclude_outside", 1)),
+		node("Resize antialias", 18, x(1, 2, 9, 8), none, floats([]int64{4}, 1, 1, 0.4, 0.5)).with(as("mode", "linear"), ai("antialias", 1)),
+		node("Resize antialias cubic", 18, x(1, 2, 9, 8), none, floats([]int64{4}, 1, 1, 0.4, 0.5)).with(as("mode", "cubic"), ai("antialias", 1)),
+		node("Resize antialias larger", 18, x(1, 2, 5, 4), none, floats([]int64{4}, 1, 1, 1.6, 2)).with(as("mode", "linear"), ai("antialias", 1)),
+		node("Resize axes", 18, x(1, 2, 5, 4), none, none, ints(7, 9)).with(as("mode", "linear"), ais("axes", 3, 2)),
+		node("Resize not larger", 18, x(1, 2, 5, 4), none, none, ints(9, 12)).with(as("mode", "linear"), ais("axes", 2, 3), as("keep_aspect_ratio_policy", "not_larger")),
+		node("Resize not smaller", 18, x(1, 2, 5, 4), none, none, ints(9, 12)).with(ais("axes", 2, 3), as("keep_aspect_ratio_policy", "not_smaller")),
+		node("Resize volume", 13, x(1, 1, 3, 4, 5), none, floats([]int64{5}, 1, 1, 2, 1.5, 2)).with(as("mode", "linear")),
+		node("Resize volume nearest", 13, x(1, 1, 3, 4, 5), none, floats([]int64{5}, 1, 1, 2, 1.5, 2)),
+		node("Resize line", 13, x(1, 2, 6), none, floats([]int64{3}, 1, 1, 2.5)).with(as("mode", "linear")),
+		node("Resize channels", 13, x(2, 3), none, floats([]int64{2}, 2, 3)).with(as("mode", "linear")),
+		node("Resize to one", 13, x(1, 1, 4, 5), none, none, ints(1, 1, 1, 1)).with(as("mode", "linear"), as("coordinate_transformation_mode", "pytorch_half_pixel")),
+		node("Upsample", 9, x(1, 2, 3, 4), floats([]int64{4}, 1, 1, 2, 3)), node("Upsample linear", 9, x(1, 2, 3, 4), floats([]int64{4}, 1, 1, 2, 3)).with(as("mode", "linear")),
+		node("Upsample 7", 7, x(1, 2, 3, 4)).with(afs("scales", 1, 1, 2, 2)),
+	)
+}
+
+func spaceCases() []opCase {
+	var out []opCase
+	grid := between(-1.6, 1.6, 2, 3, 4, 2)
+	for _, padding := range []string{"zeros", "border", "reflection"} {
+		for _, mode := range []string{"bilinear", "nearest"} {
+			for corners := range int64(2) {
+				name := "GridSample " + mode + " " + padding
+				if corners == 1 {
+					name += " corners"
+				}
+				out = append(out, node(name, 16, x(2, 3, 5, 4), grid).with(as("mode", mode), as("padding_mode", padding), ai("align_corners", corners)).loose(3e-2))
+			}
+		}
+	}
+	regions := floats([]int64{3, 4}, 0.5, 1, 6, 5.5, 2, 2, 9, 9, -1, 0, 3, 2.5)
+	return append(out,
+		node("DepthToSpace", 13, x(1, 8, 2, 3)).with(ai("blocksize", 2)), node("DepthToSpace CRD", 13, x(1, 8, 2, 3)).with(ai("blocksize", 2), as("mode", "CRD")),
+		node("SpaceToDepth", 13, x(1, 2, 4, 6)).with(ai("blocksize", 2)),
+		node("RoiAlign", 16, x(2, 3, 8, 8), given(regions), ints(0, 1, 1)).with(ai("output_height", 2), ai("output_width", 3), ai("sampling_ratio", 2)).loose(3e-2),
+		node("RoiAlign 10", 10, x(2, 3, 8, 8), given(regions), given(ints(0, 1, 1))).with(ai("output_height", 2), ai("output_width", 2), ai("sampling_ratio", 3), af("spatial_scale", 0.5)).loose(3e-2),
+		node("AffineGrid", 20, x(2, 2, 3), ints(2, 3, 4, 5)), node("AffineGrid corners", 20, x(1, 3, 4), ints(1, 2, 2, 3, 4)).with(ai("align_corners", 1)),
+	)
+}
