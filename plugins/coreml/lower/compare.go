@@ -55,9 +55,6 @@ func lowerIsInf(c *Context, n *onnx.Node) error {
 
 func lowerWhere(c *Context, n *onnx.Node) error {
 	cond, a, b := c.In(n, 0), c.In(n, 1), c.In(n, 2)
-	if c.err != nil {
-		return c.err
-	}
-	r := max(cond.Rank(), a.Rank(), b.Rank())
-	return c.Result(n, "select", "cond", c.Raise(cond, r), "a", c.Raise(a, r), "b", c.Raise(b, r))
+	c.Set(n, 0, c.Select(cond, a, b))
+	return c.err
 }

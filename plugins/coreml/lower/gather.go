@@ -52,7 +52,7 @@ func (c *Context) Places(i Value, d int64) Value {
 		return i
 	}
 	below := c.Binary("less", i, mil.Int(0))
-	return c.Emit("select", "cond", below, "a", c.Binary("add", i, mil.Int(d)), "b", i)
+	return c.Select(below, c.Binary("add", i, mil.Int(d)), i)
 }
 
 // Positive notes that indices are not negative, so that nothing has to be added to them.
@@ -320,7 +320,7 @@ func lowerOneHot(c *Context, n *onnx.Node) error {
 	rank := i.Rank() + 1
 	axis := c.Axis(n.IntAttr("axis", -1), rank)
 	below := c.Binary("less", i, mil.Int(0))
-	i = c.Emit("select", "cond", below, "a", c.Binary("add", i, mil.Int(depth[0])), "b", i)
+	i = c.Select(below, c.Binary("add", i, mil.Int(depth[0])), i)
 	hot := c.Binary("equal", c.Emit("expand_dims", "x", i, "axes", []int64{int64(axis)}), c.Counting(depth[0], axis, rank))
 	from := values.Type.DataType
 	if from == mil.Bool {
@@ -333,7 +333,7 @@ func lowerOneHot(c *Context, n *onnx.Node) error {
 	if c.err != nil {
 		return c.err
 	}
-	y := c.Emit("select", "cond", hot, "a", c.Reshape(parts[1], ones(rank)...), "b", c.Reshape(parts[0], ones(rank)...))
+	y := c.Select(hot, c.Reshape(parts[1], ones(rank)...), c.Reshape(parts[0], ones(rank)...))
 	c.Set(n, 0, c.Cast(y, backTo(from, c.float)))
 	return c.err
 }

@@ -101,7 +101,7 @@ func lowerTrilu(c *Context, n *onnx.Node) error {
 		}
 	}
 	mask := c.Raise(c.TruthsConst([]int64{rows, cols}, keep), x.Rank())
-	c.Set(n, 0, c.Carried(x, func(x Value) Value { return c.Emit("select", "cond", mask, "a", x, "b", c.Filled(x, 0)) }))
+	c.Set(n, 0, c.Carried(x, func(x Value) Value { return c.Select(mask, x, c.Filled(x, 0)) }))
 	return c.err
 }
 

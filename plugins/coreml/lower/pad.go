@@ -141,7 +141,7 @@ func (c *Context) padConstant(x Value, before, after []int64, value float64, fil
 	}
 	y := c.Emit("pad", "x", x, "pad", pairs, "mode", "constant", "constant_val", 0.0)
 	f := c.Cast(c.Reshape(fill, ones(x.Rank())...), x.Type.DataType)
-	return c.Emit("select", "cond", c.TruthsConst(shape, inside), "a", y, "b", f)
+	return c.Select(c.TruthsConst(shape, inside), y, f)
 }
 
 // padFrom repeats what is there: by MIL's pad where only the last two axes grow, which is what runtimes have for it, and

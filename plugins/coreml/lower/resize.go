@@ -383,7 +383,7 @@ func (c *Context) fillOutside(y Value, r resizing) Value {
 		}
 		shape := ones(y.Rank())
 		shape[a] = ax.out
-		y = c.Emit("select", "cond", c.TruthsConst(shape, inside), "a", y, "b", c.Filled(y, r.outside))
+		y = c.Select(c.TruthsConst(shape, inside), y, c.Filled(y, r.outside))
 	}
 	return y
 }

@@ -28,7 +28,7 @@ func (r resizing) kernel(d float64) float64 {
 }
 
 // row adds up the weights of the samples around a place. Samples outside are those at the edge, unless they are excluded.
-// Antialiasing widens the kernel of what becomes smaller, and excludes what is outside, as ONNX Runtime does.
+// Antialiasing widens the kernel of what becomes smaller.
 func (r resizing) row(row []float32, place, scale float32) {
 	reach, width := 1.0, 1.0
 	if r.mode == "cubic" {
@@ -42,18 +42,18 @@ func (r resizing) row(row []float32, place, scale float32) {
 		p = min(max(p, 0), float64(in-1))
 	}
 	low, high := int(math.Floor(p-reach*width)), int(math.Ceil(p+reach*width))
-	exclude, total := r.exclude || r.antialias, 0.0
+	total := 0.0
 	sum := make([]float64, in)
 	for i := low; i <= high; i++ {
 		w := r.kernel((float64(i) - p) / width)
-		if exclude && (i < 0 || i >= in) {
+		if r.exclude && (i < 0 || i >= in) {
 			continue
 		}
 		sum[min(max(i, 0), in-1)] += w
 		total += w
 	}
 	for i, w := range sum {
-		if (exclude || width > 1) && total != 0 {
+		if (r.exclude || width > 1) && total != 0 {
 			w /= total
 		}
 		row[i] = float32(w)

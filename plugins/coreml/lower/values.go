@@ -125,6 +125,31 @@ func (c *Context) Carried(x Value, move func(Value) Value) Value {
 // Binary is an operation of x and y.
 func (c *Context) Binary(op string, x, y any) Value { return c.Emit(op, "x", x, "y", y) }
 
+// Select takes a where cond holds, else b. Where cond is larger than both, b is repeated: MIL's own rule for shapes does
+// not look at cond.
+func (c *Context) Select(cond, a, b Value) Value {
+	if c.err != nil || !cond.Valid() || !a.Valid() || !b.Valid() {
+		return Value{}
+	}
+	r := max(cond.Rank(), a.Rank(), b.Rank())
+	cond, a, b = c.Raise(cond, r), c.Raise(a, r), c.Raise(b, r)
+	if c.err != nil {
+		return Value{}
+	}
+	shape, repeat := slices.Clone(b.Shape()), false
+	for i := range shape {
+		switch d := cond.Dim(i); {
+		case d == 1 || a.Dim(i) != 1 || b.Dim(i) != 1:
+		default:
+			shape[i], repeat = d, true
+		}
+	}
+	if repeat {
+		b = c.Broadcast(b, shape)
+	}
+	return c.Emit("select", "cond", cond, "a", a, "b", b)
+}
+
 // Broadcast repeats a value so that it has a shape.
 func (c *Context) Broadcast(x Value, shape []int64) Value {
 	x = c.Raise(x, len(shape))

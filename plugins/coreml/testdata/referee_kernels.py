@@ -427,6 +427,22 @@ def scatter(op):
     return np.moveaxis(out, 0, axis)
 
 
+@kernel("reverse_sequence")
+def reverse_sequence(op):
+    out, seq, batch = op.x.val.copy(), int(op.seq_axis.val), int(op.batch_axis.val)
+    rows = np.moveaxis(out, [batch, seq], [0, 1])
+    for row, n in zip(rows, ints(op.lengths.val)):
+        row[:n] = row[:n][::-1].copy()
+    return out
+
+
+@kernel("band_part")
+def band_part(op):
+    x, low, high = op.x.val, int(op.lower.val), int(op.upper.val)
+    m, n = np.indices(x.shape[-2:])
+    return np.where(((low < 0) | (m - n <= low)) & ((high < 0) | (n - m <= high)), x, np.zeros((), x.dtype))
+
+
 @kernel("one_hot")
 def one_hot(op):
     indices, depth, axis = op.indices.val, int(op.one_hot_vector_size.val), int(op.axis.val)
