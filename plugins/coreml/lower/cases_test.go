@@ -1,10 +1,16 @@
 package lower_test
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/tensor"
+)
 
 // cases are models of one node, or of a few: at least one for each rule, and one for each mode that is lowered otherwise.
 func cases() []opCase {
-	return slices.Concat(reductionCases(), comparisonCases(), indexCases(), padCases(), resizeCases(), spaceCases())
+	return slices.Concat(reductionCases(), comparisonCases(), indexCases(), padCases(), resizeCases(), spaceCases(),
+		layerNormCases(), fusionCases(), einsumCases(), recurrentCases())
 }
 
 func reductionCases() []opCase {
@@ -176,4 +182,85 @@ func spaceCases() []opCase {
 		node("RoiAlign 10", 10, x(2, 3, 8, 8), given(regions), given(ints(0, 1, 1))).with(ai("output_height", 2), ai("output_width", 2), ai("sampling_ratio", 3), af("spatial_scale", 0.5)).loose(3e-2),
 		node("AffineGrid", 20, x(2, 2, 3), ints(2, 3, 4, 5)), node("AffineGrid corners", 20, x(1, 3, 4), ints(1, 2, 2, 3, 4)).with(ai("align_corners", 1)),
 	)
+}
+
+func layerNormCases() []opCase {
+	ms := "com.microsoft:"
+	return []opCase{
+		node("LayerNormalization", 17, x(2, 3, 4), w(4), weights(-2, 2, 4)), node("LayerNormalization axis", 17, x(2, 3, 4), w(3, 4)).with(ai("axis", 1), af("epsilon", 1e-3)),
+		node("LayerNormalization computed", 17, x(2, 3, 4), other(4), x(4)).with(ai("axis", -1)),
+		node("LayerNormalization moments", 17, x(2, 3, 4), w(4), w(4)).outputs(3),
+		node("RMSNormalization", 23, x(2, 3, 4), w(4)), node("RMSNormalization axis", 23, x(2, 3, 4), w(3, 4)).with(ai("axis", 1)),
+		node("RMSNormalization large", 23, between(-900, 900, 2, 8), w(8)),
+		node("SimplifiedLayerNormalization", 17, x(2, 3, 4), w(4)).with(ai("axis", -1), af("epsilon", 1e-5)),
+		node("GroupNormalization", 21, x(2, 6, 3, 3), w(6), weights(-2, 2, 6)).with(ai("num_groups", 3)),
+		node("GroupNormalization 18", 18, x(2, 6, 3), w(2), weights(-2, 2, 2)).with(ai("num_groups", 2)),
+		node("InstanceNormalization", 6, x(2, 3, 4, 5), w(3), weights(-2, 2, 3)), node("InstanceNormalization line", 6, x(2, 3, 5), w(3), w(3)),
+		node("InstanceNormalization volume", 6, x(1, 2, 3, 2, 4), w(2), w(2)), node("InstanceNormalization computed", 6, x(2, 3, 4, 5), other(3), x(3)),
+		node("LRN", 13, x(1, 6, 3, 3)).with(ai("size", 3), af("alpha", 0.1)),
+		node(ms+"SkipLayerNormalization", 17, x(2, 3, 4), other(2, 3, 4), w(4), w(4)), node(ms+"SkipLayerNormalization bias", 17, x(2, 3, 4), other(2, 3, 4), w(4), none, weights(-2, 2, 4)).outputs(4).with(af("epsilon", 1e-5)),
+		node(ms+"SkipSimplifiedLayerNormalization", 17, x(2, 3, 4), other(2, 3, 4), w(4)),
+		node(ms+"EmbedLayerNormalization", 17, numbers32(0, 9, 2, 3), numbers32(0, 2, 2, 3), w(9, 4), w(5, 4), weights(-0.5, 1, 2, 4), weights(0.5, 2, 4), w(4), numbers32(0, 2, 2, 3)).outputs(3),
+	}
+}
+
+func fusionCases() []opCase {
+	ms := "com.microsoft:"
+	return []opCase{
+		node("Gelu", 20, x(3, 5)), node("Gelu tanh", 20, x(3, 5)).with(as("approximate", "tanh")), node(ms+"Gelu", 17, x(3, 5)),
+		node(ms+"BiasGelu", 17, x(3, 5), w(5)), node(ms+"FastGelu", 17, x(3, 5), w(5)), node(ms+"FastGelu alone", 17, x(3, 5)),
+		node(ms+"QuickGelu", 17, x(3, 5)), node(ms+"QuickGelu alpha", 17, x(3, 5)).with(af("alpha", 1)),
+		node(ms+"FusedConv", 17, x(1, 2, 5, 5), w(3, 2, 3, 3), w(3)).with(as("activation", "Relu"), ais("kernel_shape", 3, 3)),
+		node(ms+"FusedConv added", 17, x(1, 2, 5, 5), w(3, 2, 3, 3), w(3), other(1, 3, 5, 5)).with(as("activation", "Relu"), ais("pads", 1, 1, 1, 1)),
+		node(ms+"FusedConv leaky", 17, x(1, 2, 5, 5), w(3, 2, 3, 3), w(3)).with(as("activation", "LeakyRelu"), afs("activation_params", 0.2)),
+		node(ms+"FusedConv hard", 17, x(1, 2, 5, 5), w(3, 2, 3, 3)).with(as("activation", "HardSigmoid"), afs("activation_params", 0.3, 0.4)),
+		node(ms+"FusedConv clip", 17, x(1, 2, 5, 5), w(3, 2, 3, 3)).with(as("activation", "Clip"), afs("activation_params", -0.5, 0.7)),
+		node(ms+"FusedGemm", 17, x(3, 4), w(5, 4), w(5)).with(as("activation", "LeakyRelu"), af("activation_alpha", 0.3), ai("transB", 1)),
+		node(ms+"FusedMatMul", 17, x(2, 4, 3), other(2, 5, 4)).with(ai("transA", 1), ai("transB", 1), af("alpha", 0.5)),
+		node(ms+"FusedMatMul plain", 17, x(2, 3, 4), w(4, 5)), node(ms+"FusedMatMul batches", 17, x(3, 2, 4), other(4, 2, 5)).with(ai("transBatchA", 1), ai("transBatchB", 1)),
+	}
+}
+
+func einsumCases() []opCase {
+	eq := func(name, equation string, in ...operand) opCase {
+		return node("Einsum "+name, 12, in...).with(as("equation", equation))
+	}
+	return []opCase{
+		eq("product", "ij,jk->ik", x(3, 4), w(4, 5)), eq("heads", "bhid,bhjd->bhij", x(2, 3, 4, 5), other(2, 3, 6, 5)),
+		eq("implicit", "ij,jk", x(3, 4), other(4, 5)), eq("turned", "ijk->kij", x(2, 3, 4)), eq("sum", "ijk->j", x(2, 3, 4)),
+		eq("dot", "i,i->", x(4), other(4)), eq("outer", "i,j->ji", x(4), other(3)), eq("ellipsis", "...ij,...jk->...ik", x(2, 2, 3, 4), other(2, 2, 4, 5)),
+		eq("three", "ij,jk,kl->il", x(2, 3), other(3, 4), w(4, 5)), eq("elements", "bij,bij->bij", x(2, 3, 4), other(2, 3, 4)), eq("alone", "bij,bkl->bi", x(2, 3, 4), other(2, 2, 3)),
+		eq("same", "ij->ij", x(2, 3)), eq("relative", "bnqd,qkd->bnqk", x(2, 2, 3, 4), w(3, 5, 4)),
+	}
+}
+
+func recurrentCases() []opCase {
+	h := ai("hidden_size", 3)
+	lstm := func(name string, d int64, more ...operand) opCase {
+		return node("LSTM "+name, 14, append([]operand{x(4, 2, 5), weights(-0.6, 0.6, d, 12, 5), weights(-0.5, 0.5, d, 12, 3)}, more...)...).outputs(3)
+	}
+	gru := func(name string, d int64, more ...operand) opCase {
+		return node("GRU "+name, 14, append([]operand{x(4, 2, 5), weights(-0.6, 0.6, d, 9, 5), weights(-0.5, 0.5, d, 9, 3)}, more...)...).outputs(2)
+	}
+	rnn := func(name string, d int64, more ...operand) opCase {
+		return node("RNN "+name, 14, append([]operand{x(4, 2, 5), weights(-0.6, 0.6, d, 3, 5), weights(-0.5, 0.5, d, 3, 3)}, more...)...).outputs(2)
+	}
+	lengths := operand{value: tensor.Of([]int64{2}, []int32{4, 2}), constant: true}
+	both := as("direction", "bidirectional")
+	return []opCase{
+		lstm("plain", 1).with(h), lstm("bias", 1, w(1, 24), none, x(1, 2, 3), other(1, 2, 3)).with(h),
+		lstm("reverse", 1, w(1, 24)).with(h, as("direction", "reverse")), lstm("both", 2, w(2, 24), none, x(2, 2, 3), other(2, 2, 3)).with(h, both),
+		lstm("lengths", 2, w(2, 24), lengths, x(2, 2, 3), other(2, 2, 3)).with(h, both), lstm("computed lengths", 1, w(1, 24), given(lengths)).with(h, as("direction", "reverse")),
+		lstm("peepholes", 1, w(1, 24), none, none, none, weights(-1, 1, 1, 9)).with(h), lstm("clip", 1, w(1, 24)).with(h, af("clip", 0.4)),
+		lstm("coupled", 1, w(1, 24)).with(h, ai("input_forget", 1)),
+		lstm("activations", 1, w(1, 24)).with(h, onnx.StringsAttr("activations", "HardSigmoid", "Softsign", "Relu"), afs("activation_alpha", 0.3), afs("activation_beta", 0.4)),
+		lstm("relu", 1, w(1, 24)).with(h, onnx.StringsAttr("activations", "Sigmoid", "Relu", "Tanh")),
+		lstm("computed weights", 1, w(1, 24)).weightsGiven().with(h),
+		gru("plain", 1).with(h), gru("bias", 1, w(1, 18), none, x(1, 2, 3)).with(h), gru("after", 1, w(1, 18), none, x(1, 2, 3)).with(h, ai("linear_before_reset", 1)),
+		gru("both", 2, w(2, 18)).with(h, both, ai("linear_before_reset", 1)), gru("reverse", 1, w(1, 18)).with(h, as("direction", "reverse")),
+		gru("lengths", 2, w(2, 18), lengths).with(h, both), gru("clip", 1, w(1, 18)).with(h, af("clip", 0.5)), gru("computed weights", 1, given(w(1, 18))).weightsGiven().with(h),
+		rnn("plain", 1).with(h), rnn("both", 2, w(2, 6), none, x(2, 2, 3)).with(h, both), rnn("reverse relu", 1, w(1, 6)).with(h, as("direction", "reverse"), onnx.StringsAttr("activations", "Relu")),
+		rnn("affine", 1, w(1, 6)).with(h, onnx.StringsAttr("activations", "Affine"), afs("activation_alpha", 0.8), afs("activation_beta", 0.1)),
+		rnn("lengths", 1, w(1, 6), lengths).with(h),
+	}
 }

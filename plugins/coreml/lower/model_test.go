@@ -137,6 +137,12 @@ func (c opCase) loose(tolerance float64) opCase       { c.half = tolerance; retu
 func (c opCase) since(opset int) opCase               { c.least = opset; return c }
 func (c opCase) single() opCase                       { c.wholeOnly = true; return c }
 
+// weightsGiven makes inputs of the weights of a recurrent layer.
+func (c opCase) weightsGiven() opCase {
+	c.in[1], c.in[2] = given(c.in[1]), given(c.in[2])
+	return c
+}
+
 var (
 	ai  = onnx.IntAttr
 	ais = onnx.IntsAttr

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -175,12 +176,14 @@ func (r *referee) judge(t *testing.T) {
 	}
 }
 
+var only = flag.String("cases", "", "operators or cases that TestCases runs, parted by commas; all are without it")
+
 // TestCases holds each case against ONNX Runtime: in single precision for iOS 17 and for the oldest and newest targets,
-// and in half precision. OPTIMIZE_CASES names those that are run, parted by commas; all are without it.
+// and in half precision.
 func TestCases(t *testing.T) {
 	r := newReferee(t)
 	for _, c := range cases() {
-		if only := os.Getenv("OPTIMIZE_CASES"); only != "" && !chosen(c, only) {
+		if *only != "" && !chosen(c, *only) {
 			continue
 		}
 		s := c.model(t)

@@ -20,4 +20,8 @@ var table = [][]Rule{
 	paddings,
 	resizes,
 	spaces,
+	layerNorms,
+	fusions,
+	einsums,
+	recurrences,
 }

@@ -52,7 +52,10 @@ func (c *Context) Reshape(x Value, shape ...int64) Value {
 		return x
 	}
 	if len(shape) == 0 {
-		return c.Emit("squeeze", "x", x, "axes", axesFrom(0, x.Rank()))
+		if x.Rank() > 1 {
+			x = c.Emit("reshape", "x", x, "shape", []int64{1})
+		}
+		return c.Emit("squeeze", "x", x, "axes", []int64{0})
 	}
 	if k := x.Const(); k != nil && !slices.Contains(shape, -1) {
 		return c.From(k.Reshape(shape))
