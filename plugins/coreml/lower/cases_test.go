@@ -10,7 +10,7 @@ import (
 // cases are models of one node, or of a few: at least one for each rule, and one for each mode that is lowered otherwise.
 func cases() []opCase {
 	return slices.Concat(reductionCases(), comparisonCases(), indexCases(), padCases(), resizeCases(), spaceCases(),
-		layerNormCases(), fusionCases(), einsumCases(), recurrentCases())
+		layerNormCases(), fusionCases(), einsumCases(), recurrentCases(), elementCases(), layerCases(), moveCases())
 }
 
 func reductionCases() []opCase {
@@ -200,7 +200,7 @@ func layerNormCases() []opCase {
 		node("LRN", 13, x(1, 6, 3, 3)).with(ai("size", 3), af("alpha", 0.1)),
 		node(ms+"SkipLayerNormalization", 17, x(2, 3, 4), other(2, 3, 4), w(4), w(4)), node(ms+"SkipLayerNormalization bias", 17, x(2, 3, 4), other(2, 3, 4), w(4), none, weights(-2, 2, 4)).outputs(4).with(af("epsilon", 1e-5)),
 		node(ms+"SkipSimplifiedLayerNormalization", 17, x(2, 3, 4), other(2, 3, 4), w(4)),
-		node(ms+"EmbedLayerNormalization", 17, numbers32(0, 9, 2, 3), numbers32(0, 2, 2, 3), w(9, 4), w(5, 4), weights(-0.5, 1, 2, 4), weights(0.5, 2, 4), w(4), numbers32(0, 2, 2, 3)).outputs(3),
+		node(ms+"EmbedLayerNormalization", 17, numbers32(0, 9, 2, 3), numbers32(0, 2, 2, 3), w(9, 4), w(5, 4), weights(-0.5, 1, 2, 4), weights(0.5, 2, 4), w(4), numbers32(0, 2, 2, 3)).gives(onnx.Float, onnx.Int32, onnx.Float),
 	}
 }
 
@@ -262,5 +262,75 @@ func recurrentCases() []opCase {
 		rnn("plain", 1).with(h), rnn("both", 2, w(2, 6), none, x(2, 2, 3)).with(h, both), rnn("reverse relu", 1, w(1, 6)).with(h, as("direction", "reverse"), onnx.StringsAttr("activations", "Relu")),
 		rnn("affine", 1, w(1, 6)).with(h, onnx.StringsAttr("activations", "Affine"), afs("activation_alpha", 0.8), afs("activation_beta", 0.1)),
 		rnn("lengths", 1, w(1, 6), lengths).with(h),
+	}
+}
+
+func elementCases() []opCase {
+	var out []opCase
+	for _, op := range []string{"Relu", "LeakyRelu", "Elu", "ThresholdedRelu", "Selu", "Celu", "Mish", "Sigmoid", "Tanh", "Softplus", "Softsign", "HardSigmoid", "HardSwish",
+		"Shrink", "Erf", "Neg", "Abs", "Sign", "Exp", "Floor", "Ceil", "Round", "Sin", "Cos", "Atan", "Sinh", "Cosh", "Asinh", "Softmax", "LogSoftmax", "Hardmax", "Identity"} {
+		out = append(out, node(op, 22, x(2, 3, 4)))
+	}
+	for _, op := range []string{"Sqrt", "Log", "Reciprocal", "Acosh"} {
+		out = append(out, node(op, 22, between(1.05, 4, 3, 4)))
+	}
+	for _, op := range []string{"Asin", "Acos", "Atanh", "Tan"} {
+		out = append(out, node(op, 22, between(-0.9, 0.9, 3, 4)))
+	}
+	for _, op := range []string{"Add", "Sub", "Mul", "Div"} {
+		out = append(out, node(op, 14, x(2, 3, 4), between(0.5, 2, 3, 1)), node(op+" integers", 14, numbers32(-20, 20, 3, 4), numbers32(1, 6, 4)), node(op+" constant", 14, x(1, 4), weights(0.5, 1, 4)))
+	}
+	for _, op := range []string{"Min", "Max", "Sum", "Mean"} {
+		out = append(out, node(op, 13, x(2, 3), other(3), scalar(0.25)), node(op+" one", 13, x(2, 3)))
+	}
+	return append(out,
+		node("LeakyRelu alpha", 16, x(3, 4)).with(af("alpha", 0.3)), node("Elu alpha", 22, x(3, 4)).with(af("alpha", 0.7)), node("Selu parameters", 22, x(3, 4)).with(af("alpha", 2), af("gamma", 0.5)),
+		node("Celu alpha", 12, x(3, 4)).with(af("alpha", 0.5)), node("ThresholdedRelu alpha", 22, given(floats([]int64{4}, 0.5, 0.25, 0.75, -1))).with(af("alpha", 0.5)),
+		node("HardSigmoid parameters", 22, x(3, 4)).with(af("alpha", 0.4), af("beta", 0.3)), node("Shrink parameters", 9, x(3, 4)).with(af("lambd", 0.7), af("bias", 0.2)),
+		node("Swish", 24, x(3, 4)), node("Swish alpha", 24, x(3, 4)).with(af("alpha", 0.5)), node("Relu integers", 14, numbers32(-5, 5, 3, 4)),
+		node("PRelu", 16, x(2, 3, 4, 4), w(3, 1, 1)), node("PRelu each", 16, x(2, 3, 4), w(3, 4)), node("PRelu one", 16, x(2, 3), w(1)),
+		node("Clip", 13, x(3, 4), scalar(-0.5), scalar(1)), node("Clip 6", 6, x(3, 4)).with(af("min", -1), af("max", 0.5)), node("Clip above", 13, x(3, 4), none, scalar(0.5)),
+		node("Clip relu6", 13, between(-4, 9, 3, 4), scalar(0), scalar(6)), node("Clip computed", 13, x(3, 4), given(scalar(-0.5)), scalar(1)), node("Clip integers", 13, numbers32(-9, 9, 3, 4), int32Scalar(-3), int32Scalar(4)),
+		node("Pow", 15, between(0.3, 2, 3, 4), x(4)), node("Pow square", 15, x(3, 4), scalar(2)),
+		node("Mod", 13, numbers32(-9, 9, 3, 4), numbers32(1, 5, 4)), node("Mod float", 13, x(3, 4), between(0.4, 1.2, 4)).with(ai("fmod", 1)), node("Mod integers fmod", 13, numbers32(-9, 9, 3, 4), numbers32(1, 5, 4)).with(ai("fmod", 1)),
+		node("Cast integers", 13, x(3, 4)).with(ai("to", 6)), node("Cast bool", 13, numbers32(-1, 2, 3, 4)).with(ai("to", 9)), node("Cast float", 13, numbers32(-5, 5, 3, 4)).with(ai("to", 1)),
+		node("CastLike", 15, x(3, 4), numbers32(0, 1, 1)), node("Neg integers", 13, numbers32(-5, 5, 3)), node("Abs integers", 13, numbers32(-5, 5, 3)), node("Sign integers", 13, numbers32(-5, 5, 3)),
+		node("Softmax axis", 13, x(2, 3, 4)).with(ai("axis", 1)), node("Softmax 11", 11, x(2, 3, 4)).with(ai("axis", 1)), node("LogSoftmax 11", 11, x(2, 3, 4)).with(ai("axis", 1)), node("Hardmax axis", 13, x(2, 3, 4)).with(ai("axis", 1)),
+		node("Dropout", 13, x(3, 4)), node("Round halves", 22, given(floats([]int64{6}, 0.5, 1.5, 2.5, -0.5, -1.5, 0.7))),
+	)
+}
+
+func layerCases() []opCase {
+	k := ais("kernel_shape", 3, 3)
+	return []opCase{
+		node("Conv", 22, x(1, 4, 7, 8), w(6, 4, 3, 3), w(6)).with(ais("pads", 1, 0, 2, 1), ais("strides", 2, 1)), node("Conv groups", 22, x(2, 4, 6, 6), w(4, 1, 3, 3)).with(ai("group", 4), ais("dilations", 2, 1)),
+		node("Conv line", 22, x(1, 3, 9), w(4, 3, 3), w(4)), node("Conv volume", 22, x(1, 2, 4, 5, 5), w(3, 2, 2, 3, 3)), node("Conv same", 22, x(1, 2, 7, 6), w(3, 2, 4, 3)).with(as("auto_pad", "SAME_UPPER"), ais("strides", 2, 2)),
+		node("Conv same lower", 22, x(1, 2, 7, 6), w(3, 2, 4, 3)).with(as("auto_pad", "SAME_LOWER"), ais("strides", 2, 2)),
+		node("ConvTranspose", 22, x(1, 3, 4, 5), w(3, 2, 3, 3), w(2)).with(ais("strides", 2, 2), ais("pads", 1, 1, 1, 1)),
+		node("ConvTranspose output", 22, x(1, 3, 4, 5), w(3, 2, 3, 3), w(2)).with(ais("strides", 2, 2), ais("output_padding", 1, 1), ais("pads", 1, 1, 1, 1)),
+		node("ConvTranspose groups", 22, x(1, 4, 4, 5), w(4, 2, 2, 2)).with(ai("group", 2), ais("strides", 2, 2)), node("ConvTranspose line", 22, x(1, 3, 6), w(3, 2, 3)).with(ais("strides", 2), ais("dilations", 2)),
+		node("MaxPool", 22, x(1, 2, 7, 8)).with(k, ais("strides", 2, 2), ais("pads", 1, 1, 1, 1)), node("MaxPool ceil", 22, x(1, 2, 7, 8)).with(k, ais("strides", 2, 2), ai("ceil_mode", 1)),
+		node("MaxPool same", 22, x(1, 2, 7, 8)).with(k, ais("strides", 2, 2), as("auto_pad", "SAME_UPPER")), node("MaxPool line", 22, x(1, 2, 9)).with(ais("kernel_shape", 3)),
+		node("AveragePool", 22, x(1, 2, 7, 8)).with(k, ais("strides", 2, 2), ais("pads", 1, 1, 1, 1)), node("AveragePool counted", 22, x(1, 2, 7, 8)).with(k, ais("pads", 1, 0, 2, 1), ai("count_include_pad", 1)),
+		node("AveragePool ceil", 22, x(1, 2, 6, 8)).with(k, ais("strides", 2, 2), ai("ceil_mode", 1)),
+		node("LpPool", 22, x(1, 2, 7, 8)).with(k, ais("strides", 2, 2)), node("GlobalAveragePool", 22, x(2, 3, 4, 5)), node("GlobalMaxPool", 22, x(2, 3, 4, 5)), node("GlobalLpPool", 2, x(2, 3, 4, 5)),
+		node("BatchNormalization", 15, x(2, 3, 4, 4), w(3), w(3), w(3), weights(0.5, 2, 3)), node("BatchNormalization matrix", 15, x(2, 3), w(3), w(3), w(3), weights(0.5, 2, 3)),
+		node("BatchNormalization computed", 15, x(2, 3, 4, 4), other(3), w(3), w(3), weights(0.5, 2, 3)),
+		node("LpNormalization", 22, x(3, 4)), node("LpNormalization 1", 22, x(3, 4)).with(ai("p", 1), ai("axis", 0)), node("MeanVarianceNormalization", 13, x(2, 3, 4, 4)),
+		node("Gemm", 13, x(3, 4), w(5, 4), w(5)).with(ai("transB", 1), af("alpha", 0.5), af("beta", 2)), node("Gemm computed", 13, x(4, 3), other(4, 5), w(3, 5)).with(ai("transA", 1)), node("Gemm plain", 13, x(3, 4), w(4, 5)),
+		node("MatMul", 13, x(2, 3, 4), w(4, 5)), node("MatMul computed", 13, x(2, 3, 4), other(2, 4, 5)), node("MatMul batches", 13, x(2, 1, 3, 4), other(3, 4, 5)), node("MatMul vector", 13, x(3, 4), w(4)), node("MatMul vectors", 13, x(4), other(4)),
+		node("MatMul from vector", 13, x(4), other(2, 4, 3)),
+	}
+}
+
+func moveCases() []opCase {
+	return []opCase{
+		node("Concat", 13, x(2, 3), other(2, 2), w(2, 1)).with(ai("axis", -1)), node("Concat integers", 13, numbers32(0, 5, 2), intsOf32(3)).with(ai("axis", 0)),
+		node("Split", 18, x(2, 6)).outputs(3).with(ai("axis", 1), ai("num_outputs", 3)), node("Split sizes", 13, x(5, 2), ints(2, 3)).outputs(2), node("Split 2", 2, x(4, 2)).outputs(2).with(ais("split", 1, 3)),
+		node("Slice", 13, x(4, 5, 6), ints(1, -4), ints(3, 1000), ints(0, 2)), node("Slice steps", 13, x(4, 7), ints(0, 5), ints(4, -100), ints(0, 1), ints(2, -2)), node("Slice 1", 1, x(4, 5)).with(ais("starts", 1, -3), ais("ends", 3, -1)),
+		node("Slice reversed", 13, x(4, 3), ints(-1), ints(-9223372036854775808), ints(0), ints(-1)),
+		node("Reshape", 14, x(2, 3, 4), ints(0, -1)), node("Reshape integers", 14, numbers32(0, 9, 2, 6), ints(3, 4)), node("Flatten", 13, x(2, 3, 4)).with(ai("axis", 2)), node("Flatten all", 13, x(2, 3)).with(ai("axis", 0)),
+		node("Squeeze", 13, x(1, 3, 1, 2), ints(0, -2)), node("Squeeze all", 13, x(1, 3, 1)), node("Unsqueeze", 13, x(2, 3), ints(0, -1)), node("Unsqueeze 11", 11, x(2, 3)).with(ais("axes", 1)),
+		node("Transpose", 13, x(2, 3, 4)).with(ais("perm", 2, 0, 1)), node("Transpose default", 13, x(2, 3, 4)),
 	}
 }

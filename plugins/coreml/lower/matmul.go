@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"slices"
+
 	"github.com/optimize-hcl/optimize/onnx"
 )
 
@@ -26,7 +28,27 @@ func lowerMatMul(c *Context, n *onnx.Node) error {
 		c.Set(n, 0, c.linear(x, k, false, Value{}))
 		return c.err
 	}
-	return c.Result(n, "matmul", "x", x, "y", y, "transpose_x", false, "transpose_y", false)
+	// A vector is a row or a column: MIL's own rules for vectors are not those of ONNX.
+	row, column := x.Rank() == 1, y.Rank() == 1
+	if row {
+		x = c.Reshape(x, 1, x.Dim(0))
+	}
+	if column {
+		y = c.Reshape(y, y.Dim(0), 1)
+	}
+	z := c.Emit("matmul", "x", x, "y", y, "transpose_x", false, "transpose_y", false)
+	if c.err != nil {
+		return c.err
+	}
+	shape := z.Shape()
+	if row {
+		shape = slices.Delete(slices.Clone(shape), len(shape)-2, len(shape)-1)
+	}
+	if column {
+		shape = shape[:len(shape)-1]
+	}
+	c.Set(n, 0, c.Reshape(z, shape...))
+	return c.err
 }
 
 func lowerGemm(c *Context, n *onnx.Node) error {

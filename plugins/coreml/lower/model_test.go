@@ -111,6 +111,7 @@ type opCase struct {
 	in     []operand
 	outs   int
 	attrs  []*onnx.Attribute
+	kinds  []onnx.DataType               // of the outputs, where the operator is of a domain whose types are not inferred; Float without
 	build  func(*testing.T, *onnx.Model) // in place of all that: a model of more than one node
 	feeds  []operand                     // what build's inputs are given
 	// tolerance of half precision in place of 1e-2, where an operator is steep.
@@ -133,9 +134,13 @@ func node(name string, opset int64, in ...operand) opCase {
 
 func (c opCase) with(attrs ...*onnx.Attribute) opCase { c.attrs = attrs; return c }
 func (c opCase) outputs(n int) opCase                 { c.outs = n; return c }
-func (c opCase) loose(tolerance float64) opCase       { c.half = tolerance; return c }
-func (c opCase) since(opset int) opCase               { c.least = opset; return c }
-func (c opCase) single() opCase                       { c.wholeOnly = true; return c }
+func (c opCase) gives(kinds ...onnx.DataType) opCase {
+	c.kinds, c.outs = kinds, len(kinds)
+	return c
+}
+func (c opCase) loose(tolerance float64) opCase { c.half = tolerance; return c }
+func (c opCase) since(opset int) opCase         { c.least = opset; return c }
+func (c opCase) single() opCase                 { c.wholeOnly = true; return c }
 
 // weightsGiven makes inputs of the weights of a recurrent layer.
 func (c opCase) weightsGiven() opCase {
@@ -198,22 +203,25 @@ func (c opCase) model(t *testing.T) sample {
 			outs[i] = "y" + strconv.Itoa(i)
 		}
 		m.Graph.AppendNode(onnx.NewNode(c.op, c.domain, "node", names, outs, c.attrs...))
-		give(t, m, outs...)
+		give(t, m, c.kinds, outs...)
 	}
 	return s
 }
 
 // give makes values the outputs of a model.
-func give(t *testing.T, m *onnx.Model, outs ...string) {
+func give(t *testing.T, m *onnx.Model, kinds []onnx.DataType, outs ...string) {
 	t.Helper()
 	shapes, err := onnx.InferShapes(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range outs {
+	for i, o := range outs {
 		elem, dims, ok := shapes.Of(o)
 		if !ok {
-			elem = onnx.Float // what another domain gives in these cases
+			elem = onnx.Float
+			if i < len(kinds) {
+				elem = kinds[i]
+			}
 		}
 		if elem == onnx.Bool {
 			m.Graph.AppendNode(onnx.NewNode("Cast", "", "", []string{o}, []string{o + "_float"}, ai("to", int64(onnx.Float))))
@@ -263,4 +271,9 @@ func permuted(rows, columns int64) operand {
 		}
 	}
 	return operand{value: tensor.Of([]int64{rows, columns}, v)}
+}
+
+// int32Scalar is a constant scalar.
+func int32Scalar(v int32) operand {
+	return operand{value: tensor.Of([]int64{}, []int32{v}), constant: true}
 }
