@@ -64,8 +64,11 @@ func (c *Context) In(n *onnx.Node, i int) Value {
 // see gives a value as the node sees it, without emitting anything.
 func (c *Context) see(v *value) Value {
 	t := v.base
-	if t.DataType.Float() {
+	switch {
+	case t.DataType.Float():
 		t.DataType = c.float
+	case t.DataType == mil.Int8 || t.DataType == mil.Uint8:
+		t.DataType = mil.Int32 // only quantize and dequantize know them
 	}
 	return Value{v: v, Type: t}
 }
