@@ -172,6 +172,9 @@ var linear = map[string]func(b *builder){
 	},
 	":DynamicQuantizeLSTM": func(b *builder) {
 		w, r := b.weight("w", 1, 1, 8, 16), b.weight("r", 1, 1, 4, 16)
+		for _, p := range []string{w[1], w[2], r[1], r[2]} {
+			b.m.Graph.Initializer(p).Dims = []int64{1}
+		}
 		b.node(":DynamicQuantizeLSTM", []string{b.feed("x", 3, 1, 8), w[0], r[0], "", "", "", "", "", w[1], w[2], r[1], r[2]}, []string{"y"}, onnx.IntAttr("hidden_size", 4))
 		b.output("y", onnx.Float)
 	},
