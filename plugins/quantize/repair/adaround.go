@@ -30,7 +30,7 @@ const (
 // sigmoids to 0 or 1. The error is a function of the Gram matrix alone, so no activation is needed, and each step sees
 // all of the data. What is decided is then improved element by element while that helps. Nothing is random: it starts
 // from the weights themselves, and the same sums give the same codes. Outputs that come out no better are rounded to
-// nearest.
+// nearest. What is zero stays zero.
 func (l *Layer) AdaRound(ctx context.Context, g solve.Gemm, o AdaRoundOptions) ([]int8, error) {
 	if err := l.check(); err != nil {
 		return nil, err
@@ -155,6 +155,9 @@ func penaltySlope(h, beta float64) float64 {
 func (a *adaRound) decide(out []int8) {
 	base := a.at * a.l.N * a.l.K
 	for i, f := range a.floor {
+		if a.l.W[base+i] == 0 {
+			continue // it may have been pruned
+		}
 		if h, _ := sigmoid(a.v[i]); h >= 0.5 {
 			f++
 		}
@@ -174,7 +177,7 @@ func (l *Layer) descend(at int, codes []int8, threads int) {
 		u := make([]float32, l.K)
 		for o := at*l.N + from; o < at*l.N+to; o++ {
 			s, w := l.scale(o), l.W[o*l.K:(o+1)*l.K]
-			d.q = codes[o*l.K : (o+1)*l.K]
+			d.q, d.w = codes[o*l.K:(o+1)*l.K], w
 			clear(d.g)
 			for i := range u {
 				u[i] = float32(d.q[i]) - w[i]/s
@@ -197,11 +200,15 @@ type descent struct {
 	k      int
 	lo, hi float32
 	q      []int8
+	w      []float32 // where the weight is zero, its code stays
 	g      []float64
 }
 
 // better is the step of code i that lowers the error, or raises it least, and what it changes; 0 where it has no room.
 func (d *descent) better(i int) (step, change float64) {
+	if d.w[i] == 0 {
+		return 0, 0
+	}
 	step = 1
 	if d.g[i] > 0 {
 		step = -1
@@ -233,12 +240,18 @@ func (d *descent) singles() (changed bool) {
 // pairs tries two steps that partly undo each other's error.
 func (d *descent) pairs() (changed bool) {
 	for i := range d.q {
+		if d.w[i] == 0 {
+			continue
+		}
 		for _, a := range []float64{1, -1} {
 			if now := float32(d.q[i]) + float32(a); now < d.lo || now > d.hi {
 				continue
 			}
 			first := 2*a*d.g[i] + float64(d.h[i*d.k+i])
 			for j := i + 1; j < d.k; j++ {
+				if d.w[j] == 0 {
+					continue
+				}
 				across := 2 * a * float64(d.h[i*d.k+j])
 				b := 1.0
 				if 2*d.g[j]+across > 0 {

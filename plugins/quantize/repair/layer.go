@@ -146,7 +146,8 @@ func (l *Layer) BiasShift(codes []int8) ([]float32, error) {
 	return out, nil
 }
 
-// GPTQ rounds input by input, and lets the inputs that follow make up for the error of each (Frantar et al., 2022).
+// GPTQ rounds input by input, and lets the inputs that follow make up for the error of each (Frantar et al., 2022). What
+// is zero stays zero: it may have been pruned.
 // damping is added to the diagonal of the Gram matrix, as a share of its mean; 0 stands for 0.01. It returns the rounding
 // to nearest for outputs that come out no better.
 func (l *Layer) GPTQ(g solve.Gemm, damping float64, threads int) ([]int8, error) {
@@ -197,6 +198,9 @@ func (r *grid) Fit(int, int, int, int, func(int) []float32) {}
 func (r *grid) Round(k, from int, w, out []float32) {
 	for i, v := range w {
 		s := r.l.scale(r.first + from + i)
+		if r.l.W[(r.first+from+i)*r.l.K+k] == 0 {
+			v = 0
+		}
 		q := min(max(roundEven(v/s), r.l.QMin), r.l.QMax)
 		r.codes[(from+i)*r.l.K+k] = int8(q)
 		out[i] = q * s

@@ -166,7 +166,7 @@ func (q *quantizer) gptqUnit(u *unit, h []float32, uses map[string]int) error {
 		return err
 	}
 	g := q.grid(u)
-	r := newRounder(g, u.n, u.k, h)
+	r := newRounder(g, u.n, u.k, w, h)
 	if q.opts.ActOrder {
 		r.fixed(w)
 	}
@@ -208,10 +208,11 @@ type rounder struct {
 	byInput    []uint8   // [K, N]
 	importance []float32 // of each input: the Hessian's diagonal
 	static     bool
+	whole      []float32 // [N, K], the weight before: where it is zero it stays zero, as it may have been pruned
 }
 
-func newRounder(g grid, n, k int, h []float32) *rounder {
-	r := &rounder{g: g, b: g.empty(n, k), byInput: make([]uint8, n*k), importance: make([]float32, k)}
+func newRounder(g grid, n, k int, w, h []float32) *rounder {
+	r := &rounder{g: g, b: g.empty(n, k), byInput: make([]uint8, n*k), importance: make([]float32, k), whole: w}
 	for i := range k {
 		r.importance[i] = h[i*k+i]
 	}
@@ -242,8 +243,11 @@ func (r *rounder) Fit(k, from, to, columns int, w func(i int) []float32) {
 	}
 	block, imp := make([]float32, columns), r.importance[k:k+columns]
 	for n := range to - from {
+		row := r.whole[(from+n)*r.b.K+k:]
 		for i, c := range cols {
-			block[i] = c[n]
+			if block[i] = c[n]; row[i] == 0 {
+				block[i] = 0
+			}
 		}
 		i := (from+n)*per + at
 		r.b.Scales[i], r.b.Zeros[i] = r.g.refine(block, imp)
@@ -256,6 +260,9 @@ func (r *rounder) Round(k, from int, w, out []float32) {
 	for n, v := range w {
 		i := (from+n)*per + at
 		s, z := r.b.Scales[i], r.b.Zeros[i]
+		if r.whole[(from+n)*r.b.K+k] == 0 {
+			v = 0
+		}
 		c := r.g.code(v, inverse(s), z)
 		codes[n] = c
 		out[n] = (float32(c) - z) * s

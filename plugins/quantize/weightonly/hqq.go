@@ -1,6 +1,9 @@
 package weightonly
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Half-quadratic quantization (Badri and Shaji, 2023): zero points that minimize the p-norm, p = 0.7, of a block's
 // error, which counts the many small errors and lets the few outliers be. No data are needed.
@@ -42,6 +45,8 @@ func (g grid) hqqBlock(w []float32, floatZeros bool) (scale, zero float32) {
 		return scale, zero
 	}
 	s, z := g.fit(lo, hi, 1)
+	// Between two codes no code stands for 0, and what was pruned would not stay so.
+	floatZeros = floatZeros && !slices.Contains(w, 0)
 	if floatZeros { // a zero that is no code need not lie within the range: the block's own bounds do
 		s, z = (hi-lo)/g.top(), -lo*g.top()/(hi-lo)
 		if g.store != nil {

@@ -305,7 +305,7 @@ func compareError(t *testing.T, c refereeCase, theirs []float32) {
 		return
 	}
 	h := c.hessian()
-	r := newRounder(g, c.N, c.K, h)
+	r := newRounder(g, c.N, c.K, w, h)
 	if err := solve.GPTQ(transpose(w, c.N, c.K), c.K, c.N, append([]float32(nil), h...), r, solve.Plain{}, solve.GPTQOptions{Threads: 2}); err != nil {
 		t.Fatal(err)
 	}
