@@ -24,7 +24,7 @@ func Plugin(version string) *sdk.Plugin {
 		Steps: []sdk.StepType{
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_static",
-				Revision: 5,
+				Revision: 6,
 				Doc: "Quantizes weights and activations to 8 bits, with ranges measured on a calibration dataset, in the layout that the " +
 					"target's kernels want. For convolutional networks, and for transformers. Where the target can be timed, layouts are: which nodes stay in float, and in " +
 					"which form the others are written. The fastest of those that are accurate enough is used, and when integers are slower " +
@@ -48,7 +48,7 @@ func Plugin(version string) *sdk.Plugin {
 			float16Step(),
 			sdk.Step(sdk.StepSpec{
 				Name:     "quantize_weights",
-				Revision: 1,
+				Revision: 2,
 				Doc: "Makes the weights of MatMul, Gemm and Gather smaller, to 4 or 8 bits a weight, and leaves activations in float. " +
 					"For transformers, whose weights are most of what is read for each token.",
 				Examples:      []string{weightsExample},
