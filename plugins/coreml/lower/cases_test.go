@@ -10,7 +10,7 @@ import (
 // cases are models of one node, or of a few: at least one for each rule, and one for each mode that is lowered otherwise.
 func cases() []opCase {
 	return slices.Concat(reductionCases(), comparisonCases(), indexCases(), padCases(), resizeCases(), spaceCases(),
-		layerNormCases(), fusionCases(), einsumCases(), recurrentCases(), elementCases(), layerCases(), moveCases())
+		layerNormCases(), fusionCases(), einsumCases(), recurrentCases(), elementCases(), layerCases(), moveCases(), quantizationCases())
 }
 
 func reductionCases() []opCase {

@@ -174,6 +174,10 @@ func (l *linter) operation(op *Operation) {
 	}
 	for _, a := range op.Inputs {
 		if a.Value != nil {
+			if a.Key == "lut" {
+				l.lut(where, *a.Value)
+				continue
+			}
 			l.constant(where, *a.Value)
 		}
 	}
@@ -247,6 +251,19 @@ func (l *linter) constantOp(where string, op *Operation) {
 // constant checks that a value is whole.
 func (l *linter) constant(where string, v Value) {
 	l.tensorType(where, v.Type)
+	l.whole(where, v)
+}
+
+// lut checks tables of values: they have two axes more than the weight.
+func (l *linter) lut(where string, v Value) {
+	t := v.Type
+	t.Shape = t.Shape[:max(len(t.Shape)-2, 0)]
+	l.tensorType(where, t)
+	l.whole(where, v)
+}
+
+// whole checks that a constant has the bytes that its type says.
+func (l *linter) whole(where string, v Value) {
 	n := v.Elements()
 	switch {
 	case n < 0:
