@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/optimize-hcl/optimize/core/cli"
+	"github.com/optimize-hcl/optimize/plugins/coreml"
 	"github.com/optimize-hcl/optimize/plugins/onnxruntime"
 	"github.com/optimize-hcl/optimize/plugins/openvino"
 	"github.com/optimize-hcl/optimize/plugins/prune"
@@ -20,6 +21,7 @@ func main() {
 		Version: version,
 		// Each bundled plugin runs as a process of its own: this binary, started as `optimize plugin serve NAME`.
 		Bundled: map[string]func(){
+			"coreml":      func() { sdk.Serve(coreml.Plugin(version)) },
 			"onnxruntime": func() { sdk.Serve(onnxruntime.Plugin(version)) },
 			"openvino":    func() { openvino.Serve(version) },
 			"prune":       func() { sdk.Serve(prune.Plugin(version)) },

@@ -50,7 +50,11 @@ func inspectTargets() []sdk.Target {
 	var out []sdk.Target
 	for i := range Targets {
 		t := &Targets[i]
-		out = append(out, sdk.Target{Name: t.Name, Formats: []string{"onnx"}, Doc: t.Doc + " Foretold by its rules: a float model as quantize_static would lower it, a quantized one as it is.",
+		name := t.Name
+		if name == "coreml" {
+			name = "coreml-int8" // the plugin coreml tells what of a model it lowers under the name alone
+		}
+		out = append(out, sdk.Target{Name: name, Formats: []string{"onnx"}, Doc: t.Doc + " Foretold by its rules: a float model as quantize_static would lower it, a quantized one as it is.",
 			Inspect: func(_ context.Context, a sdk.Artifact) (any, error) { return predictFile(a.Path, t) }})
 	}
 	return append(out, sdk.Target{Name: "auto", Formats: []string{"onnx"}, Doc: "The target that quantize_static takes on this machine.",

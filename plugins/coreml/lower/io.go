@@ -3,13 +3,11 @@ package lower
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/plugins/coreml/mil"
 )
-
-// State is a recurrent state.
-type State struct{ Input, Output string }
 
 // featureType is the type in which an application gives or takes a value.
 func (p *program) featureType(d onnx.DataType) (mil.DataType, bool) {
@@ -23,11 +21,15 @@ func (p *program) featureType(d onnx.DataType) (mil.DataType, bool) {
 	return t, ok
 }
 
-// publicName is the name of an input or output.
-func (p *program) publicName(name string, out *Lowered) string {
-	n := p.names.fresh(name)
+// publicName is the name of an input or output: the one that the recipe wants, or what is legal of the model's own.
+func (p *program) publicName(name string, o Options, out *Lowered) string {
+	want := name
+	if n := o.Names[name]; n != "" {
+		want = n
+	}
+	n := p.names.fresh(want)
 	if n != name {
-		out.Names[name] = n
+		out.Names[strings.Clone(name)] = n
 	}
 	return n
 }
@@ -35,16 +37,16 @@ func (p *program) publicName(name string, out *Lowered) string {
 // inputs makes the function's inputs, and what prepares them. Names of outputs are reserved first.
 func (p *program) inputs(o Options, out *Lowered) (problems []Problem) {
 	fail := func(name, format string, args ...any) {
-		problems = append(problems, Problem{name, "input", fmt.Sprintf(format, args...)})
+		problems = append(problems, problem(name, "input", fmt.Sprintf(format, args...)))
 		p.values[name] = nil
 	}
 	public := map[string]string{}
 	for _, v := range p.graph.Feeds() {
-		public[v.Name()] = p.publicName(v.Name(), out)
+		public[v.Name()] = p.publicName(v.Name(), o, out)
 	}
 	for _, v := range p.graph.Outputs() {
 		if _, ok := public[v.Name()]; !ok {
-			public[v.Name()] = p.publicName(v.Name(), out)
+			public[v.Name()] = p.publicName(v.Name(), o, out)
 		}
 	}
 	p.public = public
@@ -90,6 +92,14 @@ func (p *program) input(v *onnx.ValueInfo, t mil.DataType, o Options, fail func(
 	}
 	if len(shape) > 5 {
 		fail(name, "it has %d axes, and Core ML has no tensors of more than 5", len(shape))
+		return
+	}
+	if o.stateOf(name) {
+		if !t.Float() || slices.Contains(shape, -1) || len(shape) == 0 {
+			fail(name, "a state is of floats, and its axes are fixed")
+			return
+		}
+		p.values[name] = p.state(v, shape)
 		return
 	}
 	scalar := len(shape) == 0
@@ -179,7 +189,21 @@ func (p *program) outputs(o Options, out *Lowered) (problems []Problem) {
 		name, public := v.Name(), p.public[v.Name()]
 		val := p.lookup(name)
 		if val == nil {
-			problems = append(problems, Problem{name, "output", "it is not made"})
+			problems = append(problems, problem(name, "output", "it is not made"))
+			continue
+		}
+		c := &Context{program: p, node: onnx.NewNode("Identity", "", "output "+name, []string{name}, []string{name}), float: mil.Float32}
+		p.where = "output " + name
+		if i := slices.IndexFunc(o.States, func(s State) bool { return s.Output == name }); i >= 0 {
+			if err := p.writeState(c, o.States[i], val); err != nil {
+				problems = append(problems, problem(name, "output", err.Error()))
+			}
+			continue
+		}
+		if len(o.Classes) > 0 && name == o.Chances {
+			if err := p.classify(c, Value{v: val, Type: val.base}, o.Classes); err != nil {
+				problems = append(problems, problem(name, "output", err.Error()))
+			}
 			continue
 		}
 		elem, _, _ := p.shapes.Of(name)
@@ -188,14 +212,12 @@ func (p *program) outputs(o Options, out *Lowered) (problems []Problem) {
 		}
 		t, ok := p.featureType(elem)
 		if !ok {
-			problems = append(problems, Problem{name, "output", fmt.Sprintf("Core ML gives no %s", elem)})
+			problems = append(problems, problem(name, "output", fmt.Sprintf("Core ML gives no %s", elem)))
 			continue
 		}
-		c := &Context{program: p, node: onnx.NewNode("Identity", "", "output "+name, []string{name}, []string{name}), float: mil.Float32}
-		p.where = "output " + name
 		x := p.output(c, val, t, public)
 		if c.err != nil {
-			problems = append(problems, Problem{name, "output", c.err.Error()})
+			problems = append(problems, problem(name, "output", c.err.Error()))
 			continue
 		}
 		p.main.Outputs = append(p.main.Outputs, public)

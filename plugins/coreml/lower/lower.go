@@ -2,6 +2,7 @@ package lower
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/plugins/coreml/mil"
@@ -17,8 +18,11 @@ type Options struct {
 	Keep func(*onnx.Node) bool
 	// Inputs say more about inputs of the model, by their ONNX names.
 	Inputs map[string]Input
-	// Classes make the model a classifier: its one output of floats gives the chances of these.
+	// Names give inputs and outputs of the model other names in the program.
+	Names map[string]string
+	// Classes make the model a classifier: its output Chances gives the chances of these.
 	Classes []string
+	Chances string
 	// States are pairs of an input and an output that carry a recurrent state: the output's value is the input's in the
 	// next run. They become one state of Core ML's, which came with iOS 18.
 	States []State
@@ -47,6 +51,11 @@ type Problem struct {
 	Node   string // its label, or the name of the input or output
 	Op     string // its operator, with its domain; "input" or "output"
 	Reason string // follows "because"
+}
+
+// problem copies its texts: those of a mapped model are gone when it is.
+func problem(node, op, reason string) Problem {
+	return Problem{strings.Clone(node), strings.Clone(op), strings.Clone(reason)}
 }
 
 // Lowered is a program whose constants are not bytes yet.
@@ -83,7 +92,7 @@ type program struct {
 func Lower(m *onnx.Model, o Options) (*Lowered, []Problem) {
 	shapes, err := onnx.InferShapes(m)
 	if err != nil {
-		return nil, []Problem{{Node: m.Graph.Name, Op: "graph", Reason: err.Error()}}
+		return nil, []Problem{problem(m.Graph.Name, "graph", err.Error())}
 	}
 	p := &program{model: &mil.Model{}, graph: m.Graph, shapes: shapes, version: m.Opset(onnx.DefaultDomain), values: map[string]*value{},
 		types: map[string]mil.Known{}, names: newNames(), shared: map[string]string{}, rename: map[string]string{}, tally: weights.NewTally()}
@@ -101,11 +110,11 @@ func Lower(m *onnx.Model, o Options) (*Lowered, []Problem) {
 			}
 		}
 		if err := p.node(m, n, float); err != nil {
-			problems = append(problems, Problem{n.Label(), operator(n), err.Error()})
+			problems = append(problems, problem(n.Label(), operator(n), err.Error()))
 			p.assume(n, float)
 			continue
 		}
-		out.Nodes[operator(n)]++
+		out.Nodes[strings.Clone(operator(n))]++
 	}
 	problems = append(problems, p.outputs(o, out)...)
 	if len(problems) > 0 {
@@ -265,6 +274,7 @@ func (p *program) finish() {
 	keep := make([]bool, len(p.main.Ops))
 	for i := len(p.main.Ops) - 1; i >= 0; i-- {
 		op := p.main.Ops[i]
+		keep[i] = len(op.Outputs) == 0 // it writes a state
 		for _, o := range op.Outputs {
 			keep[i] = keep[i] || used[o.Name]
 		}

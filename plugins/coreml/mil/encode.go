@@ -80,11 +80,19 @@ func (op *Operation) encode(m *message) {
 	for _, o := range op.Outputs {
 		m.sub(3, o.encode)
 	}
-	name := Value{Type: Type{DataType: String}, Texts: []string{op.Outputs[0].Name}}
+	name := Text(op.Called())
 	m.entry(5, "name", name.encode)
 	for _, a := range op.Attrs {
 		m.entry(5, a.Key, a.Value.encode)
 	}
+}
+
+// Called is the operation's name.
+func (op *Operation) Called() string {
+	if len(op.Outputs) > 0 {
+		return op.Outputs[0].Name
+	}
+	return op.Name
 }
 
 // encode writes a ValueType.

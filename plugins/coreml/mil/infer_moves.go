@@ -38,6 +38,17 @@ func moveOps() map[string]func(*call) []Type {
 			}
 			return one(of(c.t("start").DataType, -1))
 		},
+		"write_state": func(c *call) []Type {
+			t := c.t("input")
+			if !t.State {
+				c.failf("input is no state")
+			}
+			if d := c.t("data"); d.DataType != t.DataType {
+				c.failf("data is %s, and the state %s", d, t)
+			}
+			c.shape("data", t.Shape...)
+			return nil
+		},
 		"read_state": func(c *call) []Type {
 			t := c.t("input")
 			if !t.State {

@@ -161,11 +161,14 @@ func (l *linter) look(name string) (Known, bool) {
 }
 
 func (l *linter) operation(op *Operation) {
+	where := op.Type + " " + op.Called()
 	if len(op.Outputs) == 0 {
-		l.failf(op.Type, "it has no output")
-		return
+		l.define(where, op.Name, Known{})
+		if op.Type != "write_state" {
+			l.failf(where, "it has no output")
+			return
+		}
 	}
-	where := op.Type + " " + op.Outputs[0].Name
 	if op.Of != "" {
 		where += " (" + op.Of + ")"
 	}

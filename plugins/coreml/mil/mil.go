@@ -136,9 +136,10 @@ type Attr struct {
 	Value Value
 }
 
-// Operation is one operation. Its attribute "name" is written from the first output's name.
+// Operation is one operation. Its attribute "name" is that of the first output, or Name where it has none.
 type Operation struct {
 	Type    string
+	Name    string
 	Inputs  []Arg
 	Outputs []Named
 	Attrs   []Attr

@@ -20,9 +20,10 @@ const (
 
 // Written tells what a package holds, in bytes.
 type Written struct {
-	Spec, Weights int64
-	ByType        map[DataType]int64 // of constants in the file of weights
-	Ops           map[string]int64   // operations by type, constants left out
+	// Size is the package's, Spec the program's and Weights that of the file of weights.
+	Size, Spec, Weights int64
+	ByType              map[DataType]int64 // of constants in the file of weights
+	Ops                 map[string]int64   // operations by type, constants left out
 }
 
 // WritePackage writes the model as a .mlpackage: a folder, which must not exist. What is written is checked with Lint
@@ -67,7 +68,8 @@ func WritePackage(dir string, m *Model) (w *Written, err error) {
 	if err := os.WriteFile(filepath.Join(root, specFile), spec, 0o644); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(part, manifestFile), manifest(ids), 0o644); err != nil {
+	list := manifest(ids)
+	if err := os.WriteFile(filepath.Join(part, manifestFile), list, 0o644); err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(part, 0o755); err != nil { //nolint:gosec // an artifact is read by others, as the files in it are
@@ -76,7 +78,7 @@ func WritePackage(dir string, m *Model) (w *Written, err error) {
 	if err := os.Rename(part, dir); err != nil {
 		return nil, err
 	}
-	w = &Written{Spec: int64(len(spec)), Weights: weights.Size(), ByType: weights.Bytes, Ops: map[string]int64{}}
+	w = &Written{Size: int64(len(spec)+len(list)) + weights.Size(), Spec: int64(len(spec)), Weights: weights.Size(), ByType: weights.Bytes, Ops: map[string]int64{}}
 	for _, op := range m.Main.Ops {
 		if op.Type != "const" {
 			w.Ops[op.Type]++
