@@ -43,7 +43,7 @@ func convertStep() sdk.StepType {
 		Doc: "Converts a model to a Core ML package: an ML Program, as Xcode and Apple's runtime take it, written in pure Go on any system. " +
 			"Floats are computed in half precision unless the recipe says otherwise. Weights that are quantized, clustered or pruned stay small: each is " +
 			"stored in the least of the forms that the deployment target has. Everything that cannot be converted is told at once, before any work. " +
-			"`optimize docs coreml` has the operators that are covered, and what was verified where.",
+			"`optimize docs coreml-operators` has the operators that are covered; what was verified of the packages was verified with coremltools and by numeric emulation, not on a Mac.",
 		Examples: []string{plainExample, cameraExample},
 		Outputs: []sdk.Output{{Name: "model", Kind: "model", Format: formatPackage,
 			Doc: "The package: a folder whose name ends in .mlpackage. Publish it under such a name."}},

@@ -267,7 +267,10 @@ func refusal(problems []lower.Problem) error {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "%s %s: %s", g.op, strings.Join(nodes[g], ", "), sentence(g.reason))
+		if g.op == "input" || g.op == "output" {
+			b.WriteString(g.op + " ")
+		}
+		fmt.Fprintf(&b, "%s: %s", strings.Join(nodes[g], ", "), sentence(g.reason))
 	}
 	code, path := codeOperator, []any{"model"}
 	if shape {

@@ -110,8 +110,8 @@ func foretell(m *onnx.Model, problems []lower.Problem, name string) *Foretold {
 	ops, layers, total := map[[2]string]int{}, map[[2]string]int{}, map[string]int{}
 	for n := range m.Graph.Nodes() {
 		// The document outlives the mapped file.
-		label := strings.Clone(n.Label())
-		x := NodeForetold{Name: label, Op: strings.Clone(n.OpType), Precision: "fp16", Reason: reasons[label]}
+		label := n.Label()
+		x := NodeForetold{Name: strings.Clone(cmp.Or(n.Name, n.Output(0))), Op: strings.Clone(n.OpType), Precision: "fp16", Reason: reasons[label]}
 		delete(reasons, label)
 		if err == nil {
 			switch elem, _, ok := shapes.Of(n.Output(0)); {
