@@ -29,10 +29,10 @@ const cameraExample = `step "coreml" "camera" {
   }
 
   metadata {
-    description = "Tells breeds of dogs apart."
-    author      = "Kennel"
-    license     = "MIT"
-    version     = "1.2"
+    summary = "Tells breeds of dogs apart."
+    author  = "Kennel"
+    license = "MIT"
+    version = "1.2"
   }
 }`
 
@@ -57,7 +57,7 @@ type Config struct {
 	Target      string                 `opt:"minimum_deployment_target" default:"iOS17" oneof:"iOS15,iOS16,iOS17,iOS18,macOS12,macOS13,macOS14,macOS15" doc:"The oldest system that is to load the model. A newer one has more operators and more forms of small weights: what is quantized to 4 bits or in blocks stays so from iOS18 on, quantized activations from iOS17 on."`
 	Precision   string                 `opt:"precision" default:"float16" oneof:"float16,float32" doc:"What floats are computed and stored in. The Neural Engine takes float16 alone."`
 	KeepFloat   []string               `opt:"keep_float" default:"[]" doc:"Names of nodes, or operators, that compute in float32 although the precision is float16; * stands for any characters and ? for one."`
-	Shapes      map[string][]string    `opt:"shapes" default:"{}" doc:"Shapes of inputs, by name: { image = [1, 3, 224, 224] }. An axis is a number, a range such as \"1..8\", or \"1..\" for one without end. Axes that the model calls by one name need to be said once."`
+	Shapes      map[string][]string    `opt:"shapes" default:"{}" doc:"Shapes of inputs, by name: { image = [1, 3, 224, 224] }. An axis is a number, a range such as \"1..8\", or \"1..\" for one without end. An open first axis, which counts samples, is 1 where nothing is said; other open axes must be said. Axes that the model calls by one name need to be said once."`
 	Enumerated  map[string][][]int64   `opt:"enumerated_shapes" default:"{}" doc:"The shapes that an input may have, by name, in place of ranges: { image = [[1, 3, 224, 224], [1, 3, 320, 320]] }. The first is the usual one. Before iOS18 one input alone."`
 	InputValues map[string]float64     `opt:"input_values" doc:"Numbers that inputs always are, by input: { sr = 16000 }. The model becomes one for that value alone, and the input goes."`
 	States      map[string]string      `opt:"states" doc:"Recurrent states, from iOS18 on: each input with the output that is its value in the next run. The app gives and takes them no more: Core ML keeps them, in float16."`
@@ -70,20 +70,20 @@ type Config struct {
 
 // InputConfig says what an input is to an app.
 type InputConfig struct {
-	Color       string    `opt:"color" oneof:"RGB,BGR,grayscale" doc:"Makes the input a picture, whose pixels the app's CVPixelBuffer or CGImage brings. The order of colours is the one that the model was trained on."`
-	Scale       []float64 `opt:"scale" doc:"What a pixel, 0 to 255, is multiplied with: one number, or one for each channel. For pixels divided by 255: 0.00392156862745098."`
-	Bias        []float64 `opt:"bias" doc:"What is added afterwards: one number, or one for each channel. For a mean and a deviation, scale is 1 / (255 * deviation) and bias is -mean / deviation."`
-	Layout      string    `opt:"layout" default:"NCHW" oneof:"NCHW,NHWC" doc:"Layout of the model's own input. A picture is turned over for NHWC."`
-	Description string    `opt:"description" doc:"What people read about the input in Xcode."`
+	Color   string    `opt:"color" oneof:"RGB,BGR,grayscale" doc:"Makes the input a picture, whose pixels the app's CVPixelBuffer or CGImage brings. The order of colours is the one that the model was trained on."`
+	Scale   []float64 `opt:"scale" doc:"What a pixel, 0 to 255, is multiplied with: one number, or one for each channel. For pixels divided by 255: 0.00392156862745098."`
+	Bias    []float64 `opt:"bias" doc:"What is added afterwards: one number, or one for each channel. For a mean and a deviation, scale is 1 / (255 * deviation) and bias is -mean / deviation."`
+	Layout  string    `opt:"layout" default:"NCHW" oneof:"NCHW,NHWC" doc:"Layout of the model's own input. A picture is turned over for NHWC."`
+	Summary string    `opt:"summary" doc:"What people read about the input in Xcode."`
 }
 
 // MetadataConfig is what people read about a model.
 type MetadataConfig struct {
-	Description string            `opt:"description" doc:"What the model does."`
-	Author      string            `opt:"author" doc:"Who made it."`
-	License     string            `opt:"license" doc:"Its licence."`
-	Version     string            `opt:"version" doc:"Its version."`
-	User        map[string]string `opt:"user" default:"{}" doc:"More, by keys of your own."`
+	Summary string            `opt:"summary" doc:"What the model does."`
+	Author  string            `opt:"author" doc:"Who made it."`
+	License string            `opt:"license" doc:"Its licence."`
+	Version string            `opt:"version" doc:"Its version."`
+	User    map[string]string `opt:"user" default:"{}" doc:"More, by keys of your own."`
 }
 
 // Facts are what the step tells about its work: step.NAME.result.

@@ -144,7 +144,7 @@ func (c Config) pictures(feeds map[string]*onnx.ValueInfo, o *lower.Options) err
 			return err
 		}
 		in := o.Inputs[name]
-		in.Doc = b.Description
+		in.Doc = b.Summary
 		if b.Color != "" {
 			in.Image = map[string]mil.ColorSpace{"RGB": mil.RGB, "BGR": mil.BGR, "grayscale": mil.Gray}[b.Color]
 			in.Scale, in.Bias, in.Last = float32s(b.Scale), float32s(b.Bias), b.Layout == "NHWC"
@@ -238,7 +238,7 @@ const nameKey = "onnx.name."
 func (c Config) describe(p *lower.Lowered) {
 	m := p.Model
 	if d := c.Metadata; d != nil {
-		m.Metadata = mil.Metadata{Description: d.Description, Author: d.Author, Licence: d.License, Version: d.Version, User: maps.Clone(d.User)}
+		m.Metadata = mil.Metadata{Description: d.Summary, Author: d.Author, Licence: d.License, Version: d.Version, User: maps.Clone(d.User)}
 	}
 	for from, to := range p.Names {
 		if m.Metadata.User == nil {

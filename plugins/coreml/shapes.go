@@ -118,6 +118,10 @@ func sizesOf(c Config, m *onnx.Model) (sizes, error) {
 			return s, rankError("shapes", v, len(es))
 		}
 		for i, d := range v.Type.Shape {
+			if d.Fixed() && d.Value > 0 && (es[i].low > d.Value || es[i].high >= 0 && es[i].high < d.Value || !es[i].fixed()) {
+				return s, sdk.Diagnostic{Code: codeShape, Path: []any{"shapes", sdk.Key(name), sdk.Index(i)}, Summary: fmt.Sprintf("axis %d of input %q is %d long in the model", i, name, d.Value),
+					Detail: "Write that length, or export the model with an open axis. The model says " + shapeText(v) + "."}
+			}
 			if !d.Fixed() && d.Param != "" && d.Param != "?" {
 				named[d.Param] = es[i]
 			}
@@ -134,6 +138,14 @@ func sizesOf(c Config, m *onnx.Model) (sizes, error) {
 			return s, rankError("enumerated_shapes", v, len(all[0]))
 		}
 		s.enumerated[name] = all
+		for i, d := range v.Type.Shape {
+			for j, t := range all {
+				if d.Fixed() && d.Value > 0 && t[i] != d.Value {
+					return s, sdk.Diagnostic{Code: codeShape, Path: []any{"enumerated_shapes", sdk.Key(name), sdk.Index(j)}, Summary: fmt.Sprintf("axis %d of input %q is %d long in the model", i, name, d.Value),
+						Detail: "Write that length, or export the model with an open axis. The model says " + shapeText(v) + "."}
+				}
+			}
+		}
 		fixed := slices.Clone(all[0])
 		for _, t := range all[1:] {
 			for i := range t {
@@ -144,7 +156,8 @@ func sizesOf(c Config, m *onnx.Model) (sizes, error) {
 		}
 		s.fixed[name] = fixed
 	}
-	for name, v := range feeds {
+	for _, v := range m.Graph.Feeds() {
+		name := v.Name()
 		if s.fixed[name] != nil || v.Type == nil || !v.Type.HasShape {
 			continue
 		}
@@ -157,7 +170,13 @@ func sizesOf(c Config, m *onnx.Model) (sizes, error) {
 				e = es[i]
 			case d.Fixed():
 				e = extent{d.Value, d.Value}
-			case !known || d.Param == "":
+			case known && d.Param != "":
+			case i == 0:
+				e = extent{1, 1} // an app has one sample at a time
+				if d.Param != "" && d.Param != "?" {
+					named[d.Param] = e
+				}
+			default:
 				e = extent{-1, -1} // told by the lowering
 			}
 			if !given {

@@ -55,6 +55,9 @@ func (c *Context) In(n *onnx.Node, i int) Value {
 	}
 	v := c.lookup(name)
 	if v == nil {
+		if err := c.bad[name]; err != nil {
+			_ = c.Failf("%w", err)
+		}
 		_ = c.Failf("its input %q has no value", name)
 		return Value{}
 	}

@@ -1,6 +1,7 @@
 package lower
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -78,6 +79,7 @@ type program struct {
 	shapes  *onnx.Shapes
 	version int64
 	values  map[string]*value
+	bad     map[string]error // constants that Core ML does not have, by name
 	types   map[string]mil.Known
 	names   *names
 	shared  map[string]string // immediate constants by what they are
@@ -94,7 +96,7 @@ func Lower(m *onnx.Model, o Options) (*Lowered, []Problem) {
 	if err != nil {
 		return nil, []Problem{problem(m.Graph.Name, "graph", err.Error())}
 	}
-	p := &program{model: &mil.Model{}, graph: m.Graph, shapes: shapes, version: m.Opset(onnx.DefaultDomain), values: map[string]*value{},
+	p := &program{model: &mil.Model{}, graph: m.Graph, shapes: shapes, version: m.Opset(onnx.DefaultDomain), values: map[string]*value{}, bad: map[string]error{},
 		types: map[string]mil.Known{}, names: newNames(), shared: map[string]string{}, rename: map[string]string{}, tally: weights.NewTally()}
 	p.main = &p.model.Main
 	p.main.Opset = o.Opset
@@ -110,6 +112,10 @@ func Lower(m *onnx.Model, o Options) (*Lowered, []Problem) {
 			}
 		}
 		if err := p.node(m, n, float); err != nil {
+			if errors.Is(err, errUnknown) {
+				p.assume(n, float)
+				continue
+			}
 			problems = append(problems, problem(n.Label(), operator(n), err.Error()))
 			p.assume(n, float)
 			continue
@@ -123,6 +129,9 @@ func Lower(m *onnx.Model, o Options) (*Lowered, []Problem) {
 	p.finish()
 	return out, nil
 }
+
+// errUnknown says of a node that nothing is known of an input, since what makes that could not be lowered.
+var errUnknown = errors.New("nothing is known of an input")
 
 // operator is a node's operator with its domain, where that is not ONNX's own.
 func operator(n *onnx.Node) string {
@@ -147,7 +156,10 @@ func (p *program) node(m *onnx.Model, n *onnx.Node, float mil.DataType) error {
 	}
 	for _, in := range n.Inputs() {
 		if v, ok := p.values[in]; ok && v == nil {
-			return fmt.Errorf("nothing is known of its input %q", in)
+			if err := p.bad[in]; err != nil {
+				return err
+			}
+			return errUnknown
 		}
 	}
 	c := &Context{program: p, node: n, float: float}
@@ -224,7 +236,7 @@ func (p *program) lookup(name string) *value {
 	v := &value{names: map[mil.DataType]string{}, hint: name}
 	if err != nil {
 		// Told by what reads it, if it reads it as a value.
-		p.values[name] = nil
+		p.values[name], p.bad[name] = nil, err
 		return nil
 	}
 	v.konst, v.base = k, mil.Type{DataType: k.dataType(), Shape: k.shape}

@@ -94,11 +94,11 @@ func (t Type) String() string {
 	return fmt.Sprintf("%s %v", t.DataType, t.Shape)
 }
 
-// Elements is the product of the axes, -1 where one is not known.
+// Elements is the product of the axes, -1 where one is not known or there are more than any file has.
 func (t Type) Elements() int64 {
 	n := int64(1)
 	for _, d := range t.Shape {
-		if d < 0 {
+		if d < 0 || d > 0 && n > (1<<50)/d {
 			return -1
 		}
 		n *= d

@@ -1,7 +1,7 @@
 package mil
 
 import (
-	"crypto/sha1" //nolint:gosec // version 5 UUIDs are made with it; nothing is kept secret
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,9 +59,9 @@ func WritePackage(dir string, m *Model) (w *Written, err error) {
 	if err != nil {
 		return nil, err
 	}
-	found := errors.Join(Lint(m, blobs)...)
 	spec := m.Marshal()
-	ids := [2]string{uuid("model.mlmodel", spec), uuid("weights", blobs)}
+	found := check(spec, blobs)
+	ids := [2]string{uuid("model.mlmodel", spec), uuid("weights", weights.Digest())}
 	if err := errors.Join(found, unmap()); err != nil {
 		return nil, err
 	}
@@ -85,6 +85,15 @@ func WritePackage(dir string, m *Model) (w *Written, err error) {
 		}
 	}
 	return w, nil
+}
+
+// check reads a specification back and lints it: what is checked is what was written.
+func check(spec, blobs []byte) error {
+	m, odd, err := Unmarshal(spec)
+	if err != nil {
+		return err
+	}
+	return errors.Join(append(odd, Lint(m, blobs)...)...)
 }
 
 // settle writes the weights in the order of the operations.
@@ -123,13 +132,13 @@ func manifest(ids [2]string) []byte {
 	return append(b, '\n')
 }
 
-// uuid is one of version 5: of the content, so that the same model has the same.
+// uuid is one of version 8: of the content, so that the same model has the same.
 func uuid(name string, content []byte) string {
-	h := sha1.New() //nolint:gosec // see the import
+	h := sha256.New()
 	_, _ = io.WriteString(h, "optimize/coreml/"+name+"\x00")
 	_, _ = h.Write(content)
 	b := h.Sum(nil)[:16]
-	b[6] = b[6]&0x0f | 0x50
+	b[6] = b[6]&0x0f | 0x80
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%X-%X-%X-%X-%X", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"math"
 	"os"
@@ -30,13 +31,14 @@ type Weights struct {
 	at    uint64
 	count uint32
 	known map[[sha256.Size]byte]uint64
+	sum   hash.Hash
 	// Size of the bytes of each kind of constant, for a report: by element type.
 	Bytes map[DataType]int64
 }
 
 // NewWeights starts a file.
 func NewWeights(f io.WriteSeeker) (*Weights, error) {
-	w := &Weights{file: f, w: bufio.NewWriterSize(f, 1<<18), known: map[[sha256.Size]byte]uint64{}, Bytes: map[DataType]int64{}}
+	w := &Weights{file: f, w: bufio.NewWriterSize(f, 1<<18), known: map[[sha256.Size]byte]uint64{}, Bytes: map[DataType]int64{}, sum: sha256.New()}
 	_, err := w.w.Write(make([]byte, blobAlign))
 	w.at = blobAlign
 	return w, err
@@ -81,6 +83,7 @@ func (w *Weights) Add(t Type, data []byte) (Value, error) {
 		w.at += uint64(blobAlign + len(data) + pad)
 		w.count++
 		w.known[key] = off
+		_, _ = w.sum.Write(key[:])
 		w.Bytes[t.DataType] += int64(len(data))
 	}
 	return Value{Type: t, Blob: true, Offset: off}, nil
@@ -100,6 +103,9 @@ func (w *Weights) Close() error {
 	_, err := w.file.Write(h[:])
 	return err
 }
+
+// Digest is one of all that was written, by the digests of the blobs.
+func (w *Weights) Digest() []byte { return w.sum.Sum(nil) }
 
 // Size of the file so far.
 func (w *Weights) Size() int64 { return int64(w.at) }
