@@ -13,6 +13,7 @@ import (
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/plugins/coreml/lower"
 	"github.com/optimize-hcl/optimize/plugins/coreml/mil"
+	"github.com/optimize-hcl/optimize/plugins/coreml/qdq"
 	"github.com/optimize-hcl/optimize/sdk"
 )
 
@@ -57,12 +58,12 @@ func (c Config) prepare(ctx context.Context, path string) (_ *prepared, err erro
 	if err := onnx.Check(m); err != nil {
 		return nil, sdk.AttrError("model", "the model is not valid ONNX", sentence(err.Error()))
 	}
-	o, err := c.options(m)
+	o, wide, err := c.options(m)
 	if err != nil {
 		return nil, err
 	}
 	p := &prepared{model: m, close: unmap, kept: &patterns{texts: c.KeepFloat, used: make([]bool, len(c.KeepFloat))}}
-	o.Keep = func(n *onnx.Node) bool { return p.kept.match(n.Label(), n.Name, n.OpType) }
+	o.Keep = func(n *onnx.Node) bool { return p.kept.match(n.Name, n.OpType) || isWide(n, wide) }
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -82,16 +83,34 @@ func (c Config) prepare(ctx context.Context, path string) (_ *prepared, err erro
 	return p, nil
 }
 
+// isWide tells whether a node makes sums that half precision cannot hold.
+func isWide(n *onnx.Node, wide map[string]bool) bool {
+	return slices.ContainsFunc(n.Outputs(), func(o string) bool { return wide[o] })
+}
+
+// prepareGraph simplifies a model, and rewrites operators of integers. It gives the outputs of nodes whose sums half
+// precision cannot hold.
+func prepareGraph(m *onnx.Model, growth int64) (map[string]bool, error) {
+	if _, err := onnx.Simplify(m, onnx.SimplifyOptions{InlineFunctions: true, MaxGrowth: growth}); err != nil {
+		return nil, sdk.AttrError("model", "the model cannot be simplified", sentence(err.Error()))
+	}
+	r, err := qdq.Rewrite(m)
+	if err != nil {
+		return nil, sdk.AttrError("model", "the model's operators of integers cannot be rewritten", sentence(err.Error()))
+	}
+	return r.Wide, nil
+}
+
 // options fixes the model's inputs, simplifies it, and says how it is lowered.
-func (c Config) options(m *onnx.Model) (o lower.Options, err error) {
+func (c Config) options(m *onnx.Model) (o lower.Options, wide map[string]bool, err error) {
 	s, err := sizesOf(c, m)
 	if err != nil {
-		return o, err
+		return o, nil, err
 	}
 	if err := onnx.FixInputs(m, s.fixed, c.InputValues); err != nil {
 		var wrong *onnx.FixError
 		if !errors.As(err, &wrong) {
-			return o, err
+			return o, nil, err
 		}
 		argument := "shapes"
 		if wrong.Value {
@@ -99,11 +118,11 @@ func (c Config) options(m *onnx.Model) (o lower.Options, err error) {
 		} else if len(c.Enumerated) > 0 && len(c.Shapes) == 0 {
 			argument = "enumerated_shapes"
 		}
-		return o, sdk.Diagnostic{Code: codeShape, Path: []any{argument}, Summary: "the model's inputs cannot be fixed", Detail: sentence(wrong.Error())}
+		return o, nil, sdk.Diagnostic{Code: codeShape, Path: []any{argument}, Summary: "the model's inputs cannot be fixed", Detail: sentence(wrong.Error())}
 	}
 	// What is worked out is held in memory, and a weight that was clustered is worked out of its table.
-	if _, err := onnx.Simplify(m, onnx.SimplifyOptions{InlineFunctions: true, MaxGrowth: max(onnx.DefaultMaxGrowth, 8*m.Size())}); err != nil {
-		return o, sdk.AttrError("model", "the model cannot be simplified", sentence(err.Error()))
+	if wide, err = prepareGraph(m, max(onnx.DefaultMaxGrowth, 8*m.Size())); err != nil {
+		return o, nil, err
 	}
 	for name := range c.InputValues {
 		if m.Graph.NumConsumers(name) == 0 && !m.Graph.IsOutput(name) {
@@ -129,10 +148,10 @@ func (c Config) options(m *onnx.Model) (o lower.Options, err error) {
 	}
 	for _, err := range []error{c.pictures(feeds, &o), c.named(feeds, outputs), c.statesOf(feeds, outputs, &o), c.chances(m, &o)} {
 		if err != nil {
-			return o, err
+			return o, nil, err
 		}
 	}
-	return o, nil
+	return o, wide, nil
 }
 
 // pictures takes over what the blocks say of inputs.

@@ -50,8 +50,8 @@ func inspectFor(ctx context.Context, a sdk.Artifact) (_ any, err error) {
 	if err := onnx.FixInputs(m, shapes, nil); err != nil {
 		return nil, sdk.CodeError(codeShape, "the model's inputs cannot be fixed", sentence(err.Error()))
 	}
-	if _, err := onnx.Simplify(m, onnx.SimplifyOptions{InlineFunctions: true}); err != nil {
-		return nil, sdk.CodeError(codeModel, "the model cannot be simplified", sentence(err.Error()))
+	if _, err := prepareGraph(m, onnx.DefaultMaxGrowth); err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

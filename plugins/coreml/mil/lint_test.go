@@ -46,7 +46,7 @@ func tiny() *Model {
 // counted is a weight of the numbers 0, 1, 2 ...
 type counted struct{}
 
-func (counted) Settle(op *Operation, w *Weights) error {
+func (counted) Settle(op *Operation, w *Weights) ([]*Operation, error) {
 	t := op.Outputs[0].Type
 	b := make([]byte, 4*t.Elements())
 	for i := range b {
@@ -54,7 +54,7 @@ func (counted) Settle(op *Operation, w *Weights) error {
 	}
 	v, err := w.Add(t, b)
 	op.Attrs = []Attr{{"val", v}}
-	return err
+	return nil, err
 }
 
 // corrupted is a package as bytes, for a case to spoil.

@@ -13,7 +13,7 @@ import (
 // failing is a weight that cannot be written.
 type failing struct{ err error }
 
-func (f failing) Settle(*Operation, *Weights) error { return f.err }
+func (f failing) Settle(*Operation, *Weights) ([]*Operation, error) { return nil, f.err }
 
 // TestWritePackage: the same model gives the same bytes; a folder that is there stays as it is; what fails leaves nothing.
 func TestWritePackage(t *testing.T) {
