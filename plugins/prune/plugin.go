@@ -14,6 +14,7 @@ func Plugin(version string) *sdk.Plugin {
 		RequiresCore: ">= 0.1",
 		Runtimes:     []string{"onnxruntime"},
 		Steps: []sdk.StepType{
+			channelsStep(),
 			weightsStep(),
 		},
 	}

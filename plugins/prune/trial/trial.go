@@ -100,6 +100,15 @@ func RunFile(path string, inputs map[string]tensor.Tensor, threads int) (Outputs
 	return out, err
 }
 
+// Load sees whether the engine takes a model.
+func Load(path string, threads int) error {
+	s, err := ort.NewSessionFile(path, ort.Options{Threads: threads})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
 // Difference is the largest difference between elements of two models' outputs, as a share of the largest magnitude in
 // that output (or of 1 where that is less), and the output that it is in. Shapes that differ, and numbers on one side
 // only, are an error.
