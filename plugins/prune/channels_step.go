@@ -38,7 +38,6 @@ const channelsExample = `step "prune_channels" "narrow" {
 
 const channelsBudgetExample = `step "prune_channels" "half" {
   model       = model.classifier
-  importance  = "activation"
   calibration = dataset.train
   target      = "tensorrt"
 
@@ -71,7 +70,7 @@ type ChannelsConfig struct {
 	Ratio       *float64           `opt:"ratio" doc:"Share of the channels that leave, from 0 up to less than 1; about twice that share of the work goes. Give this, budget or accuracy."`
 	Scope       string             `opt:"scope" default:"global" oneof:"global,local" doc:"\"global\" takes the channels that matter least in the whole model, so that groups lose different shares; \"local\" takes the same share of each group."`
 	Ratios      map[string]float64 `opt:"ratios" default:"{}" doc:"Shares for single groups, by the name in the report or a pattern with * and ?, in the place of what the rest decides; the longest pattern that fits counts. 0 keeps a group whole."`
-	Importance  string             `opt:"importance" default:"l2" oneof:"l1,l2,bn_scale,fpgm,lamp,activation,taylor,random" doc:"What tells how much a channel matters. \"l1\", \"l2\": the sum of magnitudes, or of squares, of all weights that make it or read it, each layer's as its BatchNormalization scales it. \"bn_scale\": the factors of its BatchNormalization. \"fpgm\": how far its filters are from the others. \"lamp\": its share of the squares of those that are not smaller. \"activation\": the energy that it brings, on the calibration data, to the layers that read it. \"random\": nothing, for comparison. \"taylor\" needs gradients, which come with the training engine."`
+	Importance  *string            `opt:"importance" oneof:"l1,l2,bn_scale,fpgm,lamp,activation,taylor,random" doc:"What tells how much a channel matters. Without it \"activation\" where calibration is given, else \"lamp\". \"l1\", \"l2\": the sum of magnitudes, or of squares, of all weights that make it or read it, each layer's as its BatchNormalization scales it. \"bn_scale\": the factors of its BatchNormalization. \"fpgm\": how far its filters are from the others. \"lamp\": its squares as a share of those that are not smaller, which spares narrow layers. \"activation\": the energy that it brings, on the calibration data, to the layers that read it. \"random\": nothing, for comparison. \"taylor\" needs gradients, which come with the training engine."`
 	Calibration *sdk.Dataset       `opt:"calibration" doc:"Samples like those that the model will meet, for importance = \"activation\", and to check the result on; 32 to 256 are enough. Labels are not used."`
 	Sensitivity *sdk.Artifact      `opt:"sensitivity" kind:"sensitivity" accepts:"optimize-sensitivity" doc:"What prune_sensitivity found with what = \"channels\": each group gets a share of its own, so that all lose as little. Then ratio is the share of the weights that leave."`
 	MaxRatio    float64            `opt:"max_ratio" default:"0.9" doc:"Most that one group may lose, from 0 up to less than 1."`
@@ -126,6 +125,17 @@ type SearchFacts struct {
 	Trials []string `opt:"trials" doc:"Candidates that were measured: the share of multiply-accumulates that is left, and the figure."`
 }
 
+// importance is what tells how much a channel matters.
+func (c ChannelsConfig) importance() string {
+	switch {
+	case c.Importance != nil:
+		return *c.Importance
+	case c.Calibration != nil:
+		return score.Activation
+	}
+	return score.LAMP
+}
+
 // Validate checks what the schema cannot.
 func (c ChannelsConfig) Validate(ctx context.Context) sdk.Diagnostics {
 	ds := validateKeep(c.Keep)
@@ -147,7 +157,7 @@ func (c ChannelsConfig) Validate(ctx context.Context) sdk.Diagnostics {
 	if c.RoundTo != nil && (*c.RoundTo < 1 || *c.RoundTo > 1024) {
 		bad([]any{"round_to"}, fmt.Sprintf("round_to is %d", *c.RoundTo), "It is a number of channels from 1 to 1024.")
 	}
-	if c.Importance == taylor {
+	if c.importance() == taylor {
 		bad([]any{"importance"}, "importance = \"taylor\" needs gradients", "They come with the training engine. \"activation\" looks at the data too, without gradients.")
 	}
 	ways := 0
@@ -250,7 +260,7 @@ func (c ChannelsConfig) planData(ctx context.Context) sdk.Diagnostics {
 		return sdk.Diagnostics{{Path: []any{arg}, Summary: summary, Detail: detail}}
 	}
 	switch {
-	case c.Importance == score.Activation && c.Calibration == nil && sdk.Known(ctx, "calibration"):
+	case c.importance() == score.Activation && c.Calibration == nil && sdk.Known(ctx, "calibration"):
 		return fail("calibration", "importance = \"activation\" has no data to look at", "Write calibration = dataset.NAME: 32 to 256 samples like those that the model will meet.")
 	case c.Accuracy != nil && c.Validation == nil && sdk.Known(ctx, "validation"):
 		return fail("validation", "accuracy has no data to measure on", "Write validation = dataset.NAME, with labels where the metric needs them.")

@@ -111,8 +111,8 @@ func (w whole) Samples() int64 { return w.Source.Samples() / w.batch * w.batch }
 // prepare scores the units, or reads the scan that chooses for it.
 func (w *work) prepare(ctx context.Context, j job, data *samples) error {
 	c := w.config
-	o := score.Options{Method: c.Importance, Seed: j.seed, Threads: j.threads}
-	switch c.Importance {
+	o := score.Options{Method: c.importance(), Seed: j.seed, Threads: j.threads}
+	switch c.importance() {
 	case score.Activation:
 		energy, err := score.Measure(ctx, w.a, score.Run{Source: whole{data.source, data.batch}, Batch: data.batch, Threads: j.threads,
 			Progress: func(done, total int64) { j.progress("measure activations", done, total, "samples") }})
@@ -133,10 +133,10 @@ func (w *work) prepare(ctx context.Context, j job, data *samples) error {
 	}
 	r, err := score.Of(w.a, o)
 	if err != nil {
-		return sdk.AttrError("importance", "channels cannot be compared by "+c.Importance, err.Error())
+		return sdk.AttrError("importance", "channels cannot be compared by "+c.importance(), err.Error())
 	}
 	if len(r.Of) == 0 {
-		return sdk.AttrError("importance", fmt.Sprintf("importance = %q says nothing about this model", c.Importance),
+		return sdk.AttrError("importance", fmt.Sprintf("importance = %q says nothing about this model", c.importance()),
 			fmt.Sprintf("Of its %d groups of channels none has what it looks at: %s. Write \"l2\", or another one.", len(w.a.Groups), r.Skipped[w.a.Groups[0]]))
 	}
 	w.ranked(r)
@@ -215,7 +215,7 @@ func shareOf(part, all int64) float64 {
 // facts tell about a selection.
 func (w *work) facts(s *groups.Selection) ChannelsFacts {
 	after := w.a.Cost(s)
-	f := ChannelsFacts{Importance: w.config.Importance, Scope: w.config.Scope, RoundTo: w.round, MACsBefore: w.before.MACs, ParametersBefore: w.before.Parameters,
+	f := ChannelsFacts{Importance: w.config.importance(), Scope: w.config.Scope, RoundTo: w.round, MACsBefore: w.before.MACs, ParametersBefore: w.before.Parameters,
 		MACsAfter: after.MACs, ParametersAfter: after.Parameters, Groups: w.lines(s), LeftAlone: w.leftAlone(), Difference: -1}
 	if w.scan != nil {
 		f.Scope = "sensitivity"

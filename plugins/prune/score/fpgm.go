@@ -18,7 +18,7 @@ func (s *scorer) distances(g *groups.Group, out []float64) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if factor := s.normalized(u); factor != nil {
+		if factor := normalized(u.Node, n); factor != nil {
 			for i := range n {
 				for j := range k {
 					rows[i*k+j] *= float32(factor[i])

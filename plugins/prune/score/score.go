@@ -148,10 +148,21 @@ func lamp(x []float64) {
 	}
 }
 
-// weight is an axis of a constant.
+// weight is an axis of a constant. scaled is set for what a node sums over, where a BatchNormalization scales what comes
+// of it: the first axis of the constant then counts by these factors.
 type weight struct {
-	t    *onnx.Tensor
-	axis int
+	t      *onnx.Tensor
+	axis   int
+	scaled *onnx.Node
+}
+
+// weightOf is the weight of a use.
+func weightOf(u groups.Use) weight {
+	w := weight{t: u.Constant, axis: u.Axis}
+	if u.Role == groups.In && u.Axis == 1 && len(u.Constant.Dims) > 2 && u.Node.OpType == "Conv" {
+		w.scaled = u.Node
+	}
+	return w
 }
 
 type scorer struct {
@@ -176,10 +187,10 @@ func (s *scorer) read() error {
 	var all []weight
 	for _, g := range s.a.Groups {
 		for _, u := range g.Uses {
-			w := weight{u.Constant, u.Axis}
 			if u.Constant == nil || u.Role != groups.Out && u.Role != groups.In || len(u.Constant.Dims) < 2 {
 				continue
 			}
+			w := weightOf(u)
 			if _, ok := s.cached[w]; !ok {
 				s.cached[w] = nil
 				all = append(all, w)
@@ -190,7 +201,11 @@ func (s *scorer) read() error {
 	errs := make([]error, len(all))
 	solve.Parallel(s.o.Threads, len(all), 1, func(from, to int) {
 		for i := from; i < to; i++ {
-			sums[i], errs[i] = indexSums(all[i], s.power())
+			var factor []float64
+			if n := all[i].scaled; n != nil {
+				factor = normalized(n, int(all[i].t.Dims[0]))
+			}
+			sums[i], errs[i] = indexSums(all[i], s.power(), factor)
 			s.a.Model.Release(all[i].t.Raw)
 		}
 	})
@@ -203,8 +218,9 @@ func (s *scorer) read() error {
 	return nil
 }
 
-// indexSums sums |w|^power over all other axes.
-func indexSums(w weight, power float64) ([]float64, error) {
+// indexSums sums |w|^power over all other axes. Factors, where there are some, multiply the indexes of axis 0, and the
+// axis is 1.
+func indexSums(w weight, power float64, factor []float64) ([]float64, error) {
 	x, err := w.t.Float32s()
 	if err != nil {
 		return nil, err
@@ -215,7 +231,7 @@ func indexSums(w weight, power float64) ([]float64, error) {
 		inner *= int(d)
 	}
 	out := make([]float64, n)
-	if inner == 1 {
+	if inner == 1 && factor == nil {
 		for o := 0; o < len(x); o += n {
 			row := x[o : o+n]
 			if power == 1 {
@@ -241,6 +257,9 @@ func indexSums(w weight, power float64) ([]float64, error) {
 				sum += float64(v) * float64(v)
 			}
 		}
+		if factor != nil {
+			sum *= math.Pow(factor[o/(n*inner)], power)
+		}
 		out[i] += sum
 	}
 	return out, nil
@@ -250,14 +269,17 @@ func indexSums(w weight, power float64) ([]float64, error) {
 func (s *scorer) norms(g *groups.Group, out []float64) bool {
 	found := false
 	for _, u := range g.Uses {
-		sums := s.cached[weight{u.Constant, u.Axis}]
-		if sums == nil || u.Role != groups.Out && u.Role != groups.In {
+		if u.Constant == nil || u.Role != groups.Out && u.Role != groups.In {
+			continue
+		}
+		sums := s.cached[weightOf(u)]
+		if sums == nil {
 			continue
 		}
 		found = true
 		var factor []float64
 		if u.Role == groups.Out {
-			factor = s.normalized(u)
+			factor = normalized(u.Node, int(u.Constant.Dims[u.Axis]))
 		}
 		for i, at := range u.At {
 			for _, k := range at {
@@ -272,16 +294,15 @@ func (s *scorer) norms(g *groups.Group, out []float64) bool {
 	return found
 }
 
-// normalized are the factors by which a BatchNormalization right behind a layer multiplies what it makes: the size of the
-// layer's own weights says nothing without them. Nil where there is none.
-func (s *scorer) normalized(u groups.Use) []float64 {
-	g := u.Node.Graph()
-	next := g.Consumers(u.Node.Output(0))
-	if len(next) != 1 || !next[0].Is("BatchNormalization") || g.IsOutput(u.Node.Output(0)) {
+// normalized are the factors by which a BatchNormalization right behind a layer multiplies the n channels that it makes:
+// the size of the layer's own weights says nothing without them. Nil where there is none.
+func normalized(layer *onnx.Node, n int) []float64 {
+	g := layer.Graph()
+	next := g.Consumers(layer.Output(0))
+	if len(next) != 1 || !next[0].Is("BatchNormalization") || g.IsOutput(layer.Output(0)) {
 		return nil
 	}
-	n := next[0]
-	scale, variance := g.Constant(n.Input(1)), g.Constant(n.Input(4))
+	scale, variance := g.Constant(next[0].Input(1)), g.Constant(next[0].Input(4))
 	if scale == nil || variance == nil {
 		return nil
 	}
@@ -290,12 +311,12 @@ func (s *scorer) normalized(u groups.Use) []float64 {
 		return nil
 	}
 	b, err := variance.Float32s()
-	if err != nil || len(a) != len(b) || int64(len(a)) != u.Constant.Dims[u.Axis] {
+	if err != nil || len(a) != n || len(b) != n {
 		return nil
 	}
-	out := make([]float64, len(a))
+	out := make([]float64, n)
 	for i := range a {
-		out[i] = math.Abs(float64(a[i])) / math.Sqrt(max(float64(b[i]), 0)+float64(n.FloatAttr("epsilon", 1e-5)))
+		out[i] = math.Abs(float64(a[i])) / math.Sqrt(max(float64(b[i]), 0)+float64(next[0].FloatAttr("epsilon", 1e-5)))
 	}
 	return out
 }
@@ -334,7 +355,7 @@ func (s *scorer) energies(g *groups.Group, out []float64) bool {
 		var where [][]int
 		for _, u := range g.Uses {
 			if u.Node == k.Node && u.Role == groups.In && u.Constant != nil {
-				sums, where = s.cached[weight{u.Constant, u.Axis}], u.At
+				sums, where = s.cached[weightOf(u)], u.At
 			}
 		}
 		for i, at := range k.At {
