@@ -243,7 +243,10 @@ func (a *ChannelsAccuracy) validate(ctx context.Context) sdk.Diagnostics {
 // Plan tells what the bytes depend on: the machine, for round_to and where it calibrates, and says before the wait what a
 // look at the model shows.
 func (c ChannelsConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanResult, error) {
-	r := &sdk.PlanResult{Fingerprint: map[string]string{"round_to": fmt.Sprint(c.roundTo())}}
+	r := &sdk.PlanResult{Fingerprint: map[string]string{}}
+	if c.RoundTo == nil {
+		r.Fingerprint["round_to"] = fmt.Sprint(c.roundTo())
+	}
 	if err := planEngine(r, run.Threads); err != nil {
 		return r, err
 	}
