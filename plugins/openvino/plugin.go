@@ -19,7 +19,6 @@ const (
 
 // Serve is the plugin's process.
 func Serve(version string) {
-	ov.Steady()
 	sdk.Serve(Plugin(version))
 }
 

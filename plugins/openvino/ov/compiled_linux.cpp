@@ -11,13 +11,15 @@ char* ovs_compile(void* model, const char* device, const char** kv, size_t n, vo
   // instead would stay for the next model.
   const char* a[2 * OVS_MAX_PROPERTIES] = {};
   for (size_t i = 0; i < n; i++) a[i] = kv[i];
-  ov_status s = ov.ov_core_compile_model(core(), m, device, n, out, a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10],
-                                         a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23],
-                                         a[24], a[25], a[26], a[27], a[28], a[29], a[30], a[31]);
-  return failed(s, "compile the model");
+  return aside([&] {
+    ov_status s = ov.ov_core_compile_model(core(), m, device, n, out, a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10],
+                                           a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23],
+                                           a[24], a[25], a[26], a[27], a[28], a[29], a[30], a[31]);
+    return failed(s, "compile the model");
+  });
 }
 
-char* ovs_import(const char* blob, size_t size, const char* device, const char** kv, size_t n, void** compiled) {
+static char* imported(const char* blob, size_t size, const char* device, const char** kv, size_t n, void** compiled) {
   // The function takes no properties, and a core keeps those that it is given: this one is for this model alone.
   ov_core_t* own = nullptr;
   TRY(ov.ov_core_create(&own), "start OpenVINO");
@@ -26,6 +28,10 @@ char* ovs_import(const char* blob, size_t size, const char* device, const char**
   if (!e) e = failed(ov.ov_core_import_model(own, blob, size, device, reinterpret_cast<ov_compiled_model_t**>(compiled)), "load the compiled model");
   ov.ov_core_free(own);
   return e;
+}
+
+char* ovs_import(const char* blob, size_t size, const char* device, const char** kv, size_t n, void** compiled) {
+  return aside([&] { return imported(blob, size, device, kv, n, compiled); });
 }
 
 char* ovs_export(void* compiled, const char* path) {

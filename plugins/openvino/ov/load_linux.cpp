@@ -3,8 +3,10 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <signal.h>
 
 #include <set>
+#include <thread>
 
 ov_api ov;
 static ov_core_t* the_core;
@@ -21,6 +23,20 @@ char* failed(ov_status s, const char* what) {
 }
 
 ov_core_t* core() { return the_core; }
+
+char* aside(const std::function<char*()>& work) {
+  char* e = nullptr;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);  // what a thread starts inherits its mask
+  try {
+    std::thread([&] { e = work(); }).join();
+  } catch (const std::exception& x) {
+    e = text(std::string("start a thread: ") + x.what());
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return e;
+}
 
 // twice tells when a second OpenVINO is in the process: the dynamic linker may have taken another one's core for the C API.
 static std::string twice() {
@@ -81,7 +97,7 @@ char* ovs_start(void) {
 
 char* ovs_devices(char** names) {
   ov_devices_t d;
-  if (char* e = failed(ov.ov_core_get_available_devices(the_core, &d), "list devices")) return e;
+  if (char* e = aside([&] { return failed(ov.ov_core_get_available_devices(the_core, &d), "list devices"); })) return e;
   std::string s;
   for (size_t i = 0; i < d.size; i++) s += std::string(i ? "\n" : "") + d.devices[i];
   ov.ov_available_devices_free(&d);
@@ -91,7 +107,7 @@ char* ovs_devices(char** names) {
 
 char* ovs_device_property(const char* device, const char* key, char** value) {
   char* v = nullptr;
-  if (char* e = failed(ov.ov_core_get_property(the_core, device, key, &v), key)) return e;
+  if (char* e = aside([&] { return failed(ov.ov_core_get_property(the_core, device, key, &v), key); })) return e;
   *value = strdup(v ? v : "");
   ov.ov_free(v);
   return nullptr;

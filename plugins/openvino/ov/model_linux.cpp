@@ -2,10 +2,7 @@
 #include "internal.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <unistd.h>
-
-#include <thread>
 
 // describe_port reads a port and frees it.
 char* describe_port(ov_output_const_port_t* p, ovs_port* out) {
@@ -39,25 +36,12 @@ char* ovs_read(const char* path, void** model) {
 }
 
 char* ovs_read_memory(const char* bytes, size_t n, void** model) {
-  char* e = nullptr;
   // External data are taken from below the folder that the process is in alone. For a thread of its own that is the root, and no other
-  // thread sees it. Signals are for Go's threads.
-  auto read = [&] {
-    if (unshare(CLONE_FS) != 0 || chdir("/") != 0)
-      e = text("a thread of its own folder is not to be had");
-    else
-      e = failed(ov.ov_core_read_model_from_memory_buffer(core(), bytes, n, nullptr, reinterpret_cast<ov_model_t**>(model)), "read the model");
-  };
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    std::thread(read).join();
-  } catch (const std::exception& x) {
-    e = text(x.what());
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return e;
+  // thread sees it.
+  return aside([&] {
+    if (unshare(CLONE_FS) != 0 || chdir("/") != 0) return text("a thread with a folder of its own is not to be had");
+    return failed(ov.ov_core_read_model_from_memory_buffer(core(), bytes, n, nullptr, reinterpret_cast<ov_model_t**>(model)), "read the model");
+  });
 }
 
 char* ovs_counts(void* model, size_t* inputs, size_t* outputs) {

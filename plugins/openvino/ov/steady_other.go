@@ -1,6 +1,0 @@
-//go:build !linux || !cgo
-
-package ov
-
-// Steady does nothing where OpenVINO is not in the build.
-func Steady() {}
