@@ -93,6 +93,7 @@ func indexCases() []opCase {
 		node("ScatterND computed", 18, x(4, 3), given(intsOf([]int64{2, 2}, 1, 2, -1, 0)), other(2)),
 		node("ScatterND max", 18, x(4, 3), indices(0, 4, 2, 1), other(2, 3)).with(as("reduction", "max")),
 		node("Range", 11, given(scalarInt(2)), scalarInt(11), scalarInt(3)), node("Range floats", 11, scalar(1), given(scalar(2.2)), scalar(0.5)),
+		node("ConstantOfShape", 9, given(ints(2, 3))), node("ConstantOfShape integers", 9, given(ints(2))).with(onnx.TensorAttr("value", onnx.NewInt64s("", []int64{7}, 1))),
 		node("EyeLike", 9, x(3, 4)).with(ai("k", 1)), node("EyeLike integers", 9, x(3, 2)).with(ai("dtype", 7)),
 		node("Trilu", 14, x(2, 4, 5)), node("Trilu low", 14, x(4, 5), scalarInt(1)).with(ai("upper", 0)), node("Trilu beyond", 14, x(4, 5), scalarInt(2)),
 		node("Trilu low beyond", 14, x(2, 4, 5), scalarInt(-1)).with(ai("upper", 0)), node("Trilu back", 14, x(4, 5), scalarInt(-1)),

@@ -10,6 +10,7 @@ import (
 // generators make tensors by a rule, or repeat and mask what is there.
 var generators = []Rule{
 	{Op: "Range", Covers: "Constant and computed ends; computed ones leave the length open.", Lower: lowerRange},
+	{Op: "ConstantOfShape", Covers: "Constant and computed shapes.", Lower: lowerConstantOfShape},
 	{Op: "EyeLike", Covers: "Tensors of a known shape.", Lower: lowerEyeLike},
 	{Op: "Trilu", Covers: "A constant k.", Lower: lowerTrilu},
 	{Op: "Tile", Covers: "Constant repeats.", Lower: lowerTile},
@@ -26,6 +27,50 @@ func lowerRange(c *Context, n *onnx.Node) error {
 		args = append(args, key, v)
 	}
 	return c.Result(n, "range_1d", args...)
+}
+
+// lowerConstantOfShape makes a constant, whose bytes are made when the package is written, or fills a computed shape.
+func lowerConstantOfShape(c *Context, n *onnx.Node) error {
+	value := onnx.NewFloats("", []float32{0}, 1)
+	if t := n.TensorAttr("value"); t != nil {
+		value = t
+	}
+	k, err := newConst(value)
+	if err != nil {
+		return c.Failf("%w", err)
+	}
+	f, err := k.Floats()
+	if err != nil || len(f) != 1 {
+		return c.Failf("its value is no single number")
+	}
+	shape, ok := c.Ints(n, 0)
+	if !ok {
+		v := mil.Scalar(c.float, float64(f[0]))
+		if !k.float {
+			v = mil.Int(k.ints[0])
+		}
+		y := c.Emit("fill", "shape", c.In(n, 0), "value", v)
+		if k.truth {
+			y = c.Cast(y, mil.Bool)
+		}
+		c.Set(n, 0, y)
+		return c.err
+	}
+	size := product(shape)
+	if size < 1 {
+		return c.Failf("it makes a tensor %v, and Core ML has no empty tensors", shape)
+	}
+	if size > 1<<31 {
+		return c.Failf("it makes a tensor %v, which is too large", shape)
+	}
+	out := &Const{shape: slices.Clone(shape), float: k.float, truth: k.truth}
+	if k.float {
+		out.floats = func() ([]float32, error) { return slices.Repeat(f, int(size)), nil }
+	} else {
+		out.ints = slices.Repeat(k.ints, int(size))
+	}
+	c.Set(n, 0, c.From(out))
+	return c.err
 }
 
 func lowerEyeLike(c *Context, n *onnx.Node) error {

@@ -127,6 +127,9 @@ func (r *referee) add(t *testing.T, name string, model []byte, inputs, wanted []
 // judge runs the referee and fails what is too far away.
 func (r *referee) judge(t *testing.T) {
 	t.Helper()
+	if len(r.jobs) == 0 {
+		return
+	}
 	list := filepath.Join(r.dir, "jobs.json")
 	b, err := json.Marshal(r.jobs)
 	if err != nil {
