@@ -10,7 +10,8 @@ import (
 // cases are models of one node, or of a few: at least one for each rule, and one for each mode that is lowered otherwise.
 func cases() []opCase {
 	return slices.Concat(reductionCases(), comparisonCases(), indexCases(), padCases(), resizeCases(), spaceCases(),
-		layerNormCases(), fusionCases(), einsumCases(), recurrentCases(), elementCases(), layerCases(), moveCases(), quantizationCases())
+		layerNormCases(), fusionCases(), einsumCases(), recurrentCases(), elementCases(), layerCases(), moveCases(),
+		attentionCases(), controlCases(), quantizationCases())
 }
 
 func reductionCases() []opCase {

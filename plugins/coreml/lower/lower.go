@@ -75,7 +75,8 @@ type Lowered struct {
 type program struct {
 	model   *mil.Model
 	main    *mil.Function
-	graph   *onnx.Graph
+	whole   *onnx.Model
+	graph   *onnx.Graph // the model's, or the one of a node that is lowered
 	shapes  *onnx.Shapes
 	version int64
 	values  map[string]*value
@@ -96,7 +97,7 @@ func Lower(m *onnx.Model, o Options) (*Lowered, []Problem) {
 	if err != nil {
 		return nil, []Problem{problem(m.Graph.Name, "graph", err.Error())}
 	}
-	p := &program{model: &mil.Model{}, graph: m.Graph, shapes: shapes, version: m.Opset(onnx.DefaultDomain), values: map[string]*value{}, bad: map[string]error{},
+	p := &program{model: &mil.Model{}, whole: m, graph: m.Graph, shapes: shapes, version: m.Opset(onnx.DefaultDomain), values: map[string]*value{}, bad: map[string]error{},
 		types: map[string]mil.Known{}, names: newNames(), shared: map[string]string{}, rename: map[string]string{}, tally: weights.NewTally()}
 	p.main = &p.model.Main
 	p.main.Opset = o.Opset

@@ -52,7 +52,9 @@ func Rules() []Rule {
 type ruleKey struct{ domain, op string }
 
 // index finds rules by operator: the latest versions first.
-var index = buildIndex()
+var index map[ruleKey][]Rule
+
+func init() { index = buildIndex() } // rules of control flow look into it, so that it is no initial value
 
 func buildIndex() map[ruleKey][]Rule {
 	m := map[ruleKey][]Rule{}

@@ -24,4 +24,7 @@ var table = [][]Rule{
 	fusions,
 	einsums,
 	recurrences,
+	attentions,
+	controls,
+	detections,
 }

@@ -27,9 +27,13 @@ func indexOps() map[string]func(*call) []Type {
 			if !c.rank("boxes", 3, 3) || !c.rank("scores", 3, 3) {
 				return one(b)
 			}
-			c.shape("boxes", s.Shape[0], s.Shape[1], 4)
 			c.scalars("iou_threshold", "score_threshold", "per_class_suppression")
 			n, k := s.Shape[0], c.int("max_boxes")
+			if c.spec >= 8 { // boxes lie along the last axis, and nothing tells how many were chosen
+				c.shape("boxes", n, 4, s.Shape[2])
+				return []Type{of(b.DataType, n, 4, k), of(s.DataType, n, s.Shape[1], k), of(Int32, n, k)}
+			}
+			c.shape("boxes", n, s.Shape[1], 4)
 			return []Type{of(b.DataType, n, k, 4), of(s.DataType, n, k, s.Shape[2]), of(Int32, n, k), of(Int32, n)}
 		},
 	}

@@ -570,6 +570,10 @@ def gru(op):
 @kernel("non_maximum_suppression")
 def non_maximum_suppression(op):
     boxes, scores = op.boxes.val.astype(np.float64), op.scores.val.astype(np.float64)
+    last = getattr(op, "score_threshold", None) is None  # from iOS 17 on boxes lie along the last axis
+    least = -np.inf if last else float(op.score_threshold.val)
+    if last:
+        boxes, scores = boxes.transpose(0, 2, 1), scores.transpose(0, 2, 1)
     most, per_class = int(op.max_boxes.val), bool(op.per_class_suppression.val)
     n, k = boxes.shape[0], scores.shape[2]
     out = (np.zeros((n, most, 4)), np.zeros((n, most, k)), np.full((n, most), -1), np.zeros(n))
@@ -578,7 +582,7 @@ def non_maximum_suppression(op):
         area, best, label = np.prod(high - low, 1), scores[b].max(1), scores[b].argmax(1)
         kept = []
         for i in np.argsort(-best, kind="stable"):
-            if best[i] < float(op.score_threshold.val) or len(kept) == most:
+            if best[i] < least or len(kept) == most:
                 break
             for j in kept:
                 if per_class and label[i] != label[j]:
@@ -591,4 +595,4 @@ def non_maximum_suppression(op):
                 kept.append(i)
         m = len(kept)
         out[0][b, :m], out[1][b, :m], out[2][b, :m], out[3][b] = boxes[b, kept], scores[b, kept], kept, m
-    return out
+    return (out[0].transpose(0, 2, 1), out[1].transpose(0, 2, 1), out[2]) if last else out
