@@ -96,12 +96,12 @@ func noise(t *testing.T, m *onnx.Model, name string) []tensor.Named {
 	rng := rand.New(rand.NewPCG(7, 7))
 	var out []tensor.Named
 	for _, in := range m.Graph.Feeds() {
-		out = append(out, tensor.Named{Name: in.Name(), Tensor: random(rng, in)})
+		out = append(out, tensor.Named{Name: in.Name(), Tensor: noiseOf(rng, in)})
 	}
 	return out
 }
 
-func random(rng *rand.Rand, in *onnx.ValueInfo) tensor.Tensor {
+func noiseOf(rng *rand.Rand, in *onnx.ValueInfo) tensor.Tensor {
 	n, shape := int64(1), []int64{}
 	for _, d := range in.Type.Shape {
 		n *= d.Value

@@ -306,6 +306,11 @@ func (l *linter) outputs() {
 			l.failf(where, "it is an input as it is")
 		case f == nil:
 			l.failf(where, "the description has no such output")
+		case len(f.Type.Shape) == 0 && slices.Contains(k.Type.Shape, -1):
+			// The shape of an output with an open axis is left out of a written description.
+			open := *f
+			open.Type.Shape = k.Type.Shape
+			l.feature(where, &open, k.Type)
 		default:
 			l.feature(where, f, l.described(k.Type, f))
 		}
