@@ -4,13 +4,17 @@
 # between the two is noise. Then what the results are worth, on other tokens than those of calibration. Fails when we
 # are slower, take more memory or agree less with the original at equal bits.
 #
+# With NNCF=1 also the error of our GPTQ against that of what NNCF and onnxruntime.quantization make with data, at the same bits and blocks of
+# the same weights: of two encoders with random weights, and of MiniLM where bench/quantize-search.sh has fetched it. Fails when one of
+# theirs agrees more with the original.
+#
 # With LARGE=1 also GPTQ of an encoder with 100 million parameters by us alone: wall time and peak memory. The peer, which
 # runs the model once for each input of a layer, takes about half an hour of a core for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${RUNS:-5}
 
-bench/setup.sh weights
+if [[ ${NNCF:-} = 1 ]]; then bench/setup.sh weights nncf; else bench/setup.sh weights; fi
 python=$PWD/bench/.venv/bin/python
 work=$PWD/bench/results/weight-only
 mkdir -p "$work" bin
@@ -49,6 +53,31 @@ for algorithm in hqq awq; do
   "$python" bench/weight-only/peer.py "$work/small.onnx" "$work/small.npz" "$work/peer.onnx" rtn 32 false 2>/dev/null
   "$python" bench/weight-only/compare.py "$work/small.onnx" "$work/small-test.npz" ours="$work/ours.onnx" peer="$work/peer.onnx" || status=1
 done
+if [[ ${NNCF:-} = 1 ]]; then
+  search=$PWD/bench/results/quantize-search
+  [[ -f $work/deep.onnx ]] || "$python" bench/weight-only/make.py "$work/deep.onnx" "$work/deep.npz" 8 192 3000 64 64
+  if [[ -f $search/minilm.onnx && -f $search/minilm-test.npz ]]; then
+    cp "$search/minilm.onnx" "$search/minilm-test.npz" "$work"
+    cp "$search/minilm-calibration.npz" "$work/minilm.npz"
+  fi
+  for m in small deep minilm; do
+    [[ -f $work/$m.onnx ]] || { echo "$m: not there; bench/quantize-search.sh $m brings it"; continue; }
+    echo
+    echo "== $m: int4, blocks of 32, chosen with data"
+    results=()
+    for a in gptq awq; do
+      bin/optimize apply --no-color bench/weight-only/calibrated.hcl --var "data=$work/$m.npz" --var "model=$work/$m.onnx" --var "out=$work/$m-$a.onnx" \
+        --var "algorithm=$a" --var embeddings=false >/dev/null
+    done
+    "$python" bench/weight-only/peer.py "$work/$m.onnx" "$work/$m.npz" "$work/$m-peer.onnx" gptq 32 false >"$work/$m-peer.log" 2>&1 || cat "$work/$m-peer.log"
+    for a in rtn awq awq+se gptq gptq+se; do
+      "$python" bench/weight-only/nncf_peer.py "$work/$m.onnx" "$work/$m.npz" "$work/$m-$a.xml" 32 "$a" >"$work/$m-$a.log" 2>&1 || { tail -1 "$work/$m-$a.log"; continue; }
+      results+=("peer-nncf-$a=$work/$m-$a.xml")
+    done
+    "$python" bench/weight-only/compare.py "$work/$m.onnx" "$work/$m-test.npz" ours="$work/$m-gptq.onnx" ours-awq="$work/$m-awq.onnx" \
+      peer-gptq="$work/$m-peer.onnx" "${results[@]}" || status=1
+  done
+fi
 if [[ ${LARGE:-} = 1 ]]; then
   echo
   echo "== 100 million parameters, int4, gptq, blocks of 32"

@@ -21,8 +21,8 @@ block, symmetric = int(block), symmetric == "true"
 
 class Tokens(CalibrationDataReader):
     def __init__(self):
-        ids = np.load(tokens)["input_ids"]
-        self.batches = iter([{"input_ids": ids[i : i + 8]} for i in range(0, len(ids), 8)])
+        data = dict(np.load(tokens))
+        self.batches = iter([{k: v[i : i + 8] for k, v in data.items()} for i in range(0, len(data["input_ids"]), 8)])
 
     def get_next(self):
         return next(self.batches, None)

@@ -42,8 +42,8 @@ type WeightsConfig struct {
 	Embeddings  bool         `opt:"embeddings" default:"true" doc:"Quantize the tables that Gather looks up too."`
 	Calibration *sdk.Dataset `opt:"calibration" doc:"Samples like those that the model will meet, for \"gptq\" and \"awq\"; 32 to 256 are enough. Labels are not used."`
 	Compute     string       `opt:"compute" default:"float32" oneof:"float32,int8" doc:"How ONNX Runtime multiplies: \"int8\" rounds activations to 8 bits, block by block, which is faster. Only for integers in the form \"onnxruntime\"."`
-	Damping     float64      `opt:"damping" default:"0.01" doc:"gptq: what is added to the diagonal of the Hessian, as a share of its mean. More is safer and less accurate."`
-	ActOrder    bool         `opt:"act_order" default:"false" doc:"gptq: round the inputs of largest activation first. Scales are chosen beforehand then."`
+	Damping     float64      `opt:"damping" default:"0.03" doc:"gptq: what is added to the diagonal of the Hessian, as a share of its mean. More trusts the calibration data less: for few samples, or such as are unlike those to come."`
+	ActOrder    bool         `opt:"act_order" default:"true" doc:"gptq: round the inputs of largest activation first, with scales that are chosen beforehand. false goes through a weight block by block and chooses the scales of each when it comes."`
 	KeepFloat   []string     `opt:"keep_float" default:"[]" doc:"Names of nodes to leave in float; * stands for any characters and ? for one."`
 	Batch       *int64       `opt:"batch" doc:"Samples that calibration runs at a time. Without it at most 8, and fewer when they are large."`
 }
