@@ -115,7 +115,7 @@ type mappedFile struct {
 func (m *Model) Release(raw []byte) {
 	for _, file := range m.mapped {
 		if partOf(raw, file.bytes) {
-			release(raw)
+			tensor.Release(raw)
 		}
 	}
 }

@@ -1,10 +1,9 @@
 package onnx
 
 import (
-	"os"
-	"unsafe"
-
 	"golang.org/x/sys/unix"
+
+	"github.com/optimize-hcl/optimize/tensor"
 )
 
 // populateSize is from where on a call to the kernel is cheaper than the page faults
@@ -17,21 +16,5 @@ func populate(b []byte) {
 	if len(b) < populateSize {
 		return
 	}
-	_ = unix.Madvise(wholePages(b), unix.MADV_POPULATE_READ)
-}
-
-// release lets the pages of a mapped file go. It must never see other memory, whose
-// content would be lost.
-func release(b []byte) {
-	if len(b) >= 2*os.Getpagesize() {
-		_ = unix.Madvise(wholePages(b), unix.MADV_DONTNEED)
-	}
-}
-
-// wholePages is the part of b that fills pages; b is longer than two.
-func wholePages(b []byte) []byte {
-	page := uintptr(os.Getpagesize())
-	skip := -uintptr(unsafe.Pointer(&b[0])) & (page - 1)
-	whole := (uintptr(len(b)) - skip) &^ (page - 1)
-	return b[skip : skip+whole]
+	_ = unix.Madvise(tensor.WholePages(b), unix.MADV_POPULATE_READ)
 }

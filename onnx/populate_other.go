@@ -4,6 +4,3 @@ package onnx
 
 // populate is a hint that only Linux takes.
 func populate([]byte) {}
-
-// release is a hint that only Linux takes.
-func release([]byte) {}

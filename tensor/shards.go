@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 )
 
 // LabelName is the tensor that holds a dataset's labels in each shard: I64, one per sample.
@@ -89,6 +90,9 @@ type Shards struct {
 	index Index
 	files []*File
 	start []int64 // first sample of each shard, and at the end the number of samples
+
+	behind sync.Mutex
+	gone   int64 // samples before are let go, as far as this pass read them
 }
 
 // OpenShards opens a materialised dataset and checks every shard against the index.
@@ -170,12 +174,15 @@ func (s *Shards) HasLabels() bool { return s.index.Label }
 
 // Batch returns each field's samples from start, axis 0 first: n of them, or fewer
 // at the end of the dataset. It does not copy when the batch lies in one shard. The
-// labels are not among them. start must lie in the dataset and n be more than 0.
+// labels are not among them. start must lie in the dataset and n be more than 0. A
+// reader who goes through the dataset from its beginning keeps little of it in memory:
+// samples that lie behind are let go, and come from the file when they are asked for again.
 func (s *Shards) Batch(start, n int64) (map[string]Tensor, error) {
 	if start < 0 || start >= s.index.Samples || n <= 0 {
 		return nil, fmt.Errorf("%s: there is no batch of %d samples from %d; the dataset has %d samples", s.dir, n, start, s.index.Samples)
 	}
 	n = min(n, s.index.Samples-start)
+	s.letGo(start - n) // the batch before may be in use yet
 	out := make(map[string]Tensor, len(s.index.Fields))
 	for _, f := range s.index.Fields {
 		t, err := s.rows(f, start, n)
@@ -185,6 +192,42 @@ func (s *Shards) Batch(start, n int64) (map[string]Tensor, error) {
 		out[f.Name] = t
 	}
 	return out, nil
+}
+
+// letGoBytes is how much of the shards may lie behind a reader before it is let go.
+const letGoBytes = 4 << 20
+
+// letGo lets the samples before end go that it has not let go before in this pass.
+func (s *Shards) letGo(end int64) {
+	s.behind.Lock()
+	defer s.behind.Unlock()
+	if end < s.gone {
+		s.gone = max(end, 0) // another pass
+		return
+	}
+	var each int64 // bytes of a sample
+	for _, f := range s.index.Fields {
+		if n, err := Size(f.DType, f.Shape); err == nil {
+			each += n
+		}
+	}
+	if (end-s.gone)*each < letGoBytes {
+		return
+	}
+	for k, file := range s.files {
+		from, to := max(s.gone, s.start[k]), min(end, s.start[k+1])
+		if from >= to {
+			continue
+		}
+		for _, f := range s.index.Fields {
+			if t, err := file.Tensor(f.Name); err == nil {
+				if rows, err := t.Rows(from-s.start[k], to-from); err == nil {
+					Release(rows.Data)
+				}
+			}
+		}
+	}
+	s.gone = end
 }
 
 // Field returns all samples of one field; it copies when there are several shards.

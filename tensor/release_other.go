@@ -1,0 +1,6 @@
+//go:build !linux
+
+package tensor
+
+// Release is a hint that only Linux takes.
+func Release([]byte) {}
