@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 
 	"github.com/optimize-hcl/optimize/onnx"
@@ -60,9 +62,20 @@ const (
 	halfTolerance = 5e-2
 )
 
-// verify runs the result, and the original with the same channels masked by zero, on the same inputs.
+// verify runs the result, and the original with the same channels masked by zero, on the same inputs. The pruned model in
+// memory is given up before, unless it is to be repaired: with large ones, the engine needs the room.
 func (w *work) verify(ctx context.Context, j job, s *groups.Selection, data *samples, file string, f *ChannelsFacts) error {
+	limit := tolerance
+	for t := range w.model.AllTensors() {
+		if t.DataType == onnx.Float16 || t.DataType == onnx.BFloat16 {
+			limit = halfTolerance
+		}
+	}
 	in, what, err := w.inputs(j, data)
+	if w.config.repairs() == repairOff {
+		*w = work{config: w.config, done: w.done}
+		debug.FreeOSMemory()
+	}
 	if err != nil {
 		f.Check = "loaded in ONNX Runtime; not run, since no input can be made up: " + err.Error()
 		if err := trial.Load(file, j.threads); err != nil {
@@ -93,12 +106,6 @@ func (w *work) verify(ctx context.Context, j job, s *groups.Selection, data *sam
 	if err != nil {
 		return broken("it does not compute what the masked original does", err)
 	}
-	limit := tolerance
-	for n := range w.model.AllTensors() {
-		if n.DataType == onnx.Float16 || n.DataType == onnx.BFloat16 {
-			limit = halfTolerance
-		}
-	}
 	if !(diff <= limit) || math.IsNaN(diff) {
 		return broken("it does not compute what the masked original does", fmt.Errorf("output %q differs by %.2g of its largest magnitude", output, diff))
 	}
@@ -116,20 +123,27 @@ func (w *work) inputs(j job, data *samples) (in map[string]tensor.Tensor, what s
 	return in, "made-up inputs", err
 }
 
-// masked runs the original with the channels that left masked by zero. It is read anew: the model at hand has lost them.
-func (w *work) masked(j job, s *groups.Selection, in map[string]tensor.Tensor) (_ trial.Outputs, err error) {
-	o, err := w.config.open(newKeeper(w.config.Keep))
-	if err != nil {
+// masked runs the original with the channels that left masked by zero. It is read anew, since the model at hand has lost
+// them, and run from a file beside which the engine maps the weights: neither process memory holds a copy.
+func (w *work) masked(j job, s *groups.Selection, in map[string]tensor.Tensor) (trial.Outputs, error) {
+	path := filepath.Join(j.scratch, "masked.onnx")
+	write := func() (err error) {
+		o, err := w.config.open(newKeeper(w.config.Keep))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, o.done()) }()
+		if err := o.a.Mask(s); err != nil {
+			return err
+		}
+		return o.model.WriteFileExternal(path, 4096)
+	}
+	if err := write(); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, o.done()) }()
-	if err := o.a.Mask(s); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(j.scratch, "masked")
-	name, err := writeScratch(o.model, path)
-	if err != nil {
-		return nil, err
-	}
-	return trial.RunFile(name, in, j.threads)
+	defer func() {
+		_ = os.Remove(path)
+		_ = os.Remove(path + ".data")
+	}()
+	return trial.RunFile(path, in, j.threads)
 }

@@ -61,6 +61,7 @@ func (a *ChannelsAccuracy) gauge() (gauge, error) {
 type trials struct {
 	w     *work
 	j     job
+	data  *samples // to repair candidates on, nil where they are not
 	count int
 	most  int
 	facts *SearchFacts
@@ -68,7 +69,7 @@ type trials struct {
 
 // candidate writes the model of a selection into the scratch folder. Each is cut out of the model read anew, since a cut
 // changes it.
-func (t *trials) candidate(s *groups.Selection, name string) (sdk.Artifact, error) {
+func (t *trials) candidate(ctx context.Context, s *groups.Selection, name string) (sdk.Artifact, error) {
 	w, err := t.w.config.open(newKeeper(t.w.config.Keep))
 	if err != nil {
 		return sdk.Artifact{}, err
@@ -76,6 +77,11 @@ func (t *trials) candidate(s *groups.Selection, name string) (sdk.Artifact, erro
 	defer func() { _ = w.done() }()
 	if err := w.a.Cut(s, t.j.threads); err != nil {
 		return sdk.Artifact{}, err
+	}
+	if t.data != nil && w.config.repairs() != repairOff {
+		if _, err := w.repair(ctx, t.j, s, w.model, t.data); err != nil {
+			return sdk.Artifact{}, err
+		}
 	}
 	path, err := writeScratch(w.model, filepath.Join(t.j.scratch, name))
 	if err != nil {
@@ -148,16 +154,16 @@ func (t *trials) search(ctx context.Context, holds func(context.Context, *groups
 }
 
 // accurate finds the most that may leave within a bound on accuracy.
-func (w *work) accurate(ctx context.Context, j job) (*groups.Selection, *SearchFacts, error) {
+func (w *work) accurate(ctx context.Context, j job, data *samples) (*groups.Selection, *SearchFacts, error) {
 	g, err := w.config.Accuracy.gauge()
 	if err != nil {
 		return nil, nil, sdk.AttrError("accuracy", "this bound does not fit the metric", err.Error())
 	}
-	t := &trials{w: w, j: j, most: int(w.config.Accuracy.Trials), facts: &SearchFacts{Trials: []string{}}}
+	t := &trials{w: w, j: j, data: data, most: int(w.config.Accuracy.Trials), facts: &SearchFacts{Trials: []string{}}}
 	figures := map[*groups.Selection]float64{}
 	best, err := t.search(ctx, func(ctx context.Context, s *groups.Selection) (bool, error) {
 		j.progress("accuracy", int64(t.count), int64(t.most), "trials")
-		a, err := t.candidate(s, "candidate")
+		a, err := t.candidate(ctx, s, "candidate")
 		if err != nil {
 			return false, err
 		}
@@ -219,7 +225,7 @@ func (g *gauge) settle(got map[string]sdk.Estimate) error {
 const lap = 2 * time.Second
 
 // faster finds the least that leaves for a speed.
-func (w *work) faster(ctx context.Context, j job) (*groups.Selection, *SearchFacts, error) {
+func (w *work) faster(ctx context.Context, j job, _ *samples) (*groups.Selection, *SearchFacts, error) {
 	b := w.config.Budget
 	data := w.config.Validation
 	if data == nil {
@@ -231,7 +237,7 @@ func (w *work) faster(ctx context.Context, j job) (*groups.Selection, *SearchFac
 	var seen []*groups.Selection
 	time := func(ctx context.Context, s *groups.Selection) (bool, error) {
 		j.progress("time candidates", int64(t.count), int64(t.most), "candidates")
-		a, err := t.candidate(s, "candidate")
+		a, err := t.candidate(ctx, s, "candidate")
 		if err != nil {
 			return false, err
 		}

@@ -71,7 +71,8 @@ type ChannelsConfig struct {
 	Scope       string             `opt:"scope" default:"global" oneof:"global,local" doc:"\"global\" takes the channels that matter least in the whole model, so that groups lose different shares; \"local\" takes the same share of each group."`
 	Ratios      map[string]float64 `opt:"ratios" default:"{}" doc:"Shares for single groups, by the name in the report or a pattern with * and ?, in the place of what the rest decides; the longest pattern that fits counts. 0 keeps a group whole."`
 	Importance  *string            `opt:"importance" oneof:"l1,l2,bn_scale,fpgm,lamp,activation,taylor,random" doc:"What tells how much a channel matters. Without it \"activation\" where calibration is given, else \"lamp\". \"l1\", \"l2\": the sum of magnitudes, or of squares, of all weights that make it or read it, each layer's as its BatchNormalization scales it. \"bn_scale\": the factors of its BatchNormalization. \"fpgm\": how far its filters are from the others. \"lamp\": its squares as a share of those that are not smaller, which spares narrow layers. \"activation\": the energy that it brings, on the calibration data, to the layers that read it. \"random\": nothing, for comparison. \"taylor\" needs gradients, which come with the training engine."`
-	Calibration *sdk.Dataset       `opt:"calibration" doc:"Samples like those that the model will meet, for importance = \"activation\", and to check the result on; 32 to 256 are enough. Labels are not used."`
+	Calibration *sdk.Dataset       `opt:"calibration" doc:"Samples like those that the model will meet, for importance = \"activation\", to repair the result on, and to check it; 64 to 512 are enough. Labels are not used."`
+	Repair      *string            `opt:"repair" oneof:"off,bias,batch_norm,least_squares" doc:"How the model wins back, without training, what it lost, on the calibration data; labels are not needed. \"least_squares\": layer by layer from the front, the weights that are left become those whose products come nearest to the original's, and the statistics of BatchNormalization are measured anew. \"batch_norm\": only these. \"bias\": only the mean of each output is brought back. What is no better on samples that were held back is not taken. Without it \"least_squares\" where calibration is given, else \"off\"."`
 	Sensitivity *sdk.Artifact      `opt:"sensitivity" kind:"sensitivity" accepts:"optimize-sensitivity" doc:"What prune_sensitivity found with what = \"channels\": each group gets a share of its own, so that all lose as little. Then ratio is the share of the weights that leave."`
 	MaxRatio    float64            `opt:"max_ratio" default:"0.9" doc:"Most that one group may lose, from 0 up to less than 1."`
 	RoundTo     *int64             `opt:"round_to" doc:"What stays of a group's channels is a multiple of this, the nearest; groups that are narrower stay whole. Without it as the target's kernels want it: 32 for tensorrt, 16 for openvino, coreml and x86 CPUs with AVX-512, else 8. 1 takes any number."`
@@ -114,6 +115,7 @@ type ChannelsFacts struct {
 	LeftAlone        []string     `opt:"left_alone" doc:"Layers with channels that cannot be taken out safely, each with the reason."`
 	Check            string       `opt:"check" doc:"What the result was run on, and compared with."`
 	Difference       float64      `opt:"difference" doc:"Largest difference of an output from that of the original with the same channels masked by zero, as a share of its largest magnitude; -1 where that could not be told."`
+	Repair           *RepairFacts `opt:"repair" doc:"What the repair did: used, sqnr_before and sqnr_after (against the original, on samples that were held back), layers, left, norms and samples; null without one."`
 	Accuracy         *SearchFacts `opt:"accuracy" doc:"What the search for a bound on accuracy or a speed did; null without one."`
 }
 
@@ -252,7 +254,10 @@ func (c ChannelsConfig) Plan(ctx context.Context, run *sdk.PlanRun) (*sdk.PlanRe
 	}
 	r.Nondeterministic = c.Budget != nil && c.Budget.Speedup != nil
 	// Measured: the model as it came and as it goes, and the engine's copy of one of them.
-	r.Needs = sdk.Needs{Memory: 64<<20 + 3*c.Model.Size, Cores: run.Threads}
+	r.Needs = sdk.Needs{Memory: 64<<20 + 5*c.Model.Size/2, Cores: run.Threads}
+	if c.repairs() != repairOff {
+		r.Needs.Memory += 512<<20 + 4*c.Model.Size // both models side by side, and the sums over the data
+	}
 	r.Diagnostics = append(c.planData(ctx), c.promise()...)
 	return r, nil
 }
@@ -265,6 +270,8 @@ func (c ChannelsConfig) planData(ctx context.Context) sdk.Diagnostics {
 	switch {
 	case c.importance() == score.Activation && c.Calibration == nil && sdk.Known(ctx, "calibration"):
 		return fail("calibration", "importance = \"activation\" has no data to look at", "Write calibration = dataset.NAME: 32 to 256 samples like those that the model will meet.")
+	case c.repairs() != repairOff && c.Calibration == nil && sdk.Known(ctx, "calibration"):
+		return fail("calibration", fmt.Sprintf("repair = %q has no data to learn from", c.repairs()), "Write calibration = dataset.NAME: 64 to 512 samples like those that the model will meet.")
 	case c.Accuracy != nil && c.Validation == nil && sdk.Known(ctx, "validation"):
 		return fail("validation", "accuracy has no data to measure on", "Write validation = dataset.NAME, with labels where the metric needs them.")
 	case c.Budget != nil && c.Budget.Speedup != nil && c.Validation == nil && c.Calibration == nil:

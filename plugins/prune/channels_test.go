@@ -184,7 +184,7 @@ func TestChannelsOfDigits(t *testing.T) {
 			j, _ := channelsJob(t)
 			c := ChannelsConfig{Ratio: num(0.25), Importance: &importance, Scope: scope}
 			if importance == "activation" {
-				c.Calibration = data
+				c.Calibration, c.Repair = data, num(repairOff)
 			}
 			path, f := pruned(t, j, c)
 			if f.ChannelsRemoved < f.ChannelsBefore/8 || f.MACsAfter >= f.MACsBefore*9/10 || f.ParametersAfter >= f.ParametersBefore || f.Difference > 1e-4 || f.Difference < 0 {
@@ -306,7 +306,7 @@ func TestChannelsAccuracy(t *testing.T) {
 	loose, tight := ChannelsConfig{}, ChannelsConfig{}
 	var macs []float64
 	for i, c := range []*ChannelsConfig{&loose, &tight} {
-		c.Calibration, c.Validation = data, data
+		c.Calibration, c.Validation, c.Repair = data, data, num(repairOff)
 		c.Accuracy = &ChannelsAccuracy{MaxDrop: num([]float64{0.6, 0.15}[i]), Trials: 6}
 		path, f := pruned(t, j, *c)
 		got, err := grade.top1(path)
@@ -418,6 +418,7 @@ func TestChannelsMessages(t *testing.T) {
 	loadRuntime(t)
 	j, _ := channelsJob(t)
 	for want, c := range map[string]ChannelsConfig{
+		"has no data to learn from":     {Ratio: num(0.5), Repair: num("bias")},
 		"has no data to look at":        {Ratio: num(0.5), Importance: num("activation")},
 		"has no data to measure on":     {Accuracy: &ChannelsAccuracy{MaxDrop: num(0.1), Trials: 3}},
 		"validation does nothing":       {Ratio: num(0.5), Validation: digitData(t, 1)},
@@ -491,4 +492,30 @@ func plainModel(t testing.TB) sdk.Model {
 		t.Fatal(err)
 	}
 	return sdk.Model{Artifact: sdk.Artifact{Kind: "model", Format: "onnx", Path: path}}
+}
+
+// TestChannelsRepaired wins back what half of the work costs.
+func TestChannelsRepaired(t *testing.T) {
+	loadRuntime(t)
+	grade := newReader(t)
+	data := digitData(t, 64)
+	top := map[string]float64{}
+	for _, how := range []string{repairOff, repairBias, repairNorm, repairWeights} {
+		j, _ := channelsJob(t)
+		path, f := pruned(t, j, ChannelsConfig{Budget: &ChannelsBudget{MACs: num(0.5), Batch: 1, Threads: 1}, Calibration: data, Repair: &how})
+		var err error
+		if top[how], err = grade.top1(path); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case how == repairOff && f.Repair != nil, f.Difference > 1e-4, f.Difference < 0:
+			t.Errorf("%s: %+v", how, f)
+		case how != repairOff && (!f.Repair.Used || f.Repair.After <= f.Repair.Before || f.Repair.Samples != 56):
+			t.Errorf("%s: %+v", how, f.Repair)
+		}
+	}
+	t.Log(top)
+	if top[repairWeights] < 0.95 || top[repairWeights] < top[repairBias] || top[repairBias] < top[repairOff]+0.2 || top[repairNorm] < top[repairOff] {
+		t.Errorf("top-1 by repair: %v", top)
+	}
 }

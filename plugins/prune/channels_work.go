@@ -37,7 +37,7 @@ func pruneChannels(ctx context.Context, j job, c ChannelsConfig) (_ *sdk.Result,
 	if err := w.prepare(ctx, j, data); err != nil {
 		return nil, err
 	}
-	s, facts, err := w.choose(ctx, j)
+	s, facts, err := w.choose(ctx, j, data)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +64,7 @@ type samples struct {
 	source gram.Source
 	shards *tensor.Shards
 	batch  int64
+	fixed  int64 // that the model takes at a time; 0: any
 }
 
 func (s *samples) close() {
@@ -88,7 +89,7 @@ func (c ChannelsConfig) calibration(m *onnx.Model) (*samples, error) {
 	if err != nil {
 		return nil, errors.Join(err, shards.Close())
 	}
-	s := &samples{src, shards, fixed}
+	s := &samples{src, shards, fixed, fixed}
 	if s.batch == 0 {
 		s.batch = min(usualBatch, shards.Samples())
 	}
@@ -164,13 +165,13 @@ func (w *work) prepare(ctx context.Context, j job, data *samples) error {
 }
 
 // choose finds what leaves.
-func (w *work) choose(ctx context.Context, j job) (*groups.Selection, *SearchFacts, error) {
+func (w *work) choose(ctx context.Context, j job, data *samples) (*groups.Selection, *SearchFacts, error) {
 	c := w.config
 	switch {
 	case c.Accuracy != nil:
-		return w.accurate(ctx, j)
+		return w.accurate(ctx, j, data)
 	case c.Budget != nil && c.Budget.Speedup != nil:
-		return w.faster(ctx, j)
+		return w.faster(ctx, j, data)
 	case c.Budget != nil:
 		s, err := w.within()
 		return s, nil, err
@@ -259,6 +260,9 @@ func (w *work) write(ctx context.Context, j job, s *groups.Selection, data *samp
 	}
 	f.MACsAfter, _ = onnx.CountMACs(w.model, shapes)
 	f.ParametersAfter = onnx.CountParameters(w.model)
+	if w.config.repairs() != repairOff {
+		return w.repaired(ctx, j, s, data, f)
+	}
 	out, err := writeModel(j, w.model)
 	if err != nil {
 		return sdk.Artifact{}, err

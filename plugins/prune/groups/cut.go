@@ -263,3 +263,20 @@ func cutTensor(t *onnx.Tensor, kept [][]int) (*onnx.Tensor, error) {
 	copyFrom(0, 0)
 	return onnx.NewTensor(t.Name(), tensor.Tensor{DType: x.DType, Shape: shape, Data: out}), nil
 }
+
+// KeptOf tells of the model's values, before the cut, which indexes of each axis stay: nil for an axis that keeps all, and
+// for a value that does.
+func (a *Analysis) KeptOf(sel *Selection) func(value string) [][]int {
+	c := a.cutter(sel)
+	return func(value string) [][]int {
+		axes := a.s.axesOf(value)
+		if !slices.ContainsFunc(axes, func(l label) bool { return l.free() && c.cuts(l) }) {
+			return nil
+		}
+		out := make([][]int, len(axes))
+		for i, l := range axes {
+			out[i] = c.kept(l)
+		}
+		return out
+	}
+}

@@ -109,6 +109,16 @@ func Load(path string, threads int) error {
 	return s.Close()
 }
 
+// Finite is an error where an output holds what is no number.
+func Finite(out Outputs) error {
+	for name, x := range out {
+		if err := tensor.CheckFinite(x); err != nil {
+			return fmt.Errorf("output %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // Difference is the largest difference between elements of two models' outputs, as a share of the largest magnitude in
 // that output (or of 1 where that is less), and the output that it is in. Shapes that differ, and numbers on one side
 // only, are an error.
