@@ -264,7 +264,7 @@ func graph(elem onnx.DataType, dims []onnx.Dim, nodes ...*onnx.Node) *onnx.Model
 	if n := len(nodes); n > 0 {
 		out = nodes[n-1].Output(0)
 	}
-	m.Graph.AddOutput(onnx.NewValueInfo(out, onnx.Undefined, nil))
+	m.Graph.AddOutput(onnx.NewValueInfo(out, elem, nil))
 	return m
 }
 

@@ -214,7 +214,7 @@ func split(c *call) []Type {
 		c.agree("the axis and the sum of split_sizes", x.Shape[at], sum)
 	case c.has("num_splits"):
 		n := c.int("num_splits")
-		if n < 1 || x.Shape[at] < 0 || x.Shape[at]%n != 0 {
+		if n < 1 || n != int64(len(c.op.Outputs)) && len(c.op.Outputs) > 0 || n > 1<<16 || x.Shape[at] < 0 || x.Shape[at]%n != 0 {
 			c.failf("an axis of %d cannot be cut into %d equal parts", x.Shape[at], n)
 			return one(x)
 		}

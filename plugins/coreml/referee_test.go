@@ -1,0 +1,176 @@
+package coreml
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/ort"
+	"github.com/optimize-hcl/optimize/sdk"
+	"github.com/optimize-hcl/optimize/tensor"
+)
+
+// refereeJob is a package for testdata/referee.py.
+type refereeJob struct {
+	Name      string `json:"name"`
+	Package   string `json:"package"`
+	Inputs    string `json:"inputs"`
+	Want      string `json:"want"`
+	tolerance float64
+}
+
+// engineOutputs are ONNX Runtime's outputs for the inputs, in order.
+func engineOutputs(t *testing.T, m sdk.Model, feeds map[string]tensor.Tensor) []tensor.Tensor {
+	t.Helper()
+	b, err := os.ReadFile(m.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ort.NewSession(b, ort.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	got, err := s.Run(feeds, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []tensor.Tensor
+	for _, o := range s.Outputs() {
+		out = append(out, got[o.Name].Clone())
+	}
+	return out
+}
+
+// numberedFile writes tensors named by their places.
+func numberedFile(t *testing.T, path string, ts ...tensor.Tensor) string {
+	t.Helper()
+	named := make([]tensor.Named, 0, len(ts))
+	for i, x := range ts {
+		named = append(named, tensor.Named{Name: strconv.Itoa(i), Tensor: x})
+	}
+	if err := tensor.WriteFile(path, named, nil); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestReferee has what the step writes read by coremltools, and run there: open shapes at two sizes, pictures, states,
+// classifiers, each against ONNX Runtime.
+func TestReferee(t *testing.T) {
+	python := os.Getenv("OPTIMIZE_REFEREE_COREML")
+	if python == "" {
+		t.Skip("OPTIMIZE_REFEREE_COREML is not set")
+	}
+	lib, err := ort.Locate()
+	if err == nil {
+		err = ort.Load(lib)
+	}
+	if err != nil {
+		t.Skipf("needs ONNX Runtime: %s", err)
+	}
+	dir := t.TempDir()
+	var jobs []refereeJob
+	add := func(name string, c Config, tolerance float64, in []tensor.Tensor, want ...tensor.Tensor) {
+		if c.Precision == "" {
+			c.Precision = "float32"
+		}
+		_, at, _ := converted(t, c)
+		base := filepath.Join(dir, strconv.Itoa(len(jobs)))
+		j := refereeJob{Name: name, Package: at, tolerance: tolerance}
+		if want != nil {
+			j.Inputs, j.Want = numberedFile(t, base+"-in.safetensors", in...), numberedFile(t, base+"-want.safetensors", want...)
+		}
+		jobs = append(jobs, j)
+	}
+	one := tensorOf(28*28, 1, 1, 28, 28)
+	two := tensorOf(2*28*28, 2, 1, 28, 28)
+	add("digits, half", Config{Model: modelAt(digits), Precision: "float16"}, 1e-2, []tensor.Tensor{one}, engineOutputs(t, modelAt(digits), map[string]tensor.Tensor{"input": one})...)
+	for _, x := range []tensor.Tensor{one, two} {
+		for name, c := range map[string]Config{"a range": {Shapes: map[string][]string{"input": {"1..8", "1", "28", "28"}}},
+			"enumerated":         {Enumerated: map[string][][]int64{"input": {{1, 1, 28, 28}, {2, 1, 28, 28}}}},
+			"a range, iOS15":     {Target: "iOS15", Shapes: map[string][]string{"input": {"1..8", "1", "28", "28"}}},
+			"a range, iOS18":     {Target: "iOS18", Shapes: map[string][]string{"input": {"1..", "1", "28", "28"}}},
+			"kept float, a rest": {Target: "iOS16", Precision: "float16", KeepFloat: []string{"Conv", "Add", "Relu", "Gemm", "Flatten", "GlobalAveragePool"}, Shapes: map[string][]string{"input": {"1..8", "1", "28", "28"}}},
+		} {
+			c.Model = modelAt(digits)
+			add(name+" of "+strconv.Itoa(int(x.Shape[0])), c, map[bool]float64{true: 1e-2, false: 1e-5}[c.Precision == "float16"], []tensor.Tensor{x}, engineOutputs(t, c.Model, map[string]tensor.Tensor{"input": x})...)
+		}
+	}
+	for _, last := range []bool{false, true} {
+		// The model is given what the package makes of the pixels: times a scale, plus a bias, channels where it wants them.
+		m := convModel(last)
+		shapes, layout := []string{"1", "3", "8..16", "8..16"}, "NCHW"
+		if last {
+			shapes, layout = []string{"1", "8..16", "8..16", "3"}, "NHWC"
+		}
+		c := Config{Model: written(t, m), Shapes: map[string][]string{"image": shapes},
+			Inputs: map[string]InputConfig{"image": {Color: "RGB", Layout: layout, Scale: []float64{0.5, 0.25, 2}, Bias: []float64{-1, 0, 1}}}}
+		pixels := tensorOf(3*8*12, 1, 3, 8, 12)
+		v, _ := tensor.View[float32](pixels)
+		scaled := make([]float32, len(v))
+		for i, p := range v {
+			ch := i / (8 * 12)
+			to := i
+			if last {
+				to = (i%(8*12))*3 + ch
+			}
+			scaled[to] = p*float32(c.Inputs["image"].Scale[ch]) + float32(c.Inputs["image"].Bias[ch])
+		}
+		shape := []int64{1, 3, 8, 12}
+		if last {
+			shape = []int64{1, 8, 12, 3}
+		}
+		add("picture "+layout, c, 1e-5, []tensor.Tensor{pixels}, engineOutputs(t, c.Model, map[string]tensor.Tensor{"image": tensor.Of(shape, scaled)})...)
+	}
+	// States begin as zeros.
+	x, zero := tensorOf(4, 1, 4), tensor.Of([]int64{1, 4}, make([]float32, 4))
+	m := written(t, counter())
+	add("state", Config{Model: m, Target: "iOS18", States: map[string]string{"state": "next"}}, 1e-3, []tensor.Tensor{x},
+		engineOutputs(t, m, map[string]tensor.Tensor{"x": x, "state": zero})[:1]...)
+	add("classes", Config{Model: modelAt(digits), Classes: []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}}, 0, nil)
+	names := graph(onnx.Float, onnx.FixedDims(2), node("Exp", "e", "x", "1/y:0"), node("Identity", "i", "1/y:0", "z.z"), node("Abs", "j", "z.z", "y-2"))
+	names.Graph.AddOutput(onnx.NewValueInfo("1/y:0", onnx.Float, nil))
+	names.Graph.AddOutput(onnx.NewValueInfo("z.z", onnx.Float, nil))
+	mn := written(t, names)
+	in := tensorOf(2, 2)
+	add("names", Config{Model: mn}, 1e-5, []tensor.Tensor{in}, engineOutputs(t, mn, map[string]tensor.Tensor{"x": in})...)
+
+	list := filepath.Join(dir, "jobs.json")
+	if err := os.WriteFile(list, mustJSON(t, jobs), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), python, "testdata/referee.py", list) //nolint:gosec // the developer names it
+	cmd.Stderr, cmd.Env = &stderr, append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	if len(lines) != len(jobs) {
+		t.Fatalf("%d answers to %d packages:\n%s", len(lines), len(jobs), out)
+	}
+	for i, line := range lines {
+		var v struct {
+			Name, Error string
+			Away        *float64
+		}
+		if err := json.Unmarshal(line, &v); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case v.Error != "" || v.Away == nil:
+			t.Errorf("%s: %s", v.Name, v.Error)
+		case !(*v.Away <= jobs[i].tolerance):
+			t.Errorf("%s: %.3g away, of %g at most", v.Name, *v.Away, jobs[i].tolerance)
+		default:
+			t.Logf("%s: %.2g away", v.Name, *v.Away)
+		}
+	}
+}
