@@ -85,7 +85,7 @@ func (f *Facts) read(of string, doc json.RawMessage) {
 		case []any:
 			f.list(title, fields[name], v)
 		case map[string]any:
-			if of == "" {
+			if of == "" && !isChart(fields[name]) { // a chart is drawn
 				objects = append(objects, name)
 			}
 		}

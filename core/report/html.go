@@ -17,7 +17,7 @@ var htmlFiles embed.FS
 var page = sync.OnceValues(func() (*template.Template, error) {
 	return template.New("report.html.tmpl").Funcs(template.FuncMap{
 		"clean": term.Clean, "lines": term.CleanLines, "took": took, "bytes": Bytes, "short": short,
-		"heading": heading, "grid": grid, "runs": runsAs, "facts": FactsOf,
+		"heading": heading, "grid": grid, "runs": runsAs, "facts": FactsOf, "charts": ChartsOf,
 		"reasons": func(a Action) string { return a.reasons() },
 		"join":    func(s []string) string { return strings.Join(s, " · ") },
 		"text":    func(b []byte) string { return string(b) },
