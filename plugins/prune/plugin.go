@@ -16,6 +16,7 @@ func Plugin(version string) *sdk.Plugin {
 		Steps: []sdk.StepType{
 			channelsStep(),
 			weightsStep(),
+			sensitivityStep(),
 		},
 	}
 }
