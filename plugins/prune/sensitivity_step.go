@@ -312,7 +312,7 @@ func (s *scan) channels(ctx context.Context) (err error) {
 			for _, u := range w.order[g][:n] {
 				sel.Remove(u)
 			}
-			a, err := t.candidate(sel, "candidate")
+			a, err := t.candidate(ctx, sel, "candidate")
 			if err != nil {
 				return sdk.AttrError("model", "the channels cannot be taken out", err.Error())
 			}
