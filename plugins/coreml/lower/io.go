@@ -79,7 +79,6 @@ func (p *program) input(v *onnx.ValueInfo, t mil.DataType, o Options, fail func(
 			return
 		case n > 0:
 		case in.Upper == nil && in.Enumerated == nil:
-			n = -1
 			fail(name, "its axis %d%s is open: shapes must say how long it is", i, param(d))
 			return
 		default:

@@ -15,11 +15,6 @@ func (o Options) stateOf(input string) bool {
 	return slices.ContainsFunc(o.States, func(s State) bool { return s.Input == input })
 }
 
-// writesState tells whether an output is a state's.
-func (o Options) writesState(output string) bool {
-	return slices.ContainsFunc(o.States, func(s State) bool { return s.Output == output })
-}
-
 // state makes an input one that Core ML keeps between runs. It is of half precision, which is all that there is.
 func (p *program) state(v *onnx.ValueInfo, shape []int64) *value {
 	public := p.public[v.Name()]
