@@ -91,12 +91,13 @@ func (host) Open(_ context.Context, r sdk.OpenRequest) (sdk.RuntimeSession, erro
 	}
 	defer read.model.Close()
 	s := &session{version: lib.Version}
-	if s.compiled, err = read.model.Compile(o.device, o.properties); err != nil {
+	if s.compiled, s.unmap = imported(read.path, o, lib); s.compiled != nil {
+		s.blob = compiledFile
+	} else if s.compiled, err = read.model.Compile(o.device, o.properties); err != nil {
 		return nil, readyError(err, o.device, read.path)
 	}
 	if err := s.begin(read, o); err != nil {
-		s.compiled.Close()
-		return nil, err
+		return nil, errors.Join(err, s.free())
 	}
 	return s, nil
 }

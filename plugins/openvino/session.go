@@ -151,6 +151,9 @@ type session struct {
 	run      *ov.Run
 	info     sdk.SessionInfo
 	version  string
+	// blob is the file that was loaded in place of compiling, or empty; unmap ends its mapping.
+	blob  string
+	unmap func() error
 }
 
 // begin finishes a session whose model is compiled.
@@ -176,6 +179,9 @@ func (s *session) tell(o options) map[string]string {
 	if o.throughput {
 		f["hint"] = "throughput"
 	}
+	if s.blob != "" {
+		f["compiled"] = s.blob
+	}
 	if v, err := s.compiled.Property("EXECUTION_DEVICES"); err == nil && v != "" {
 		f["device"] = strings.ToLower(strings.ReplaceAll(strings.TrimSpace(v), " ", ","))
 	}
@@ -200,11 +206,19 @@ func (s *session) Info() sdk.SessionInfo { return s.info }
 // Close frees the model.
 func (s *session) Close() error {
 	err := s.Release()
+	return errors.Join(err, s.free())
+}
+
+// free lets go of the model, and of the file that it was loaded from.
+func (s *session) free() error {
 	if s.run != nil {
 		s.run.Close()
 	}
 	s.compiled.Close()
-	return err
+	if s.unmap != nil {
+		return s.unmap()
+	}
+	return nil
 }
 
 // runError says that a run failed.

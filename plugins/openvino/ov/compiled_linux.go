@@ -23,6 +23,7 @@ import (
 type Compiled struct {
 	p       unsafe.Pointer
 	in, out []Port
+	blob    runtime.Pinner // what Import was given
 }
 
 // Compile makes a model ready for a device. Properties are OpenVINO's, at most 16: "INFERENCE_PRECISION_HINT" = "f32".
@@ -52,7 +53,7 @@ func pairs(properties map[string]string) (**C.char, C.size_t, func()) {
 }
 
 // Import loads what Export wrote, for the same device and version. Properties are as for Compile: a CPU's blob does not hold
-// the precision that it was compiled for.
+// the precision that it was compiled for. The weights are used where they are in blob, which must stay as it is until Close.
 func Import(blob []byte, device string, properties map[string]string) (*Compiled, error) {
 	if err := ready(); err != nil {
 		return nil, err
@@ -65,7 +66,9 @@ func Import(blob []byte, device string, properties map[string]string) (*Compiled
 	c := &Compiled{}
 	list, n, free := pairs(properties)
 	defer free()
+	c.blob.Pin(&blob[0])
 	if err := said(C.ovs_import((*C.char)(unsafe.Pointer(&blob[0])), C.size_t(len(blob)), d, list, n, &c.p), "load the compiled model"); err != nil {
+		c.blob.Unpin()
 		return nil, err
 	}
 	return c.described()
@@ -90,6 +93,7 @@ func (c *Compiled) Close() {
 		C.ovs_free_compiled(c.p)
 		c.p = nil
 	}
+	c.blob.Unpin()
 }
 
 // Export writes the compiled model, which only this device and version load.
