@@ -36,6 +36,22 @@ const cameraExample = `step "coreml" "camera" {
   }
 }`
 
+const detectorExample = `step "coreml" "detector" {
+  model   = model.yolo
+  shapes  = { images = [1, 3, 640, 640] }
+  classes = ["face", "hand"]
+
+  input "images" {
+    color = "RGB"
+    scale = [0.00392156862745098]
+  }
+
+  detection {
+    boxes = "output0"
+    size  = [640, 640]
+  }
+}`
+
 func convertStep() sdk.StepType {
 	return sdk.Step(sdk.StepSpec{
 		Name:     pluginName,
@@ -44,7 +60,7 @@ func convertStep() sdk.StepType {
 			"Floats are computed in half precision unless the recipe says otherwise. Weights that are quantized, clustered or pruned stay small: each is " +
 			"stored in the least of the forms that the deployment target has. Everything that cannot be converted is told at once, before any work. " +
 			"`optimize docs coreml-operators` has the operators that are covered; what was verified of the packages was verified with coremltools and by numeric emulation, not on a Mac.",
-		Examples: []string{plainExample, cameraExample},
+		Examples: []string{plainExample, cameraExample, detectorExample},
 		Outputs: []sdk.Output{{Name: "model", Kind: "model", Format: formatPackage,
 			Doc: "The package: a folder whose name ends in .mlpackage. Publish it under such a name."}},
 		ResultExample: Facts{},
@@ -65,6 +81,7 @@ type Config struct {
 	Classes     []string               `opt:"classes" default:"[]" doc:"Labels of the classes, in order. The model becomes a classifier: in place of the output of probabilities it gives classLabel, the likeliest class, and classLabel_probs, the probability of each."`
 	Chances     string                 `opt:"classes_output" doc:"The output that holds the probabilities of the classes; the only one of floats when left out."`
 	Inputs      map[string]InputConfig `opt:"input,block" doc:"What an input is to the app."`
+	Detection   *DetectionConfig       `opt:"detection,block" doc:"Makes a model that gives all its boxes a detector, as Apple's Vision takes it: a pipeline with Core ML's own non-maximum suppression, whose two thresholds the app may change."`
 	Metadata    *MetadataConfig        `opt:"metadata,block" doc:"What people read about the model in Xcode."`
 }
 
@@ -75,6 +92,17 @@ type InputConfig struct {
 	Bias    []float64 `opt:"bias" doc:"What is added afterwards: one number, or one for each channel. For a mean and a deviation, scale is 1 / (255 * deviation) and bias is -mean / deviation."`
 	Layout  string    `opt:"layout" default:"NCHW" oneof:"NCHW,NHWC" doc:"Layout of the model's own input. A picture is turned over for NHWC."`
 	Summary string    `opt:"summary" doc:"What people read about the input in Xcode."`
+}
+
+// DetectionConfig says what a model's boxes are.
+type DetectionConfig struct {
+	Boxes    string  `opt:"boxes,required" doc:"Output of the boxes: [1, boxes, 4], or [1, 4, boxes]. It may hold the scores as well, behind the boxes: [1, 4 + classes, boxes], as YOLO's does."`
+	Scores   string  `opt:"scores" doc:"Output of the score of each class for each box: [1, boxes, classes], or [1, classes, boxes]. The output of the boxes holds them when left out."`
+	Format   string  `opt:"format" default:"center" oneof:"center,corners" doc:"What the four numbers of a box are: the x and y of its middle, width and height, or left, top, right and bottom."`
+	Size     []int64 `opt:"size" doc:"Width and height that boxes are in, in pixels: [640, 640]. They are shares of the picture when left out."`
+	IoU      float64 `opt:"iou_threshold" default:"0.45" doc:"Overlap, as a share of the area that two boxes cover, from which on the less confident one goes."`
+	Least    float64 `opt:"confidence_threshold" default:"0.25" doc:"Confidence that a box needs."`
+	PerClass bool    `opt:"per_class" default:"true" doc:"Whether a box suppresses those of its own class alone."`
 }
 
 // MetadataConfig is what people read about a model.
@@ -136,6 +164,24 @@ func (c Config) Validate(context.Context) sdk.Diagnostics {
 	}
 	if c.Chances != "" && len(c.Classes) == 0 {
 		bad("classes_output without classes", "Write the labels of the classes, or leave it out.", "classes_output")
+	}
+	if d := c.Detection; d != nil {
+		switch {
+		case len(c.Classes) == 0:
+			bad("a detector without classes", "Write the labels in the argument classes, in order.", "detection")
+		case len(c.States) > 0:
+			bad("a detector has no states", "Leave states or the block detection out.", "states")
+		case c.Chances != "":
+			bad("classes_output is of classifiers", "A detector's scores are named in its block.", "classes_output")
+		}
+		if len(d.Size) != 0 && (len(d.Size) != 2 || slices.Min(d.Size) < 1) {
+			bad("size is a width and a height", "Write two numbers of pixels: size = [640, 640].", "detection", "size")
+		}
+		for argument, v := range map[string]float64{"iou_threshold": d.IoU, "confidence_threshold": d.Least} {
+			if !(v >= 0 && v <= 1) {
+				bad(fmt.Sprintf("%s is %g", argument, v), "It is a share, from 0 to 1.", "detection", argument)
+			}
+		}
 	}
 	return append(ds, checkInputs(c.Inputs)...)
 }

@@ -1,6 +1,7 @@
 package coreml
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,7 +130,10 @@ func (c Config) options(m *onnx.Model) (o lower.Options, wide map[string]bool, e
 			m.Graph.RemoveInput(name)
 		}
 	}
-	o = lower.Options{Opset: opsetOf(c.Target), Half: c.Precision != "float32", Inputs: map[string]lower.Input{}, Names: c.Names, Classes: c.Classes}
+	o = lower.Options{Opset: opsetOf(c.Target), Half: c.Precision != "float32", Inputs: map[string]lower.Input{}, Names: c.Names}
+	if c.Detection == nil {
+		o.Classes = c.Classes
+	}
 	feeds, outputs := map[string]*onnx.ValueInfo{}, map[string]*onnx.ValueInfo{}
 	for _, v := range m.Graph.Feeds() {
 		feeds[v.Name()] = v
@@ -146,7 +150,7 @@ func (c Config) options(m *onnx.Model) (o lower.Options, wide map[string]bool, e
 	for _, v := range m.Graph.Outputs() {
 		outputs[v.Name()] = v
 	}
-	for _, err := range []error{c.pictures(feeds, &o), c.named(feeds, outputs), c.statesOf(feeds, outputs, &o), c.chances(m, &o)} {
+	for _, err := range []error{c.pictures(feeds, &o), c.named(feeds, outputs), c.statesOf(feeds, outputs, &o), c.chances(m, &o), c.detection(outputs, &o)} {
 		if err != nil {
 			return o, nil, err
 		}
@@ -229,7 +233,7 @@ func (c Config) statesOf(feeds, outputs map[string]*onnx.ValueInfo, o *lower.Opt
 
 // chances finds the output that holds the probabilities of the classes.
 func (c Config) chances(m *onnx.Model, o *lower.Options) error {
-	if len(c.Classes) == 0 {
+	if len(c.Classes) == 0 || c.Detection != nil {
 		return nil
 	}
 	var floats []string
@@ -252,6 +256,26 @@ func (c Config) chances(m *onnx.Model, o *lower.Options) error {
 
 // nameKey begins the keys of metadata that tell what an input or output was called in the ONNX model.
 const nameKey = "onnx.name."
+
+// detection takes over the block detection.
+func (c Config) detection(outputs map[string]*onnx.ValueInfo, o *lower.Options) error {
+	d := c.Detection
+	if d == nil {
+		return nil
+	}
+	x := &lower.Detection{Boxes: d.Boxes, Scores: cmp.Or(d.Scores, d.Boxes), Corners: d.Format == "corners", Width: 1, Height: 1,
+		Detector: mil.Detector{Labels: c.Classes, IoU: d.IoU, Least: d.Least, PerClass: d.PerClass}}
+	for argument, name := range map[string]string{"boxes": x.Boxes, "scores": x.Scores} {
+		if outputs[name] == nil {
+			return sdk.Diagnostic{Code: codeInput, Path: []any{"detection", argument}, Summary: fmt.Sprintf("the model has no output %q", name), Detail: "Its outputs are " + list(outputs) + "."}
+		}
+	}
+	if len(d.Size) == 2 {
+		x.Width, x.Height = float64(d.Size[0]), float64(d.Size[1])
+	}
+	o.Detection = x
+	return nil
+}
 
 // describe puts what people read into the package, and the names that were changed.
 func (c Config) describe(p *lower.Lowered) {
@@ -349,6 +373,12 @@ func (c Config) facts(p *prepared, w *mil.Written) Facts {
 	}
 	for _, o := range p.Model.Outputs {
 		f.Outputs[o.Name] = featureText(o)
+	}
+	if d := p.Model.Detector; d != nil {
+		f.Outputs = map[string]string{}
+		for i, name := range mil.DetectorOutputs() {
+			f.Outputs[name] = fmt.Sprintf("fp32 [0.., %d]", []int{len(d.Labels), 4}[i])
+		}
 	}
 	return f
 }

@@ -253,6 +253,56 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// boxesModel gives a table x as it is: boxes and two scores for each, turned as YOLO's where flat.
+func boxesModel(flat bool) *onnx.Model {
+	m := onnx.NewModel("g", 17)
+	m.Graph.AddInput(onnx.NewValueInfo("x", onnx.Float, onnx.FixedDims(1, 5, 6)))
+	if flat {
+		m.Graph.AppendNode(node("Transpose", "turn", "x", "all", onnx.IntsAttr("perm", 0, 2, 1)))
+		m.Graph.AddOutput(onnx.NewValueInfo("all", onnx.Float, onnx.FixedDims(1, 6, 5)))
+		return m
+	}
+	m.Graph.AppendNode(onnx.NewNode("Split", "", "cut", []string{"x", "sizes"}, []string{"boxes", "scores"}, onnx.IntAttr("axis", 2)))
+	m.Graph.AddInitializer(onnx.NewInt64s("sizes", []int64{4, 2}, 2))
+	m.Graph.AddOutput(onnx.NewValueInfo("boxes", onnx.Float, onnx.FixedDims(1, 5, 4)))
+	m.Graph.AddOutput(onnx.NewValueInfo("scores", onnx.Float, onnx.FixedDims(1, 5, 2)))
+	return m
+}
+
+// TestDetector: boxes and scores in one output or in two become a pipeline with non-maximum suppression.
+func TestDetector(t *testing.T) {
+	for _, c := range []Config{
+		{Model: written(t, boxesModel(true)), Detection: &DetectionConfig{Boxes: "all", Size: []int64{640, 320}, IoU: 0.45, Least: 0.25, PerClass: true}},
+		{Model: written(t, boxesModel(false)), Detection: &DetectionConfig{Boxes: "boxes", Scores: "scores", Format: "corners", IoU: 0.45, Least: 0.25}},
+	} {
+		c.Classes = []string{"a", "b"}
+		c.Metadata = &MetadataConfig{Author: "me"}
+		p, dir, f := converted(t, c)
+		d := p.Model.Detector
+		if d == nil || d.IoU != 0.45 || d.Least != 0.25 || d.PerClass != c.Detection.PerClass || !slices.Equal(d.Labels, c.Classes) || p.Model.Metadata.Author != "me" {
+			t.Fatalf("%+v, %+v", d, p.Model.Metadata)
+		}
+		if len(p.Model.Outputs) != 2 || f.Outputs["confidence"] != "fp32 [0.., 2]" || f.Outputs["coordinates"] != "fp32 [0.., 4]" {
+			t.Errorf("%+v, %v", p.Model.Outputs, f.Outputs)
+		}
+		v, err := inspect(t.Context(), sdk.Artifact{Path: dir})
+		if b := string(mustJSON(t, v)); err != nil || !strings.Contains(b, `"nonMaximumSuppression":1`) || !strings.Contains(b, `"name":"coordinates"`) {
+			t.Errorf("%s, %v", b, err)
+		}
+	}
+	c := Config{Model: written(t, boxesModel(true)), Classes: []string{"a", "b", "c"}, Detection: &DetectionConfig{Boxes: "all", IoU: 0.45, Least: 0.25}}
+	if d := refused(t, c); !strings.Contains(d.Error(), "output all: all is [6 5], and [1, boxes, 7] is needed") {
+		t.Error(d)
+	}
+	c.Detection.Boxes = "none"
+	if d := refused(t, c); !strings.Contains(d.Error(), `the model has no output "none"`) {
+		t.Error(d)
+	}
+	if ds := (Config{Target: "iOS17", Detection: &DetectionConfig{Boxes: "b", IoU: 2, Size: []int64{3}}}).Validate(t.Context()); len(ds) != 3 {
+		t.Errorf("%v", ds)
+	}
+}
+
 // graph is a model of one input x and some nodes, whose last output is the model's.
 func graph(elem onnx.DataType, dims []onnx.Dim, nodes ...*onnx.Node) *onnx.Model {
 	m := onnx.NewModel("g", 17)

@@ -27,6 +27,13 @@ func inspect(_ context.Context, a sdk.Artifact) (_ any, err error) {
 	for _, f := range m.Outputs {
 		d.Outputs = append(d.Outputs, inspected(f))
 	}
+	if t := m.Detector; t != nil {
+		d.Outputs = nil
+		for i, name := range mil.DetectorOutputs() {
+			d.Outputs = append(d.Outputs, engine.ValueInspected{Name: name, DType: tensor.F32.String(), Shape: []any{"?", []int{len(t.Labels), 4}[i]}})
+		}
+		d.Ops["nonMaximumSuppression"]++
+	}
 	seen := map[uint64]bool{}
 	types, truths := map[string]mil.Type{}, map[string]bool{}
 	for _, in := range m.Main.Inputs {

@@ -141,6 +141,23 @@ func TestReferee(t *testing.T) {
 	in := tensorOf(2, 2)
 	add("names", Config{Model: mn}, 1e-5, []tensor.Tensor{in}, engineOutputs(t, mn, map[string]tensor.Tensor{"x": in})...)
 
+	// The program in a detector: shares of a picture, scores as they are. The suppression is Core ML's own, which is not here.
+	cells := tensorOf(5*6, 1, 5, 6)
+	v, _ := tensor.View[float32](cells)
+	var confidence, middles, corners []float32
+	for i := range 5 {
+		b := v[6*i:]
+		confidence = append(confidence, b[4], b[5])
+		middles = append(middles, b[0]/640, b[1]/320, b[2]/640, b[3]/320)
+		corners = append(corners, (b[0]+b[2])/2, (b[1]+b[3])/2, b[2]-b[0], b[3]-b[1])
+	}
+	labels := []string{"a", "b"}
+	scores := tensor.Of([]int64{5, 2}, confidence)
+	add("detector", Config{Model: written(t, boxesModel(true)), Classes: labels, Detection: &DetectionConfig{Boxes: "all", Size: []int64{640, 320}, IoU: 0.45, Least: 0.25}}, 1e-5,
+		[]tensor.Tensor{cells}, scores, tensor.Of([]int64{5, 4}, middles))
+	add("detector of corners", Config{Model: written(t, boxesModel(false)), Classes: labels, Detection: &DetectionConfig{Boxes: "boxes", Scores: "scores", Format: "corners", IoU: 0.45, Least: 0.25}}, 1e-5,
+		[]tensor.Tensor{cells}, scores, tensor.Of([]int64{5, 4}, corners))
+
 	list := filepath.Join(dir, "jobs.json")
 	if err := os.WriteFile(list, mustJSON(t, jobs), 0o600); err != nil {
 		t.Fatal(err)

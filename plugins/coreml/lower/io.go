@@ -205,6 +205,14 @@ func (p *program) outputs(o Options, out *Lowered) (problems []Problem) {
 			}
 			continue
 		}
+		if o.Detection.takes(name) {
+			if p.model.Detector == nil {
+				if err := p.detector(c, o.Detection); err != nil {
+					problems = append(problems, problem(name, "output", err.Error()))
+				}
+			}
+			continue
+		}
 		elem, _, _ := p.shapes.Of(name)
 		if v.Type != nil && v.Type.Elem != onnx.Undefined {
 			elem = v.Type.Elem

@@ -24,6 +24,8 @@ type Options struct {
 	// Classes make the model a classifier: its output Chances gives the chances of these.
 	Classes []string
 	Chances string
+	// Detection, if set, makes the model a detector.
+	Detection *Detection
 	// States are pairs of an input and an output that carry a recurrent state: the output's value is the input's in the
 	// next run. They become one state of Core ML's, which came with iOS 18.
 	States []State

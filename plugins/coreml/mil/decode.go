@@ -86,12 +86,19 @@ func Unmarshal(spec []byte) (m *Model, odd []error, err error) {
 	d := &decoder{}
 	m = &Model{}
 	version, program := uint64(0), false
+	var description []byte
 	err = d.fields(spec, func(f field) error {
 		switch f.num {
 		case 1:
 			version = f.n
 		case 2:
-			return d.description(f.bytes, m)
+			description = f.bytes
+		case 202:
+			if program {
+				return errors.New("it holds two models")
+			}
+			program = true
+			return d.readPipeline(f.bytes, m)
 		case 502:
 			program = true
 			return d.program(f.bytes, m)
@@ -100,6 +107,13 @@ func Unmarshal(spec []byte) (m *Model, odd []error, err error) {
 		}
 		return nil
 	})
+	if err == nil {
+		if m.Detector != nil {
+			err = d.pipelineDescription(description, m)
+		} else {
+			err = d.description(description, m)
+		}
+	}
 	switch {
 	case err != nil:
 		return nil, nil, fmt.Errorf("the specification cannot be read: %w", err)

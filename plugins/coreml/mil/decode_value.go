@@ -169,6 +169,7 @@ func (d *decoder) feature(b []byte) (x Feature, err error) {
 func (d *decoder) featureType(b []byte, x *Feature) error {
 	return d.fields(b, func(f field) error {
 		switch f.num {
+		case 2: // a double: a threshold of a detector
 		case 3:
 			x.Text = true
 		case 4:
@@ -180,7 +181,7 @@ func (d *decoder) featureType(b []byte, x *Feature) error {
 		case 8:
 			return d.fields(f.bytes, func(f field) error { return d.array(f.bytes, x) })
 		case 1000:
-			if f.n != 0 {
+			if f.n != 0 && x.Name != iouName && x.Name != leastName {
 				d.oddf("%s is optional", x.Name)
 			}
 		default:

@@ -35,6 +35,9 @@ func (m *message) entry(field protowire.Number, key string, fill func(*message))
 
 // Marshal writes the specification: the bytes of model.mlmodel (Model.proto).
 func (m *Model) Marshal() []byte {
+	if m.Detector != nil {
+		return m.pipeline()
+	}
 	var out message
 	out.number(1, uint64(m.SpecVersion()))
 	out.sub(2, m.description)
@@ -202,6 +205,10 @@ func (m *Model) description(d *message) {
 			s.sub(3, func(t *message) { t.sub(8, func(x *message) { x.sub(1, f.array) }) })
 		})
 	}
+	m.metadata(d)
+}
+
+func (m *Model) metadata(d *message) {
 	d.sub(100, func(md *message) {
 		for i, s := range []string{m.Metadata.Description, m.Metadata.Version, m.Metadata.Author, m.Metadata.Licence} {
 			if s != "" {

@@ -42,6 +42,9 @@ func Lint(m *Model, blobs []byte) []error {
 		l.operation(op)
 	}
 	l.outputs()
+	if m.Detector != nil {
+		l.detector()
+	}
 	return l.errors
 }
 

@@ -202,8 +202,9 @@ type Model struct {
 	Inputs   []Feature
 	Outputs  []Feature
 	States   []Feature
-	Label    string // the output that holds the predicted class, "" for models that are no classifiers
-	Chances  string // the output that holds the classes' probabilities
+	Detector *Detector // what follows the program, nil for nothing
+	Label    string    // the output that holds the predicted class, "" for models that are no classifiers
+	Chances  string    // the output that holds the classes' probabilities
 	Metadata Metadata
 }
 

@@ -133,6 +133,8 @@ def number(spec_type):
 def read(package):
     model = ct.models.MLModel(package, skip_model_load=True)
     spec = model.get_spec()
+    if spec.WhichOneof("Type") == "pipeline":
+        spec = spec.pipeline.models[0]
     program = milproto.load(spec, spec.specificationVersion, model.weights_dir)
     program.validate()
     return model, spec
