@@ -142,7 +142,7 @@ func quantizeCluster(ctx context.Context, j job, c ClusterConfig) (_ *sdk.Result
 		return nil, sdk.AttrError("model", "the model's weights cannot be clustered", err.Error())
 	}
 	if len(r.Weights) == 0 {
-		return nil, nothingToCluster(r)
+		return nil, nothingToCluster(m, r)
 	}
 	keep.warn(j)
 	f := clusterFacts(c, r)
@@ -162,7 +162,10 @@ func quantizeCluster(ctx context.Context, j job, c ClusterConfig) (_ *sdk.Result
 	return writeModelTo(j.outDir, m, f)
 }
 
-func nothingToCluster(r *cluster.Report) error {
+func nothingToCluster(m *onnx.Model, r *cluster.Report) error {
+	if err := alreadyQuantized(m); err != nil && len(r.Kept) == 0 {
+		return err
+	}
 	detail := "It has no weights of Conv, Gemm, MatMul, Gather or recurrent layers that are large enough."
 	const most = 5
 	for i, k := range r.Kept {

@@ -26,6 +26,12 @@ var quantizers = map[string]func(t *testing.T, j job, m sdk.Model, data map[stri
 	"quantize_weights, standard": func(t *testing.T, j job, m sdk.Model, _ map[string]tensor.Tensor) (*sdk.Result, error) {
 		return quantizeWeights(t.Context(), j, t.TempDir(), WeightsConfig{Model: m, Format: "int8", Form: "standard", Algorithm: "rtn", BlockSize: 32, Embeddings: true, Compute: "float32", Damping: 0.01})
 	},
+	"quantize_cluster": func(t *testing.T, j job, m sdk.Model, _ map[string]tensor.Tensor) (*sdk.Result, error) {
+		return quantizeCluster(t.Context(), j, ClusterConfig{Model: m, Bits: 6})
+	},
+	"quantize_float16": func(t *testing.T, j job, m sdk.Model, _ map[string]tensor.Tensor) (*sdk.Result, error) {
+		return quantizeFloat16(t.Context(), j, Float16Config{Model: m, DType: "float16", KeepIO: true})
+	},
 	"quantize_calibrate": func(t *testing.T, j job, m sdk.Model, data map[string]tensor.Tensor) (*sdk.Result, error) {
 		return calibrateModel(t.Context(), j, CalibrateConfig{Model: m, Tensors: "quantizable", Calibration: ptr(writeDataset(t, data))})
 	},
@@ -100,7 +106,7 @@ func TestInputs(t *testing.T) {
 				w := b.pair("wd", b.random("w", 0.4, 4, 4, 1, 1), []float32{0.01, 0.02, 0.03, 0.011}, tensor.Tensor{DType: tensor.I8, Shape: []int64{4}, Data: make([]byte, 4)})
 				b.output(b.pair("y", b.node("Conv", "c", []string{x, w}), []float32{0.02}, unsigned(3)))
 			},
-			refuse: map[string][]string{"quantize_calibrate": {"quantized already", `"xd.q"`}},
+			refuse: map[string][]string{"quantize_calibrate": {"quantized already", `"xd.q"`}, "quantize_cluster": {"quantized already"}, "quantize_float16": {"half precision", "c (Conv): it is computed in integers"}},
 			ops:    map[string]int{"QuantizeLinear": 2, "DequantizeLinear": 3},
 		},
 		{
@@ -112,7 +118,7 @@ func TestInputs(t *testing.T) {
 				b.output(b.pair("y", b.node("Conv", "c", []string{x, w}), []float32{0.02}, unsigned(0)))
 			},
 			refuse: map[string][]string{"quantize_static": {"quantized already", `"xd.q"`}, "quantize_dynamic": {"quantized already"}, "quantize_weights": {"quantized already"},
-				"quantize_weights, standard": {"quantized already"}, "quantize_calibrate": {"quantized already"}},
+				"quantize_weights, standard": {"quantized already"}, "quantize_calibrate": {"quantized already"}, "quantize_cluster": {"quantized already"}, "quantize_float16": {"half precision", "c (Conv): it is computed in integers"}},
 		},
 		{
 			name: "QLinearConv and a float product behind", shape: []int64{4, 4, 4},
@@ -165,7 +171,8 @@ func TestInputs(t *testing.T) {
 				b.m.Graph.AddInitializer(onnx.NewTensor("true", tensor.Tensor{DType: tensor.Bool, Data: []byte{1}}))
 				b.output(b.matrix("y", b.node("Loop", "loop", []string{"times", "true", b.input("x", 32)}, onnx.GraphAttr("body", body)), 32, 8))
 			},
-			ops: map[string]int{"MatMulInteger": 2, "MatMul": -1},
+			refuse: map[string][]string{"quantize_cluster": {`w: a subgraph of Loop "loop" reads it`, "y.w: it has 256 elements"}},
+			ops:    map[string]int{"MatMulInteger": 2, "MatMul": -1},
 		},
 		{
 			name: "a Scan", shape: []int64{32},
@@ -207,7 +214,8 @@ func TestInputs(t *testing.T) {
 				b.output(b.matrix("y", b.input("x", 32), 32, 8))
 				b.m.Graph.AddInput(onnx.NewValueInfo("y.w", onnx.Float, onnx.FixedDims(32, 8)))
 			},
-			ops: map[string]int{"MatMulInteger": 1},
+			refuse: map[string][]string{"quantize_cluster": {"y.w: it has 256 elements"}},
+			ops:    map[string]int{"MatMulInteger": 1},
 		},
 		{
 			name: "shapes and types declared wrong", shape: []int64{32},

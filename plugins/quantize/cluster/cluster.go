@@ -129,7 +129,7 @@ func newJob(g *onnx.Graph, t *onnx.Tensor, o Options) (*job, string) {
 		j.axis = axis
 	}
 	if j.axis < 0 {
-		return nil, ""
+		return nil, inSubgraph(g, t)
 	}
 	if o.GroupSize > 0 {
 		channels := int(t.Dims[j.axis])
@@ -143,6 +143,21 @@ func newJob(g *onnx.Graph, t *onnx.Tensor, o Options) (*job, string) {
 		return nil, fmt.Sprintf("it has %d elements: tables and indexes would take as much room", n)
 	}
 	return j, ""
+}
+
+// inSubgraph says that a matrix is no weight of this graph because a node's subgraph reads it; empty for any other constant. Its
+// elements would be looked up anew in each round of a Loop.
+func inSubgraph(g *onnx.Graph, t *onnx.Tensor) string {
+	for _, n := range g.Consumers(t.Name()) {
+		if len(n.Subgraphs()) > 0 && !slices.Contains(n.Inputs(), t.Name()) {
+			name := n.Name
+			if name == "" {
+				name = n.Output(0)
+			}
+			return fmt.Sprintf("a subgraph of %s %q reads it", n.OpType, name)
+		}
+	}
+	return ""
 }
 
 // Bits is how many an index into a table of k values takes.
