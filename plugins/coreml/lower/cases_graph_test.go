@@ -64,7 +64,37 @@ func controlCases() []opCase {
 	boxes := given(floats([]int64{1, 6, 4}, 0, 0, 1, 1, 0, 0.1, 1, 1.1, 0, -0.1, 1, 0.9, 0, 10, 1, 11, 0, 10.1, 1, 11.1, 0, 100, 1, 101))
 	scores := given(floats([]int64{1, 2, 6}, 0.9, 0.75, 0.6, 0.95, 0.5, 0.3, 0.1, 0.8, 0.85, 0.4, 0.7, 0.2))
 	centred := given(floats([]int64{1, 4, 4}, 0.5, 0.5, 1, 1, 0.5, 0.6, 1, 1, 0.5, 10.5, 1, 1, 0.5, 10.6, 1, 1))
+	quantized := func(m *onnx.Model, domain string) {
+		m.Opsets = append(m.Opsets, onnx.Opset{Domain: "com.microsoft", Version: 1})
+		m.Graph.AddInitializer(onnx.NewTensor("scale", tensor.Of([]int64{}, []float32{0.02})))
+		m.Graph.AddInitializer(onnx.NewTensor("zero", tensor.Of([]int64{}, []uint8{120})))
+		m.Graph.AppendNode(onnx.NewNode("QuantizeLinear", domain, "q", []string{"x0", "scale", "zero"}, []string{"q"}))
+		m.Graph.AppendNode(onnx.NewNode("DequantizeLinear", domain, "d", []string{"q", "scale", "zero"}, []string{"y"}))
+	}
 	return []opCase{
+		{name: "QuantizeLinear of com.microsoft", op: "QuantizeLinear", domain: "com.microsoft", opset: 17, half: 2e-2, feeds: []operand{x(2, 3)}, build: func(t *testing.T, m *onnx.Model) {
+			quantized(m, "com.microsoft")
+			give(t, m, nil, "y")
+		}},
+		{name: "DequantizeLinear of com.microsoft", op: "DequantizeLinear", domain: "com.microsoft", opset: 17, half: 2e-2, feeds: []operand{other(3, 3)}, build: func(t *testing.T, m *onnx.Model) {
+			quantized(m, "com.microsoft")
+			give(t, m, nil, "y")
+		}},
+		{name: "DequantizeLinear", op: "DequantizeLinear", opset: 17, half: 2e-2, feeds: []operand{other(3, 3)}, build: func(t *testing.T, m *onnx.Model) {
+			quantized(m, "")
+			give(t, m, nil, "y")
+		}},
+		{name: "Shape", op: "Shape", opset: 15, feeds: []operand{x(2, 3)}, build: func(t *testing.T, m *onnx.Model) {
+			appendNode(m, "NonZero", []string{"x0"}, "places")
+			appendNode(m, "Shape", []string{"places"}, "y")
+			appendNode(m, "Shape", []string{"places"}, "end", ai("start", 1))
+			give(t, m, nil, "y", "end")
+		}},
+		{name: "Size", op: "Size", opset: 13, feeds: []operand{x(2, 3)}, build: func(t *testing.T, m *onnx.Model) {
+			appendNode(m, "NonZero", []string{"x0"}, "places")
+			appendNode(m, "Size", []string{"places"}, "y")
+			give(t, m, nil, "y")
+		}},
 		node("NonMaxSuppression", 11, boxes, scores, scalarInt(3), scalar(0.5), scalar(0.25)),
 		node("NonMaxSuppression centred", 11, centred, given(floats([]int64{1, 1, 4}, 0.5, 0.9, 0.8, 0.4)), scalarInt(10), scalar(0.5), scalar(0)).with(ai("center_point_box", 1)),
 		{name: "If", op: "If", opset: 16, feeds: []operand{x(2, 3)}, build: func(t *testing.T, m *onnx.Model) {

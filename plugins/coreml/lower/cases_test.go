@@ -219,7 +219,7 @@ func fusionCases() []opCase {
 		node(ms+"FusedConv clip", 17, x(1, 2, 5, 5), w(3, 2, 3, 3)).with(as("activation", "Clip"), afs("activation_params", -0.5, 0.7)),
 		node(ms+"FusedGemm", 17, x(3, 4), w(5, 4), w(5)).with(as("activation", "LeakyRelu"), af("activation_alpha", 0.3), ai("transB", 1)),
 		node(ms+"FusedMatMul", 17, x(2, 4, 3), other(2, 5, 4)).with(ai("transA", 1), ai("transB", 1), af("alpha", 0.5)),
-		node(ms+"FusedMatMul plain", 17, x(2, 3, 4), w(4, 5)), node(ms+"FusedMatMul batches", 17, x(3, 2, 4), other(4, 2, 5)).with(ai("transBatchA", 1), ai("transBatchB", 1)),
+		node(ms+"TransposeMatMul", 17, x(4, 3), w(5, 4)).with(ai("transA", 1), ai("transB", 1)), node(ms+"FusedMatMul plain", 17, x(2, 3, 4), w(4, 5)), node(ms+"FusedMatMul batches", 17, x(3, 2, 4), other(4, 2, 5)).with(ai("transBatchA", 1), ai("transBatchB", 1)),
 	}
 }
 

@@ -12,7 +12,6 @@ var recurrences = []Rule{
 	{Op: "LSTM", Covers: "All directions, lengths of sequences, peepholes, activations and clips; by MIL's lstm where it has the same, else step by step for sequences of a known length.", Lower: lowerLSTM},
 	{Op: "GRU", Covers: "All directions, lengths of sequences, activations and clips, step by step for sequences of a known length: MIL's gru does not say where its reset gate works.", Lower: lowerGRU},
 	{Op: "RNN", Covers: "As LSTM, by MIL's rnn where it has the same.", Lower: lowerRNN},
-	{Domain: "com.microsoft", Op: "DynamicQuantizeLSTM", Covers: "As LSTM; activations stay floats.", Lower: lowerQuantizedLSTM},
 }
 
 // mostSteps bounds a sequence that is written out step by step.

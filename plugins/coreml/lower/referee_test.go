@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/plugins/coreml/lower"
 	"github.com/optimize-hcl/optimize/plugins/coreml/mil"
+	"github.com/optimize-hcl/optimize/plugins/coreml/qdq"
 	"github.com/optimize-hcl/optimize/tensor"
 )
 
@@ -91,6 +93,12 @@ func lowered(m *onnx.Model, o lower.Options) (*lower.Lowered, error) {
 	if _, err := onnx.Simplify(m, onnx.SimplifyOptions{InlineFunctions: true}); err != nil {
 		return nil, err
 	}
+	r, err := qdq.Rewrite(m)
+	if err != nil {
+		return nil, err
+	}
+	// Sums of integers that half precision cannot hold stay in single precision, as the step does it.
+	o.Keep = func(n *onnx.Node) bool { return slices.ContainsFunc(n.Outputs(), func(o string) bool { return r.Wide[o] }) }
 	l, problems := lower.Lower(m, o)
 	for _, p := range problems {
 		return nil, fmt.Errorf("%s (%s): %s", p.Node, p.Op, p.Reason)
