@@ -39,25 +39,44 @@ func TestFixtures(t *testing.T) {
 			if err != nil {
 				t.Skipf("ONNX Runtime does not run it on noise: %v", err)
 			}
-			// Models of integers round activations where the program does not.
+			// What a model gives is chances and scores, of which ONNX Runtime itself loses about 5e-6.
+			r.floor = 1
+			// Models of integers round activations where the program does not, those of half precision at other places.
 			single, half := 1e-5, 1e-2
-			if quantized(m) {
+			switch {
+			case has(m, func(n *onnx.Node) bool {
+				return strings.HasPrefix(n.OpType, "DynamicQuantize") || strings.HasSuffix(n.OpType, "Integer")
+			}):
 				single, half = 0.1, 0.1
+			case halves(m):
+				single = half
 			}
 			r.add(t, "single", b, inputs, wanted, lower.Options{Opset: 7}, single)
-			r.add(t, "half", b, inputs, wanted, lower.Options{Opset: 7, Half: true}, half)
+			if !strings.HasPrefix(filepath.Base(f), "light_") { // their made-up weights give numbers that half precision does not have
+				r.add(t, "half", b, inputs, wanted, lower.Options{Opset: 7, Half: true}, half)
+			}
 			r.judge(t)
 		})
 	}
 }
 
-func quantized(m *onnx.Model) bool {
+func has(m *onnx.Model, is func(*onnx.Node) bool) bool {
 	for n := range m.Graph.AllNodes() {
-		if strings.HasPrefix(n.OpType, "DynamicQuantize") || strings.HasSuffix(n.OpType, "Integer") {
+		if is(n) {
 			return true
 		}
 	}
 	return false
+}
+
+// halves tells whether a model computes in half precision.
+func halves(m *onnx.Model) bool {
+	for t := range m.AllTensors() {
+		if t.DataType == onnx.Float16 {
+			return true
+		}
+	}
+	return has(m, func(n *onnx.Node) bool { return n.OpType == "Cast" && n.IntAttr("to", 0) == int64(onnx.Float16) })
 }
 
 // noise fixes the model's open axes and makes inputs: numbers from -1 to 1, whole ones from 0 to 39. The inputs of the

@@ -28,13 +28,15 @@ type job struct {
 	Package   string  `json:"package"`
 	Inputs    string  `json:"inputs"`
 	Want      string  `json:"want"`
-	tolerance float64 // of the largest magnitude of an output
+	Floor     float64 `json:"floor"` // the least magnitude that an output counts as
+	tolerance float64 // of that magnitude
 }
 
 // referee collects packages, and has them run in a few processes: each takes seconds to start.
 type referee struct {
 	python, dir string
 	jobs        []job
+	floor       float64
 }
 
 // newReferee skips a test where OPTIMIZE_REFEREE_COREML names no Python with coremltools.
@@ -54,7 +56,7 @@ func newReferee(t *testing.T) *referee {
 		}
 		t.Skipf("needs ONNX Runtime: %s", err)
 	}
-	return &referee{python: python, dir: t.TempDir()}
+	return &referee{python: python, dir: t.TempDir(), floor: 1e-3}
 }
 
 // want is what ONNX Runtime computes, the outputs in order.
@@ -98,7 +100,9 @@ func lowered(m *onnx.Model, o lower.Options) (*lower.Lowered, error) {
 		return nil, err
 	}
 	// Sums of integers that half precision cannot hold stay in single precision, as the step does it.
-	o.Keep = func(n *onnx.Node) bool { return slices.ContainsFunc(n.Outputs(), func(o string) bool { return r.Wide[o] }) }
+	o.Keep = func(n *onnx.Node) bool {
+		return slices.ContainsFunc(n.Outputs(), func(o string) bool { return r.Wide[o] })
+	}
 	l, problems := lower.Lower(m, o)
 	for _, p := range problems {
 		return nil, fmt.Errorf("%s (%s): %s", p.Node, p.Op, p.Reason)
@@ -119,7 +123,7 @@ func (r *referee) add(t *testing.T, name string, model []byte, inputs, wanted []
 		return
 	}
 	base := filepath.Join(r.dir, strconv.Itoa(len(r.jobs)))
-	j := job{Name: name, Package: base + ".mlpackage", Inputs: base + "-in.safetensors", Want: base + "-want.safetensors", tolerance: tolerance}
+	j := job{Name: name, Package: base + ".mlpackage", Inputs: base + "-in.safetensors", Want: base + "-want.safetensors", Floor: r.floor, tolerance: tolerance}
 	if _, err := mil.WritePackage(j.Package, l.Model); err != nil {
 		t.Errorf("%s: %v", name, err)
 		return

@@ -1,10 +1,10 @@
 """Loads Core ML packages with coremltools and runs them without a Mac, against what ONNX Runtime computed.
 
-usage: referee.py JOBS.json; a list of {"name", "package", "inputs", "want", "tolerance"}; without "want" a package is read
-and not run. The inputs and what is wanted are
+usage: referee.py JOBS.json; a list of {"name", "package", "inputs", "want", "floor"}; without "want" a package is read and
+not run. The inputs and what is wanted are
 safetensors files; their tensors are named 0, 1, ... and go to the program's inputs and outputs by that order. A line of JSON
 is printed for each job: {"name", "away", "ops"} or {"name", "error"}. "away" is the largest distance over the largest
-magnitude of the output (and 1e-3 at least).
+magnitude of the output, which counts as the floor (1e-3 without) where it is less.
 
 A package is first read as coremltools reads it: Apple's own type inference of every operation, and the program's validation.
 Then it is run: inputs become constants, and PyMIL's inference of values computes the rest. What PyMIL does not compute is in
@@ -162,7 +162,7 @@ def run(package, inputs):
     return outs, len([o for o in block.operations if o.type != "const"])
 
 
-def distance(got, want):
+def distance(got, want, floor):
     if got.shape != want.shape and got.shape != (want.shape or (1,)):
         return float("inf"), f"shape {got.shape}, want {want.shape}"
     got = got.reshape(want.shape).astype(np.float64)
@@ -170,7 +170,7 @@ def distance(got, want):
     same = (got == want) | (np.isnan(got) & np.isnan(want))
     if not np.isfinite(got[~same]).all() or not np.isfinite(want[~same]).all():
         return float("inf"), "infinities or NaNs at other places"
-    most = max(float(np.abs(want[np.isfinite(want)]).max(initial=0)), 1e-3)
+    most = max(float(np.abs(want[np.isfinite(want)]).max(initial=0)), floor)
     return float(np.abs(np.where(same, 0, got - want)).max(initial=0)) / most, ""
 
 
@@ -193,7 +193,7 @@ def main():
                 raise ValueError(f"{len(outs)} outputs, want {len(want)}")
             line["away"] = 0.0
             for i, (g, w) in enumerate(zip(outs, want)):
-                away, why = distance(g, w)
+                away, why = distance(g, w, job.get("floor", 1e-3))
                 if why:
                     raise ValueError(f"output {i}: {why}")
                 line["away"] = max(line["away"], away)

@@ -139,6 +139,51 @@ KERNELS["avg_pool"] = lambda op: pool(op, "average")
 KERNELS["l2_pool"] = lambda op: pool(op, "l2")
 
 
+# Sums: of half precision PyMIL would add up in half. Here they are added up in single, and rounded once.
+
+
+@kernel("softmax")
+def softmax(op):
+    x, axis = wide(op.x.val), int(op.axis.val)
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+@kernel("matmul")
+def matmul(op):
+    x, y = wide(op.x.val), wide(op.y.val)
+    x = np.swapaxes(x, -1, -2) if op.transpose_x.val else x
+    y = np.swapaxes(y, -1, -2) if op.transpose_y.val else y
+    return np.matmul(x, y)
+
+
+@kernel("linear")
+def linear(op):
+    y = wide(op.x.val) @ wide(op.weight.val).T
+    return y if op.bias is None or op.bias.val is None else y + wide(op.bias.val)
+
+
+def reduction(f):
+    def run(op):
+        return f(wide(op.x.val), tuple(ints(op.axes.val)), bool(op.keep_dims.val))
+    return run
+
+
+def log_sum_exp(x, axes, keep):
+    most = x.max(axes, keepdims=True)
+    y = np.log(np.exp(x - most).sum(axes, keepdims=True)) + most
+    return y if keep else y.squeeze(axes)
+
+
+for name, sums in {
+    "sum": lambda x, a, k: x.sum(a, keepdims=k), "mean": lambda x, a, k: x.mean(a, keepdims=k),
+    "sum_square": lambda x, a, k: (x * x).sum(a, keepdims=k), "l1_norm": lambda x, a, k: np.abs(x).sum(a, keepdims=k),
+    "l2_norm": lambda x, a, k: np.sqrt((x * x).sum(a, keepdims=k)), "log_sum": lambda x, a, k: np.log(x.sum(a, keepdims=k)),
+    "log_sum_exp": log_sum_exp,
+}.items():
+    KERNELS["reduce_" + name] = reduction(sums)
+
+
 # Normalization.
 
 
