@@ -53,7 +53,9 @@ func TestFixtures(t *testing.T) {
 			}
 			r.add(t, "single", b, inputs, wanted, lower.Options{Opset: 7}, single)
 			if !strings.HasPrefix(filepath.Base(f), "light_") { // their made-up weights give numbers that half precision does not have
-				r.add(t, "half", b, inputs, wanted, lower.Options{Opset: 7, Half: true}, half)
+				// A variance as the mean of squares less the square of the mean is lost in half precision.
+				keep := func(n *onnx.Node) bool { return strings.Contains(n.Output(0), "LayerNorm") }
+				r.add(t, "half", b, inputs, wanted, lower.Options{Opset: 7, Half: true, Keep: keep}, half)
 			}
 			r.judge(t)
 		})
@@ -79,7 +81,7 @@ func halves(m *onnx.Model) bool {
 	return has(m, func(n *onnx.Node) bool { return n.OpType == "Cast" && n.IntAttr("to", 0) == int64(onnx.Float16) })
 }
 
-// noise fixes the model's open axes and makes inputs: numbers from -1 to 1, whole ones from 0 to 39. The inputs of the
+// noise fixes the model's open axes and makes inputs: smooth pictures and numbers from -1 to 1, whole ones from 0 to 39. The inputs of the
 // model are what it has left.
 func noise(t *testing.T, m *onnx.Model, name string) []tensor.Named {
 	t.Helper()
@@ -115,7 +117,11 @@ func noise(t *testing.T, m *onnx.Model, name string) []tensor.Named {
 	rng := rand.New(rand.NewPCG(7, 7))
 	var out []tensor.Named
 	for _, in := range m.Graph.Feeds() {
-		out = append(out, tensor.Named{Name: in.Name(), Tensor: noiseOf(rng, in)})
+		x := noiseOf(rng, in)
+		if len(x.Shape) == 4 && x.DType == tensor.F32 {
+			x = picture(x.Shape)
+		}
+		out = append(out, tensor.Named{Name: in.Name(), Tensor: x})
 	}
 	return out
 }
@@ -153,4 +159,14 @@ func made[T any](n int64, f func(i int) T) []T {
 		out[i] = f(i)
 	}
 	return out
+}
+
+// picture is smooth, from -1 to 1.
+func picture(shape []int64) tensor.Tensor {
+	h, w := shape[2], shape[3]
+	return tensor.Of(shape, made(shape[0]*shape[1]*h*w, func(i int) float32 {
+		p := int64(i)
+		c, y, x := float64(p/(h*w)), float64(p/w%h), float64(p%w)
+		return float32(math.Sin(0.31*y+c) * math.Cos(0.23*x-0.5*c))
+	}))
 }

@@ -100,8 +100,9 @@ func lowered(m *onnx.Model, o lower.Options) (*lower.Lowered, error) {
 		return nil, err
 	}
 	// Sums of integers that half precision cannot hold stay in single precision, as the step does it.
+	keep := o.Keep
 	o.Keep = func(n *onnx.Node) bool {
-		return slices.ContainsFunc(n.Outputs(), func(o string) bool { return r.Wide[o] })
+		return keep != nil && keep(n) || slices.ContainsFunc(n.Outputs(), func(o string) bool { return r.Wide[o] })
 	}
 	l, problems := lower.Lower(m, o)
 	for _, p := range problems {
