@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/onnx/rewrite"
 	"github.com/optimize-hcl/optimize/plugins/coreml/lower"
 	"github.com/optimize-hcl/optimize/plugins/coreml/mil"
 	"github.com/optimize-hcl/optimize/plugins/coreml/qdq"
@@ -92,7 +93,7 @@ func isWide(n *onnx.Node, wide map[string]bool) bool {
 // prepareGraph simplifies a model, and rewrites operators of integers. It gives the outputs of nodes whose sums half
 // precision cannot hold.
 func prepareGraph(m *onnx.Model, growth int64) (map[string]bool, error) {
-	if _, err := onnx.Simplify(m, onnx.SimplifyOptions{InlineFunctions: true, MaxGrowth: growth}); err != nil {
+	if _, err := rewrite.Apply(m, lower.Rewrites(onnx.SimplifyOptions{InlineFunctions: true, MaxGrowth: growth})); err != nil {
 		return nil, sdk.AttrError("model", "the model cannot be simplified", sentence(err.Error()))
 	}
 	r, err := qdq.Rewrite(m)

@@ -50,6 +50,8 @@ func TestFixtures(t *testing.T) {
 				single, half = 0.1, 0.1
 			case halves(m):
 				single = half
+			case strings.Contains(f, "PP-OCRv4_rec"):
+				half = 3e-2 // a deep net, unsure of a picture without text: its chances move by 2%
 			}
 			r.add(t, "single", b, inputs, wanted, lower.Options{Opset: 7}, single)
 			if !strings.HasPrefix(filepath.Base(f), "light_") { // their made-up weights give numbers that half precision does not have

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/optimize-hcl/optimize/onnx"
+	"github.com/optimize-hcl/optimize/onnx/rewrite"
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/plugins/coreml/lower"
 	"github.com/optimize-hcl/optimize/plugins/coreml/mil"
@@ -92,7 +93,7 @@ func numbered(in []tensor.Named) []tensor.Named {
 
 // lowered makes a program of a model, which it changes.
 func lowered(m *onnx.Model, o lower.Options) (*lower.Lowered, error) {
-	if _, err := onnx.Simplify(m, onnx.SimplifyOptions{InlineFunctions: true}); err != nil {
+	if _, err := rewrite.Apply(m, lower.Rewrites(onnx.SimplifyOptions{InlineFunctions: true})); err != nil {
 		return nil, err
 	}
 	r, err := qdq.Rewrite(m)
