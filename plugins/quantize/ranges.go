@@ -41,7 +41,7 @@ const smallestNormal = 0x1p-126
 // onnxruntime.quantization, in float64 and rounded once, so that min-max scales agree to the bit.
 func (s Scheme) Params(r Range) Params {
 	lo, hi := float64(min(r.Min, 0)), float64(max(r.Max, 0))
-	if s.HalfOpen && lo == 0 {
+	if s.HalfOpen && lo == 0 || min(-lo, hi) < s.Skew*max(-lo, hi) {
 		s.Symmetric = false
 	}
 	if s.Symmetric {

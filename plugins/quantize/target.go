@@ -87,6 +87,9 @@ type Scheme struct {
 	Symmetric  bool // zero point in the middle of the range: 0 for signed types
 	// HalfOpen gives a tensor without negative values the whole range, with zero point QMin.
 	HalfOpen bool
+	// Skew, if any, gives a range whose shorter side is less than this share of the longer one the whole range too, with
+	// the zero point where it falls.
+	Skew float64
 }
 
 // Target is one row: an engine on a kind of machine.

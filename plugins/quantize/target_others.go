@@ -5,6 +5,9 @@ import "github.com/optimize-hcl/optimize/tensor"
 // half8 is unsigned: zero point 0 where nothing is negative, else 128.
 var half8 = Scheme{DType: tensor.U8, QMin: 0, QMax: 255, Symmetric: true, HalfOpen: true}
 
+// skew8 is half8, but asymmetric where symmetry would waste more than a quarter of the codes.
+var skew8 = Scheme{DType: tensor.U8, QMin: 0, QMax: 255, Symmetric: true, HalfOpen: true, Skew: 0.5}
+
 // Outputs that TFLite's kernels assume, by its quantization specification.
 var (
 	tfliteUnit     = &Params{DType: tensor.I8, Scale: 1.0 / 256, Zero: -128}
@@ -60,7 +63,7 @@ var otherTargets = []Target{
 		Name:           "openvino",
 		Doc:            "OpenVINO on a CPU: narrow symmetric S8 weights, 7 bits in the first layers; activations symmetric, in transformers asymmetric.",
 		Engine:         "openvino",
-		Activation:     half8,
+		Activation:     skew8,
 		Weight:         narrow8,
 		FirstWeight:    &narrow7,
 		Transformer:    &u8,
