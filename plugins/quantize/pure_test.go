@@ -31,6 +31,12 @@ func TestParams(t *testing.T) {
 		{"widest", u8, Range{-math.MaxFloat32, math.MaxFloat32}, float32(2 * math.MaxFloat32 / 255.0), 128},
 		{"symmetric", s8, Range{-3, 1}, float32(3.0 / 127), 0},
 		{"symmetric dead", s8, Range{0, 0}, 1, 0},
+		{"skewed: nothing negative", skew8, Range{0, 2.55}, float32(float64(float32(2.55)) / 255), 0},
+		{"skewed: half is not less than half", skew8, Range{-1, 2}, float32(4.0 / 255), 128},
+		{"skewed: lopsided", skew8, Range{-0.5, 2.05}, float32(float64(float32(0.5)+float32(2.05)) / 255), 50},
+		{"skewed: lopsided downwards", skew8, Range{-2.05, 0.5}, float32(float64(float32(0.5)+float32(2.05)) / 255), 205},
+		{"skewed: nothing positive", skew8, Range{-2, 0}, float32(2.0 / 255), 255},
+		{"skewed: dead", skew8, Range{0, 0}, 1, 0},
 	} {
 		if got := c.s.Params(c.r); got.Scale != c.scale || got.Zero != c.zero || got.DType != c.s.DType {
 			t.Errorf("%s: %v gives %+v, want scale %v zero %v", c.name, c.r, got, c.scale, c.zero)

@@ -6,7 +6,8 @@ import (
 )
 
 // correct takes the mean error of a layer's outputs back in its bias and returns by how much. A MatMul has one where an
-// Add of a constant follows it; one without stays as it is. The layers behind see the corrected one.
+// Add of a constant follows it; one without stays as it is. The layers behind see the corrected one in
+// work, if that is given.
 func (c StaticConfig) correct(x *toRepair, codes []int8, fix *fixedWeight, work *gram.Workspace) ([]float32, error) {
 	k := x.k
 	bias, old := k.bias, []float32(nil)
@@ -31,7 +32,7 @@ func (c StaticConfig) correct(x *toRepair, codes []int8, fix *fixedWeight, work 
 	for i, v := range shift {
 		fix.bias[i] += v * k.alpha
 	}
-	if bias != nil && k.beta == 1 && bias.Elements() == int64(k.biasLen) && k.node.Graph().NumConsumers(bias.Name()) == 1 {
+	if work != nil && bias != nil && k.beta == 1 && bias.Elements() == int64(k.biasLen) && k.node.Graph().NumConsumers(bias.Name()) == 1 {
 		return shift, work.Replace(bias.Name(), fix.bias)
 	}
 	return shift, nil

@@ -41,11 +41,14 @@ type RepairFacts struct {
 
 func (c StaticConfig) rounds() bool { return c.Rounding != "" && c.Rounding != roundNearest }
 
-func (c StaticConfig) repairs() bool { return c.rounds() || c.BiasCorrection || c.Equalize }
+// corrects tells whether the recipe asks for corrected biases.
+func (c StaticConfig) corrects() bool { return c.BiasCorrection != nil && *c.BiasCorrection }
+
+func (c StaticConfig) repairs() bool { return c.rounds() || c.corrects() || c.Equalize }
 
 // planRepair checks what only Plan and Apply know: which artifacts are given.
 func (c StaticConfig) planRepair() sdk.Diagnostics {
-	if c.Equalize && len(c.States) > 0 || (c.rounds() || c.BiasCorrection) && len(c.States) > 0 {
+	if c.Equalize && len(c.States) > 0 || (c.rounds() || c.corrects()) && len(c.States) > 0 {
 		arg := "rounding"
 		switch {
 		case c.Equalize:
@@ -67,7 +70,7 @@ func (c StaticConfig) planRepair() sdk.Diagnostics {
 		return fail("equalize", "Scaling channels changes the ranges of activations, so those that were learnt before do not hold.")
 	case c.rounds():
 		return fail("rounding", "It looks at activations, and ranges hold none.")
-	case c.BiasCorrection:
+	case c.corrects():
 		return fail("bias_correction", "It looks at activations, and ranges hold none.")
 	}
 	return nil
@@ -306,7 +309,7 @@ func (c StaticConfig) one(ctx context.Context, j job, x *toRepair, gemm *gram.Ge
 	}
 	fix := &fixedWeight{scales: l.Scales, codes: codes}
 	var shift []float32
-	if c.BiasCorrection {
+	if c.corrects() {
 		if shift, err = c.correct(x, codes, fix, work); err != nil {
 			return 0, 0, err
 		}

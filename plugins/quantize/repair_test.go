@@ -45,11 +45,11 @@ func TestRepairDigits(t *testing.T) {
 		gain   float64 // dB at the outputs, at least
 	}{
 		{"plain", func(*StaticConfig) {}, 1, 0},
-		{"bias_correction", func(c *StaticConfig) { c.BiasCorrection = true }, 0.9, -1},
+		{"bias_correction", func(c *StaticConfig) { c.BiasCorrection = ptr(true) }, 0.9, -1},
 		{"gptq", func(c *StaticConfig) { c.Rounding = roundGPTQ }, 0.5, 0.5},
 		{"adaround", func(c *StaticConfig) { c.Rounding = roundAdaRound }, 0.4, 0.5},
 		{"equalize", func(c *StaticConfig) { c.Equalize = true }, 1, 0}, // it does not pay here, so it is left out
-		{"all", func(c *StaticConfig) { c.Equalize, c.BiasCorrection, c.Rounding = true, true, roundGPTQ }, 0.5, 0.5},
+		{"all", func(c *StaticConfig) { c.Equalize, c.BiasCorrection, c.Rounding = true, ptr(true), roundGPTQ }, 0.5, 0.5},
 	} {
 		cfg := base
 		c.change(&cfg)
@@ -95,7 +95,7 @@ func TestRepairProducts(t *testing.T) {
 	before := sqnrOf(t, b.m, plain, in)
 	for _, rounding := range []string{roundGPTQ, roundAdaRound} {
 		cfg := plainCfg
-		cfg.Rounding, cfg.BiasCorrection = rounding, true
+		cfg.Rounding, cfg.BiasCorrection = rounding, ptr(true)
 		m, f := static(t, cfg)
 		after := sqnrOf(t, b.m, m, in)
 		t.Logf("%s: %.2f dB, plain %.2f; %v", rounding, after, before, f.Repair.Layers)
@@ -170,7 +170,7 @@ func TestBiasBehindMatMul(t *testing.T) {
 		data, in := writeDataset(t, lift(48)), lift(64)
 		c := StaticConfig{Model: writeModel(t, b.m), Calibration: &data, Target: target, Smooth: ptr(false)}
 		plain, _ := static(t, c)
-		c.BiasCorrection = true
+		c.BiasCorrection = ptr(true)
 		m, f := static(t, c)
 		before, after := sqnrOf(t, b.m, plain, in), sqnrOf(t, b.m, m, in)
 		t.Logf("%s: %.2f dB, plain %.2f; %v", target, after, before, f.Repair.Layers)
@@ -188,7 +188,7 @@ func TestRepairNeedsData(t *testing.T) {
 	for arg, c := range map[string]StaticConfig{
 		"equalize":        {Ranges: ranges, Equalize: true},
 		"rounding":        {Ranges: ranges, Rounding: roundGPTQ},
-		"bias_correction": {Ranges: ranges, Rounding: roundNearest, BiasCorrection: true},
+		"bias_correction": {Ranges: ranges, Rounding: roundNearest, BiasCorrection: ptr(true)},
 	} {
 		if ds := c.planRepair(); len(ds) != 1 || ds[0].Path[0] != arg {
 			t.Errorf("%s: %+v", arg, ds)

@@ -38,6 +38,7 @@ type StaticFacts struct {
 	Accuracy          *AccuracyFacts `opt:"accuracy" doc:"What accuracy control did: metric, first and last (the loss before and after), restored (the layers given back their float form, and what each gave), held, trials, samples and out_of_time; null without it."`
 	Budget            *BudgetFacts   `opt:"budget" doc:"What was chosen for a budget: size, speedup, layers (the form of each) and sqnr; null without it."`
 	Repair            *RepairFacts   `opt:"repair" doc:"What weight repair did: equalized (layers between which channels were scaled), layers (each with the error of its product), error_nearest and error (their means, with plain rounding and as they are); null without it."`
+	BiasesCorrected   int64          `opt:"biases_corrected" doc:"Layers whose bias was corrected although the recipe does not ask for it."`
 	Smooth            *SmoothFacts   `opt:"smooth" doc:"What moving outliers of activations into weights did: inputs (each with its outliers and alpha), sqnr_smooth, sqnr_plain and used; null where there was nothing to look at."`
 }
 

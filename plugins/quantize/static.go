@@ -303,7 +303,7 @@ func (w *staticWork) integers(ctx context.Context, l *layout.Layout, facts *Stat
 	if err := v.spare(learnt); err != nil {
 		return nil, err
 	}
-	if learnt, err = w.repair(ctx, v, learnt, facts); err != nil {
+	if learnt, err = w.repair(ctx, v, learnt, w.config.correctsByMeans(w.target, m, shapes), facts); err != nil {
 		return nil, err
 	}
 	facts.Samples, facts.Method, facts.RandomCalibration = learnt.Samples, string(learnt.Options.Method), learnt.Random
@@ -353,8 +353,8 @@ func (w *staticWork) float(rewrites bool) (*onnx.Model, error) {
 	return readModel(w.path)
 }
 
-// repair changes weights so that integers stand for them better, and sets the ranges.
-func (w *staticWork) repair(ctx context.Context, v *variants, learnt *calibrate.Ranges, facts *StaticFacts) (*calibrate.Ranges, error) {
+// repair changes weights so that integers stand for them better, and sets the ranges. byMeans corrects biases unasked.
+func (w *staticWork) repair(ctx context.Context, v *variants, learnt *calibrate.Ranges, byMeans bool, facts *StaticFacts) (_ *calibrate.Ranges, err error) {
 	c := w.config
 	if c.repairs() {
 		facts.Repair = &RepairFacts{Equalized: []string{}, Layers: []string{}}
@@ -374,10 +374,13 @@ func (w *staticWork) repair(ctx context.Context, v *variants, learnt *calibrate.
 		v.model, v.full, learnt = better.model, better.place, better.learnt
 	}
 	v.ranges = rangesOf(learnt)
-	if c.rounds() || c.BiasCorrection {
+	switch {
+	case c.rounds() || c.corrects():
 		return learnt, c.repair(ctx, w.job, v.model, v.full, v.target, v.ranges, facts.Repair)
+	case byMeans:
+		facts.BiasesCorrected, err = c.correctByMeans(ctx, w.job, v)
 	}
-	return learnt, nil
+	return learnt, err
 }
 
 // validateSearch checks what the schema cannot.

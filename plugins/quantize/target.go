@@ -113,6 +113,8 @@ type Target struct {
 	// Attention, if any, is the scheme of the operands of a product of two activations.
 	Attention *Scheme
 	FloatBias bool // else a bias is int32, at the scale of the product
+	// CorrectBias corrects biases where the recipe says nothing of it: see correctsByMeans.
+	CorrectBias bool
 
 	Placement Placement
 	Clamp     Clamping

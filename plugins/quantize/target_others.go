@@ -61,7 +61,7 @@ var otherTargets = []Target{
 		// what NNCF places. Without VNNI the first layers saturate most, so they get 7 bits, as NNCF does. OpenVINO 2026.4
 		// does not even compile an addition of a quantized constant behind a convolution on some models.
 		Name:           "openvino",
-		Doc:            "OpenVINO on a CPU: narrow symmetric S8 weights, 7 bits in the first layers; activations symmetric, in transformers asymmetric.",
+		Doc:            "OpenVINO on a CPU: narrow symmetric S8 weights, 7 bits in the first layers; activations symmetric where their ranges are about, in transformers asymmetric.",
 		Engine:         "openvino",
 		Activation:     skew8,
 		Weight:         narrow8,
@@ -69,6 +69,7 @@ var otherTargets = []Target{
 		Transformer:    &u8,
 		Attention:      &half8,
 		FloatBias:      true,
+		CorrectBias:    true,
 		Placement:      PlaceInputs,
 		FloatConstants: true,
 		Tables:         true,

@@ -106,7 +106,7 @@ var targetForms = []struct {
 		float: []string{"c4 (Conv): it has 16 and 8 channels"},
 	},
 	{
-		// O1 signed symmetric weights; O2 activations symmetric: 0 where nothing is negative, else 128; O6, O7 nothing on
+		// O1 signed symmetric weights; O2 activations symmetric but for lopsided ranges: 0 where nothing is negative, else 128; O6, O7 nothing on
 		// MaxPool and one scale behind Concat.
 		target: "openvino", opset: 13,
 		nodes: []string{

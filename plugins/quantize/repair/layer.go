@@ -24,12 +24,22 @@ type Layer struct {
 	Rows float64
 }
 
-var errSizes = errors.New("repair: the sizes of weight, scales and sums do not fit")
+var (
+	errSizes     = errors.New("repair: the sizes of weight, scales and sums do not fit")
+	errNotFinite = errors.New("it holds a NaN or an infinity: look at those samples, or keep the node that reads it in float")
+)
 
 func (l *Layer) check() error {
+	if len(l.Gram) != l.Groups*l.K*l.K {
+		return errSizes
+	}
+	return l.checkSum()
+}
+
+// checkSum is check for what does not look at Gram.
+func (l *Layer) checkSum() error {
 	n := l.Groups * l.N
-	if l.Groups < 1 || l.N < 1 || l.K < 1 || len(l.W) != n*l.K || len(l.Scales) != n && len(l.Scales) != 1 ||
-		len(l.Gram) != l.Groups*l.K*l.K || len(l.Sum) != l.Groups*l.K {
+	if l.Groups < 1 || l.N < 1 || l.K < 1 || len(l.W) != n*l.K || len(l.Scales) != n && len(l.Scales) != 1 || len(l.Sum) != l.Groups*l.K {
 		return errSizes
 	}
 	return nil
@@ -124,10 +134,13 @@ func (l *Layer) gemm(g solve.Gemm) solve.Gemm {
 }
 
 // BiasShift is what to add to the bias so that the mean of each output over the inputs is that of the float layer
-// (Nagel et al., 2019, section 4.2): the error of the weights times the mean input.
+// (Nagel et al., 2019, section 4.2): the error of the weights times the mean input. It needs no Gram.
 func (l *Layer) BiasShift(codes []int8) ([]float32, error) {
-	if err := l.check(); err != nil {
+	if err := l.checkSum(); err != nil {
 		return nil, err
+	}
+	if len(codes) != len(l.W) {
+		return nil, errSizes
 	}
 	out := make([]float32, l.Groups*l.N)
 	if l.Rows == 0 {
