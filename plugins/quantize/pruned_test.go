@@ -200,7 +200,7 @@ func TestPrunedStaysPruned(t *testing.T) {
 				}
 				cases[fmt.Sprintf("static %s %s per channel %v", rounding, target, per)] = func(j job) (*sdk.Result, error) {
 					return quantizeStatic(t.Context(), j, StaticConfig{Model: in, Calibration: &calibration, Target: target, PerChannel: per, Rounding: rounding,
-						BiasCorrection: rounding != "nearest", Equalize: rounding == "gptq", Search: "off"})
+						BiasCorrection: ptr(rounding != "nearest"), Equalize: rounding == "gptq", Search: "off"})
 				}
 			}
 		}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/optimize-hcl/optimize/plugins/quantize/solve"
+	"github.com/optimize-hcl/optimize/gram/solve"
 )
 
 // Window is what a convolution reads: kernel, strides, dilations, and the pads in front and behind, of each spatial axis.
