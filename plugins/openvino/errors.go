@@ -1,6 +1,7 @@
 package openvino
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -31,7 +32,7 @@ func fullName(device string) (string, error) {
 	base, _, _ := strings.Cut(device, ".")
 	if !slices.ContainsFunc(has, func(d string) bool { b, _, _ := strings.Cut(d, "."); return d == device || b == base && base == device }) {
 		return "", sdk.Diagnostic{Code: codeDevice, Path: []any{"compiled"}, Summary: fmt.Sprintf("OpenVINO finds no device %s here", device),
-			Detail: "It finds " + strings.Join(has, ", ") + ". What `optimize init` brings runs on a CPU; for another device set " + ov.EnvLibrary + " to a whole OpenVINO."}
+			Detail: "It finds " + cmp.Or(strings.Join(has, ", "), "none") + ". What `optimize init` brings runs on a CPU; for another device set " + ov.EnvLibrary + " to a whole OpenVINO."}
 	}
 	name, err := ov.DeviceProperty(device, "FULL_DEVICE_NAME")
 	if err != nil {

@@ -94,19 +94,20 @@ func TestUnwritable(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for want, c := range map[string]ExportConfig{
-		`"many" is no length`:          {Shapes: map[string][]string{"x": {"1", "many"}}},
-		`"-5" is no length`:            {Shapes: map[string][]string{"x": {"-5"}}},
-		"the range 8..1 ends before":   {Shapes: map[string][]string{"x": {"8..1"}}},
-		`"cpu" is no device`:           {Compiled: "cpu"},
-		`"CPU,GPU" is no device`:       {Compiled: "CPU,GPU"},
-		`"NHWX" is no layout`:          {Inputs: map[string]InputConfig{"x": {Layout: "NHWX"}}},
-		`"NCC" is no layout`:           {Inputs: map[string]InputConfig{"x": {ModelLayout: "NCC"}}},
-		"size is a height and a width": {Inputs: map[string]InputConfig{"x": {Layout: "NHWC", Resize: "linear", Size: []int64{1}}}},
-		"size without resize":          {Inputs: map[string]InputConfig{"x": {Layout: "NHWC", Size: []int64{1, 2}}}},
-		"names no height and width":    {Inputs: map[string]InputConfig{"x": {Resize: "linear"}}},
-		"names no channels":            {Inputs: map[string]InputConfig{"x": {ReverseChannels: true}}},
-		"2 means and 3 scales":         {Inputs: map[string]InputConfig{"x": {Layout: "NHWC", Mean: []float64{1, 2}, Scale: []float64{1, 2, 3}}}},
-		"a scale is 0":                 {Inputs: map[string]InputConfig{"x": {Scale: []float64{0}}}},
+		`"many" is no length`:           {Shapes: map[string][]string{"x": {"1", "many"}}},
+		`"-5" is no length`:             {Shapes: map[string][]string{"x": {"-5"}}},
+		"the range 8..1 ends before":    {Shapes: map[string][]string{"x": {"8..1"}}},
+		`"cpu" is no device`:            {Compiled: "cpu"},
+		`"CPU,GPU" is no device`:        {Compiled: "CPU,GPU"},
+		`"NHWX" is no layout`:           {Inputs: map[string]InputConfig{"x": {Layout: "NHWX"}}},
+		`"NCC" is no layout`:            {Inputs: map[string]InputConfig{"x": {ModelLayout: "NCC"}}},
+		"size is a height and a width":  {Inputs: map[string]InputConfig{"x": {Layout: "NHWC", Resize: "linear", Size: []int64{1}}}},
+		"size without resize":           {Inputs: map[string]InputConfig{"x": {Layout: "NHWC", Size: []int64{1, 2}}}},
+		"names no height and width":     {Inputs: map[string]InputConfig{"x": {Resize: "linear"}}},
+		"names no channels":             {Inputs: map[string]InputConfig{"x": {ReverseChannels: true}}},
+		"2 means and 3 scales":          {Inputs: map[string]InputConfig{"x": {Layout: "NHWC", Mean: []float64{1, 2}, Scale: []float64{1, 2, 3}}}},
+		"a scale is 0":                  {Inputs: map[string]InputConfig{"x": {Scale: []float64{1e-46}}}},
+		"a number in mean is too large": {Inputs: map[string]InputConfig{"x": {Mean: []float64{-1e39}}}},
 	} {
 		ds := c.Validate(context.Background())
 		if len(ds) != 1 || !strings.Contains(ds[0].Summary, want) || ds[0].Detail == "" || len(ds[0].Path) == 0 {

@@ -3,6 +3,7 @@ package openvino
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -51,8 +52,13 @@ func checkInputs(inputs map[string]InputConfig) sdk.Diagnostics {
 		if len(c.Mean) > 1 && len(c.Scale) > 1 && len(c.Mean) != len(c.Scale) {
 			bad("scale", fmt.Sprintf("%d means and %d scales", len(c.Mean), len(c.Scale)), "Write as many as the model has channels, or one.")
 		}
-		if slices.Contains(c.Scale, 0) {
-			bad("scale", "a scale is 0", "What is given is divided by it.")
+		if slices.Contains(narrowed(c.Scale), 0) {
+			bad("scale", "a scale is 0", "What is given is divided by it, as a float of 32 bits.")
+		}
+		for argument, numbers := range map[string][]float64{"mean": c.Mean, "scale": c.Scale} {
+			if slices.ContainsFunc(numbers, func(x float64) bool { return !(math.Abs(x) <= math.MaxFloat32) }) {
+				bad(argument, fmt.Sprintf("a number in %s is too large", argument), "OpenVINO computes it in a float of 32 bits, which ends at 3.4e38.")
+			}
 		}
 	}
 	return ds

@@ -124,6 +124,13 @@ func (l *Library) lacks() string {
 		l.files = append(l.files, f)
 	}
 	l.capi = l.files[1]
+	libraries, _ := filepath.Glob(filepath.Join(l.Dir, "libopenvino*.so*"))
+	tbb, _ := filepath.Glob(filepath.Join(l.Dir, "libtbb*.so*"))
+	for _, f := range append(libraries, tbb...) {
+		if why := cut(f); why != "" {
+			return fmt.Sprintf("it is damaged: %s %s", filepath.Base(f), why)
+		}
+	}
 	r, ok := readReceipt(l.Dir)
 	if !ok {
 		return ""

@@ -181,3 +181,26 @@ func TestVersions(t *testing.T) {
 		}
 	}
 }
+
+// A library of which the end is missing would kill the process that loads it.
+func TestCutLibrary(t *testing.T) {
+	self, err := os.Executable() // an ELF file that is at hand
+	if err != nil {
+		t.Fatal(err)
+	}
+	if why := cut(self); why != "" {
+		t.Error(why)
+	}
+	whole, err := os.ReadFile(self)
+	if err != nil || string(whole[:4]) != "\x7fELF" {
+		t.Skip("this system's programs are no ELF files")
+	}
+	dir := folder(t, filepath.Join(t.TempDir(), "cut"), sixFiles...)
+	if err := os.WriteFile(filepath.Join(dir, "libopenvino_intel_cpu_plugin.so"), whole[:len(whole)/2], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(EnvLibrary, dir)
+	if _, err := Find(); err == nil || !strings.Contains(err.Error(), "it is damaged: libopenvino_intel_cpu_plugin.so has") {
+		t.Error(err)
+	}
+}
