@@ -72,6 +72,8 @@ type Format struct {
 	Extensions []string
 	// Native makes the plugin the default runtime of the format.
 	Native bool
+	// RunOnly says that the plugin's Inspect does not take the format, which its Runtime runs: another plugin inspects it.
+	RunOnly bool
 }
 
 // Output is an artifact that a step writes.
@@ -256,7 +258,7 @@ func (p *Plugin) Describe() (*pluginv1.DescribeResponse, error) {
 	}
 	for _, f := range p.Formats {
 		d.Formats = append(d.Formats, &pluginv1.Format{Name: f.Name, Extensions: f.Extensions,
-			Inspects: p.Inspect != nil, Runs: p.Runtime != nil, Native: f.Native && p.Runtime != nil})
+			Inspects: p.Inspect != nil && !f.RunOnly, Runs: p.Runtime != nil, Native: f.Native && p.Runtime != nil})
 	}
 	d.Runtimes = p.Runtimes
 	for _, t := range p.Targets {

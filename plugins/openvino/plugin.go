@@ -30,7 +30,7 @@ func Plugin(version string) *sdk.Plugin {
 		Licence:      "MPL-2.0",
 		RequiresCore: ">= 0.1",
 		Runtimes:     []string{"openvino"},
-		Formats:      []sdk.Format{{Name: formatIR, Extensions: []string{".xml"}, Native: true}, {Name: formatONNX}},
+		Formats:      []sdk.Format{{Name: formatIR, Extensions: []string{".xml"}, Native: true}, {Name: formatONNX, RunOnly: true}},
 		Steps:        []sdk.StepType{exportStep()},
 		Runtime:      host{},
 		Inspect:      inspect,

@@ -1,0 +1,48 @@
+package openvino
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/optimize-hcl/optimize/sdk/plugintest"
+)
+
+const served = "OPTIMIZE_TEST_SERVE_OPENVINO"
+
+// TestMain is the plugin's process where the suite of the protocol starts this program as one.
+func TestMain(m *testing.M) {
+	if os.Getenv(served) != "" {
+		Serve("0.1.0")
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// The plugin keeps the contract as a whole, with the real library: what any plugin's author checks with `optimize plugin check`.
+func TestConformance(t *testing.T) {
+	needLibrary(t)
+	t.Parallel() // it waits most of its time
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The suite's own model, which its dataset fits.
+	dir, _ := exported(t, ExportConfig{Model: model("../../sdk/plugintest/fixtures/model.onnx"), Simplify: true})
+	r, err := plugintest.Check(t.Context(), plugintest.Options{Command: []string{self}, Env: []string{served + "=1"},
+		Artifacts: map[string]string{formatIR: dir}, Patience: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range r.Results {
+		switch x.Status {
+		case plugintest.Fail:
+			t.Errorf("%s: %s: %s", x.ID, x.Rule, x.Detail)
+		case plugintest.Skip:
+			t.Logf("%s is skipped: %s", x.ID, x.Detail)
+		}
+	}
+	if r.Count(plugintest.Pass) < 20 {
+		t.Errorf("%d checks have passed, of %d", r.Count(plugintest.Pass), len(r.Results))
+	}
+}
