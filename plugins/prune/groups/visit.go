@@ -147,13 +147,14 @@ func (v *visit) tie(a *operand, x int, b *operand, y int) label {
 	openA, openB := a.con != nil && la == nil, b.con != nil && lb == nil
 	switch {
 	case openA && openB:
-		l := v.want(a, x)
-		b.axes[y] = l
-		return l
+		if l := v.want(a, x); l.free() {
+			return v.adopt(b, y, l)
+		}
+		return nil
 	case openA && lb.free():
-		a.axes[x] = lb
+		return v.adopt(a, x, lb)
 	case openB && la.free():
-		b.axes[y] = la
+		return v.adopt(b, y, la)
 	case openA:
 		a.axes[x] = fixedLabel
 		return nil
@@ -167,12 +168,19 @@ func (v *visit) tie(a *operand, x int, b *operand, y int) label {
 		return nil
 	case lb.free():
 		v.pin(lb, v.reason("combines them with %q, which is fixed", a.name))
+	}
+	return nil
+}
+
+// adopt gives an axis of a constant that has none yet the label of channels.
+func (v *visit) adopt(o *operand, axis int, l label) label {
+	if o.con.dims[axis] != int64(len(l)) {
+		o.axes[axis] = fixedLabel
+		v.pin(l, v.reason("combines %d channels with an axis of %d of %q", len(l), o.con.dims[axis], o.name))
 		return nil
 	}
-	if la.free() {
-		return la
-	}
-	return lb
+	o.axes[axis] = l
+	return l
 }
 
 // join ties two labels index by index.
