@@ -62,6 +62,11 @@ func (w *work) repair(ctx context.Context, j job, s *groups.Selection, m *onnx.M
 		}
 		return nil, dataError("calibration", err)
 	}
+	return repairFacts(r), nil
+}
+
+// repairFacts tell what a repair did.
+func repairFacts(r *repair.Report) *RepairFacts {
 	f := &RepairFacts{Used: !r.Kept && len(r.Layers)+r.Norms > 0, Before: decibels(r.Before), After: decibels(r.After), Norms: int64(r.Norms), Samples: r.Samples,
 		Layers: []string{}, Left: []string{}}
 	if r.Kept {
@@ -73,7 +78,7 @@ func (w *work) repair(ctx context.Context, j job, s *groups.Selection, m *onnx.M
 	for _, l := range r.Left {
 		f.Left = append(f.Left, l.Name+": "+l.Reason)
 	}
-	return f, nil
+	return f
 }
 
 // decibels is an error as a ratio of signal to noise.

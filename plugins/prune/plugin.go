@@ -15,6 +15,7 @@ func Plugin(version string) *sdk.Plugin {
 		Runtimes:     []string{"onnxruntime"},
 		Steps: []sdk.StepType{
 			channelsStep(),
+			depthStep(),
 			weightsStep(),
 			sensitivityStep(),
 		},

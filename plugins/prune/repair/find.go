@@ -29,12 +29,15 @@ func (u *unit) shifts() bool { return u.own != nil || u.after != nil }
 
 func (u *unit) bytes() int64 { return 4 * int64(u.groups*u.k) * int64(u.k+u.n) }
 
-// find lists what is to be repaired, in the order of the graph: what lies behind a change.
+// find lists what is to be repaired, in the order of the graph: what lies behind a change of weights, or reads another
+// value than in the original.
 func (r *repairer) find(original *onnx.Model) {
 	g := r.pruned.Graph
 	touched := map[string]bool{}
 	for n := range g.Nodes() {
-		changed := false
+		// A node that reads something else than it did lies behind a block that left.
+		before := original.Graph.Producer(n.Output(0))
+		changed := before != nil && !slices.Equal(before.Inputs(), n.Inputs())
 		for _, v := range readBy(n) {
 			changed = changed || touched[v]
 			if t, o := g.Initializer(v), original.Graph.Initializer(v); t != nil && (o == nil || !slices.Equal(t.Dims, o.Dims)) {
@@ -46,10 +49,9 @@ func (r *repairer) find(original *onnx.Model) {
 				touched[v] = true
 			}
 		}
-		if !touched[n.Input(0)] {
+		if !touched[n.Input(0)] && (before == nil || before.Input(0) == n.Input(0)) {
 			continue // it reads what the original reads, and only lost outputs
 		}
-		before := original.Graph.Producer(n.Output(0))
 		if before == nil || before.OpType != n.OpType {
 			continue
 		}
