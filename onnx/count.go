@@ -1,6 +1,10 @@
 package onnx
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/optimize-hcl/optimize/tensor"
+)
 
 // CountMACs returns how many multiply-accumulates the model takes and how many each
 // node does: Conv, ConvTranspose, Gemm and MatMul in all their float, integer and
@@ -75,11 +79,19 @@ func joinDims(a, b []Dim, from int) []Dim {
 
 // CountParameters returns how many numbers of the model's constants are weights:
 // what is multiplied, added or looked up, in initializers and Constant nodes,
-// subgraphs included. A tensor that several nodes read counts once. Scales and zero
-// points, limits, and tensors that hold shapes, axes or indexes do not count.
+// subgraphs included. A tensor that several nodes read counts once, and a palette
+// as the weight that is looked up in it. Scales and zero points, limits, and tensors
+// that hold shapes, axes or indexes do not count.
 func CountParameters(m *Model) int64 {
 	var total int64
 	counted := map[*Tensor]bool{}
+	looked := map[string]int64{} // of palettes: what indexes stand for, and nothing for tables
+	palettes, _ := Palettes(m)   // metadata that cannot be read say nothing
+	for _, p := range palettes {
+		if n, err := tensor.Elements(p.Shape); err == nil {
+			looked[p.Indexes], looked[p.Table] = n, 0
+		}
+	}
 	for n := range m.Graph.AllNodes() {
 		for i, value := range n.inputs {
 			t := n.graph.Constant(value)
@@ -87,6 +99,10 @@ func CountParameters(m *Model) int64 {
 				continue
 			}
 			counted[t] = true
+			if p, ok := looked[t.Name()]; ok {
+				total += p
+				continue
+			}
 			if n.OpType == "MatMulNBits" || n.OpType == "MatMulBnb4" { // several weights to a byte
 				if p, ok := mul(max(n.IntAttr("N", 0), 0), max(n.IntAttr("K", 0), 0)); ok {
 					total += p
