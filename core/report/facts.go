@@ -36,7 +36,7 @@ type FactTable struct {
 
 const (
 	maxNamed  = 3  // members of a group that are named
-	maxGroups = 4  // groups of a list; one with more is a table, and so is one of three texts or more that share nothing
+	maxGroups = 4  // groups of a list, and twice as many where they are of two members or more; else it is a table
 	maxRows   = 40 // of a table in a report
 	maxLines  = 8  // of a table on a terminal
 )
@@ -213,7 +213,8 @@ func (f *Facts) list(name string, doc json.RawMessage, items []any) {
 		groups[why] = append(groups[why], what)
 		rows = append(rows, []string{what, why})
 	}
-	if len(reasons) > maxGroups || len(rows) > 2 && len(reasons) == len(rows) {
+	many := len(reasons) > 2*maxGroups || len(reasons) > maxGroups && 2*len(reasons) > len(rows)
+	if many || len(rows) > 2 && len(reasons) == len(rows) {
 		f.table(name, nil, rows)
 		return
 	}

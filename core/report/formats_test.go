@@ -214,6 +214,12 @@ func TestFacts(t *testing.T) {
 	if f := FactsOf(many); err != nil || len(f.Left) != 1 || len(f.Tables) != 0 {
 		t.Errorf("of one reason: %v", f)
 	}
+	if many, err = json.Marshal(map[string][]string{"rows": {"a: 1", "b: 1", "c: 2", "d: 2", "e: 3", "f: 3", "g: 4", "h: 4", "i: 5", "j: 5"}}); err != nil {
+		t.Fatal(err)
+	}
+	if f := FactsOf(many); len(f.Left) != 5 || len(f.Tables) != 0 {
+		t.Errorf("of five reasons: %v", f)
+	}
 	var long []string
 	for i := range 1000 {
 		long = append(long, fmt.Sprintf("n%d: %d dB", i, i))
