@@ -96,6 +96,9 @@ func prepareGraph(m *onnx.Model, growth int64) (map[string]bool, error) {
 	if _, err := rewrite.Apply(m, lower.Rewrites(onnx.SimplifyOptions{InlineFunctions: true, MaxGrowth: growth})); err != nil {
 		return nil, sdk.AttrError("model", "the model cannot be simplified", sentence(err.Error()))
 	}
+	if _, err := fuse(m); err != nil {
+		return nil, sdk.AttrError("model", "the shapes in the model do not fit together", sentence(err.Error()))
+	}
 	r, err := qdq.Rewrite(m)
 	if err != nil {
 		return nil, sdk.AttrError("model", "the model's operators of integers cannot be rewritten", sentence(err.Error()))
