@@ -121,7 +121,7 @@ type Facts struct {
 	Program       int64             `opt:"program" doc:"Bytes of the program, without the weights."`
 	Specification int64             `opt:"specification" doc:"Version of Core ML's specification: 6 for iOS15 to 9 for iOS18."`
 	Nodes         int64             `opt:"nodes" doc:"Nodes of the model that were lowered, after it was simplified."`
-	KeptFloat     int64             `opt:"kept_float" doc:"Those of them that compute in float32 by keep_float."`
+	KeptFloat     int64             `opt:"kept_float" doc:"Those of them that compute in float32 although the precision is float16: by keep_float, or since they make sums that leave the range of half precision."`
 	Operations    map[string]int64  `opt:"operations" doc:"Operations of the program, constants left out."`
 	Forms         map[string]int64  `opt:"forms" doc:"Weights by the form that they are stored in: const for floats, else the operation that makes floats of them."`
 	FormBytes     map[string]int64  `opt:"form_bytes" doc:"Bytes of the weights in each form."`

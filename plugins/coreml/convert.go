@@ -103,6 +103,9 @@ func prepareGraph(m *onnx.Model, growth int64) (map[string]bool, error) {
 	if err != nil {
 		return nil, sdk.AttrError("model", "the model's operators of integers cannot be rewritten", sentence(err.Error()))
 	}
+	if err := wideSums(m, r.Wide); err != nil {
+		return nil, sdk.AttrError("model", "the shapes in the model do not fit together", sentence(err.Error()))
+	}
 	return r.Wide, nil
 }
 

@@ -63,3 +63,25 @@ func TestFuse(t *testing.T) {
 		})
 	}
 }
+
+// TestWideSums: a long sum and what is worked out of it compute in single precision, up to what is larger; a short one does not.
+func TestWideSums(t *testing.T) {
+	for n, want := range map[int64]string{512: "", 4096: "sum mean sq var"} {
+		m := graph(onnx.Float, onnx.FixedDims(n), node("ReduceSum", "sum", "x", "sum"), node("Mul", "a", "sum k", "mean"), node("Mul", "b", "mean mean", "sq"),
+			node("Sub", "c", "sq k", "var"), node("Mul", "d", "x var", "y"))
+		m.Graph.AddInitializer(onnx.NewFloats("k", []float32{0.001}))
+		wide := map[string]bool{}
+		if err := wideSums(m, wide); err != nil {
+			t.Fatal(err)
+		}
+		got := []string{}
+		for _, v := range []string{"sum", "mean", "sq", "var", "y"} {
+			if wide[v] {
+				got = append(got, v)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("of %d: %v, not %s", n, got, want)
+		}
+	}
+}

@@ -3,10 +3,13 @@ package coreml
 import (
 	"bytes"
 	"encoding/json"
+	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/optimize-hcl/optimize/onnx"
@@ -60,9 +63,9 @@ func numberedFile(t *testing.T, path string, ts ...tensor.Tensor) string {
 	return path
 }
 
-// TestReferee has what the step writes read by coremltools, and run there: open shapes at two sizes, pictures, states,
-// classifiers, each against ONNX Runtime.
-func TestReferee(t *testing.T) {
+// needReferee skips a test where OPTIMIZE_REFEREE_COREML names no Python with coremltools, or there is no ONNX Runtime.
+func needReferee(t *testing.T) string {
+	t.Helper()
 	python := os.Getenv("OPTIMIZE_REFEREE_COREML")
 	if python == "" {
 		t.Skip("OPTIMIZE_REFEREE_COREML is not set")
@@ -74,6 +77,111 @@ func TestReferee(t *testing.T) {
 	if err != nil {
 		t.Skipf("needs ONNX Runtime: %s", err)
 	}
+	return python
+}
+
+// fixtureSizes are sizes for the open axes of the inputs of real models, by a part of their files' names.
+var fixtureSizes = []struct {
+	part   string
+	shapes map[string][]string
+}{
+	{"magika", map[string][]string{"bytes": {"1", "2048"}}}, {"nudenet", map[string][]string{"images": {"1", "3", "160", "160"}}}, {"_cls_", map[string][]string{"x": {"1", "3", "48", "192"}}},
+	{"_det_", map[string][]string{"x": {"1", "3", "64", "96"}}}, {"_rec_", map[string][]string{"x": {"1", "3", "48", "96"}}}, {"sequence", map[string][]string{"input": {"4", "576"}}},
+	{"openvino_16k", nil}, {"silero", map[string][]string{"input": {"1", "512"}, "state": {"2", "1", "128"}}}, {"slovorez", map[string][]string{"input_layer": {"1", "32"}}},
+	{"bilstm", map[string][]string{"input_ids": {"1", "24"}}}, {"rawi", map[string][]string{"input": {"1", "24"}}}, {"MiniLM", map[string][]string{"input_ids": {"1", "16"}, "attention_mask": {"1", "16"}}},
+}
+
+// TestRefereeFixtures runs the step on the models of the folder that OPTIMIZE_FIXTURES names, in both precisions.
+func TestRefereeFixtures(t *testing.T) {
+	python := needReferee(t)
+	files, _ := filepath.Glob(filepath.Join(os.Getenv("OPTIMIZE_FIXTURES"), "*.onnx"))
+	if os.Getenv("OPTIMIZE_FIXTURES") == "" || len(files) == 0 {
+		t.Skip("OPTIMIZE_FIXTURES is not set")
+	}
+	dir := t.TempDir()
+	var jobs []refereeJob
+	for _, file := range files {
+		if strings.Contains(file, "light_") {
+			continue // weights of one number: what they compute tells nothing, and some are of half a gigabyte
+		}
+		c := Config{Model: modelAt(file)}
+		for _, s := range fixtureSizes {
+			if strings.Contains(filepath.Base(file), s.part) {
+				c.Shapes = s.shapes
+				break
+			}
+		}
+		m, err := onnx.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		noise := rand.New(rand.NewPCG(7, 7))
+		feeds, in := map[string]tensor.Tensor{}, []tensor.Tensor(nil)
+		for _, v := range m.Graph.Feeds() {
+			if v.Name() == "sr" {
+				c.InputValues = map[string]float64{"sr": 16000}
+				feeds["sr"] = tensor.Of([]int64{}, []int64{16000})
+				continue
+			}
+			s, n := []int64{}, int64(1)
+			for i, d := range v.Type.Shape {
+				size := max(d.Value, 1)
+				if t := c.Shapes[v.Name()]; t != nil {
+					size, _ = strconv.ParseInt(t[i], 10, 64)
+				}
+				s, n = append(s, size), n*size
+			}
+			f := make([]float32, n)
+			for i := range f {
+				f[i] = 2*noise.Float32() - 1
+			}
+			x := tensor.Of(s, f)
+			ints := make([]int64, n)
+			for i := range ints {
+				ints[i] = int64(math.Abs(float64(f[i]))*30) + 1
+				if strings.Contains(v.Name(), "mask") {
+					ints[i] = 1
+				}
+			}
+			switch v.Type.Elem {
+			case onnx.Int64:
+				x = tensor.Of(s, ints)
+			case onnx.Int32:
+				narrow := make([]int32, n)
+				for i := range narrow {
+					narrow[i] = int32(ints[i])
+				}
+				x = tensor.Of(s, narrow)
+			}
+			feeds[v.Name()], in = x, append(in, x)
+		}
+		want := engineOutputs(t, c.Model, feeds)
+		single, half := 1e-5, 1e-2
+		for x := range m.AllTensors() {
+			if x.DataType == onnx.Float16 {
+				single = half // ONNX Runtime computes in half precision, too
+			}
+		}
+		for n := range m.Graph.AllNodes() {
+			if strings.HasPrefix(n.OpType, "DynamicQuantize") {
+				single, half = 0.1, 0.1 // the program does not round activations
+			}
+		}
+		for _, precision := range []string{"float32", "float16"} {
+			c.Precision = precision
+			_, at, _ := converted(t, c)
+			base := filepath.Join(dir, strconv.Itoa(len(jobs)))
+			jobs = append(jobs, refereeJob{Name: filepath.Base(file) + ", " + precision, Package: at, Inputs: numberedFile(t, base+"-in.safetensors", in...),
+				Want: numberedFile(t, base+"-want.safetensors", want...), tolerance: map[string]float64{"float32": single, "float16": half}[precision]})
+		}
+	}
+	judge(t, python, dir, jobs)
+}
+
+// TestReferee has what the step writes read by coremltools, and run there: open shapes at two sizes, pictures, states,
+// classifiers, each against ONNX Runtime.
+func TestReferee(t *testing.T) {
+	python := needReferee(t)
 	dir := t.TempDir()
 	var jobs []refereeJob
 	add := func(name string, c Config, tolerance float64, in []tensor.Tensor, want ...tensor.Tensor) {
@@ -158,6 +266,12 @@ func TestReferee(t *testing.T) {
 	add("detector of corners", Config{Model: written(t, boxesModel(false)), Classes: labels, Detection: &DetectionConfig{Boxes: "boxes", Scores: "scores", Format: "corners", IoU: 0.45, Least: 0.25}}, 1e-5,
 		[]tensor.Tensor{cells}, scores, tensor.Of([]int64{5, 4}, corners))
 
+	judge(t, python, dir, jobs)
+}
+
+// judge has the referee run the packages, and fails what is too far away.
+func judge(t *testing.T, python, dir string, jobs []refereeJob) {
+	t.Helper()
 	list := filepath.Join(dir, "jobs.json")
 	if err := os.WriteFile(list, mustJSON(t, jobs), 0o600); err != nil {
 		t.Fatal(err)
