@@ -86,7 +86,7 @@ var fixtureSizes = []struct {
 	shapes map[string][]string
 }{
 	{"magika", map[string][]string{"bytes": {"1", "2048"}}}, {"nudenet", map[string][]string{"images": {"1", "3", "160", "160"}}}, {"_cls_", map[string][]string{"x": {"1", "3", "48", "192"}}},
-	{"_det_", map[string][]string{"x": {"1", "3", "64", "96"}}}, {"_rec_", map[string][]string{"x": {"1", "3", "48", "96"}}}, {"sequence", map[string][]string{"input": {"4", "576"}}},
+	{"_det_", map[string][]string{"x": {"1", "3", "64", "64"}}}, {"_rec_", map[string][]string{"x": {"1", "3", "48", "96"}}}, {"sequence", map[string][]string{"input": {"4", "576"}}},
 	{"openvino_16k", nil}, {"silero", map[string][]string{"input": {"1", "512"}, "state": {"2", "1", "128"}}}, {"slovorez", map[string][]string{"input_layer": {"1", "32"}}},
 	{"bilstm", map[string][]string{"input_ids": {"1", "24"}}}, {"rawi", map[string][]string{"input": {"1", "24"}}}, {"MiniLM", map[string][]string{"input_ids": {"1", "16"}, "attention_mask": {"1", "16"}}},
 }
@@ -157,6 +157,9 @@ func TestRefereeFixtures(t *testing.T) {
 		}
 		want := engineOutputs(t, c.Model, feeds)
 		single, half := 1e-5, 1e-2
+		if strings.Contains(file, "_det_") {
+			single = 2e-4 // it ends in the sigmoid of numbers of more than a hundred: a millionth of those
+		}
 		for x := range m.AllTensors() {
 			if x.DataType == onnx.Float16 {
 				single = half // ONNX Runtime computes in half precision, too

@@ -6,8 +6,9 @@ import (
 	"github.com/optimize-hcl/optimize/onnx"
 )
 
-// longSum is how many elements a sum has which leaves half precision sooner or later: it ends at 65504.
-const longSum = 1024
+// longSum is how many elements a sum has which leaves half precision sooner or later, or has few digits left when another is
+// taken from it: half precision ends at 65504, and has 11 bits.
+const longSum = 128
 
 // wideSums finds outputs that must not be of half precision: sums of many elements, and what is worked out of them element by
 // element until it meets a tensor that is larger. So a variance that is written as the mean of squares less the square of
@@ -35,6 +36,10 @@ func wideSums(m *onnx.Model, wide map[string]bool) error {
 			if in, out := size(n.Input(0)), size(n.Output(0)); out > 0 && in/out >= longSum && !wide[n.Output(0)] {
 				wide[n.Output(0)] = true
 				todo = append(todo, n.Output(0))
+				// Squares that are summed leave it alone.
+				if p := m.Graph.Producer(n.Input(0)); p != nil && (p.Is("Mul") && p.Input(0) == p.Input(1) || p.Is("Pow")) {
+					wide[p.Output(0)] = true
+				}
 			}
 		}
 	}
