@@ -52,7 +52,7 @@ func (c *Context) hidden() float64 { return -largest(c.float) / 2 }
 
 // causal hides the keys behind each query, of which past came before the first: [1, 1, queries, keys].
 func (c *Context) causal(queries, keys, past int64) Value {
-	if queries < 0 || keys < 0 || queries*keys > 1<<26 {
+	if queries < 0 || keys < 0 || queries*keys > largestMask {
 		_ = c.Failf("it is causal, and the lengths of its sequences are open or too large")
 		return Value{}
 	}

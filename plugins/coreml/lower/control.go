@@ -101,13 +101,7 @@ func lowerIf(c *Context, n *onnx.Node) error {
 		if !x.Type.Equal(y.Type) || !x.Fixed() {
 			return c.Failf("its condition is computed, and its branches give %s and %s", x.Type, y.Type)
 		}
-		p := cond
-		if x.Rank() > 0 {
-			p = c.Reshape(cond, ones(x.Rank())...)
-		} else {
-			p = c.Reshape(cond)
-		}
-		c.Set(n, i, c.Select(p, x, y))
+		c.Set(n, i, c.Select(c.Reshape(cond, ones(x.Rank())...), x, y))
 	}
 	return c.err
 }

@@ -308,8 +308,8 @@ func lowerOneHot(c *Context, n *onnx.Node) error {
 			depth = []int64{int64(f[0])}
 		}
 	}
-	if !ok || len(depth) != 1 || depth[0] < 1 {
-		return c.Failf("its depth is not constant")
+	if !ok || len(depth) != 1 || depth[0] < 1 || depth[0] > longest {
+		return c.Failf("its depth is not constant, or none from 1 to %d", longest)
 	}
 	if c.err != nil {
 		return c.err

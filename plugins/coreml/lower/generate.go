@@ -82,7 +82,7 @@ func lowerEyeLike(c *Context, n *onnx.Node) error {
 		return c.Failf("it makes a matrix of a known shape, and %v is none", x.Shape())
 	}
 	rows, cols, k := x.Dim(0), x.Dim(1), n.IntAttr("k", 0)
-	if rows*cols > 1<<26 {
+	if rows*cols > largestMask {
 		return c.Failf("the matrix %v is too large to be made", x.Shape())
 	}
 	ones := make([]int64, rows*cols)
@@ -136,7 +136,7 @@ func lowerTrilu(c *Context, n *onnx.Node) error {
 		return c.Result(n, "band_part", "x", x, "lower", -1, "upper", k[0])
 	}
 	rows, cols := x.Dim(-2), x.Dim(-1)
-	if rows < 0 || cols < 0 || rows*cols > 1<<26 {
+	if rows < 0 || cols < 0 || rows*cols > largestMask {
 		return c.Failf("with the diagonal %d it needs a mask, and its matrices are open or too large", k[0])
 	}
 	keep := make([]bool, rows*cols)

@@ -20,7 +20,7 @@ const goldenFile = "testdata/programs.txt"
 func TestPrograms(t *testing.T) {
 	var b strings.Builder
 	for _, c := range cases() {
-		l, err := lowered(c.model(t).model, lower.Options{Opset: max(c.least, 7), Half: true})
+		l, err := lowered(c.model(t).model, lower.Options{Opset: 7, Half: true})
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue

@@ -167,11 +167,7 @@ func (p *program) node(m *onnx.Model, n *onnx.Node, float mil.DataType) error {
 	}
 	c := &Context{program: p, node: n, float: float}
 	p.where = n.Label()
-	err := r.Lower(c, n)
-	if err == nil {
-		err = c.err
-	}
-	if err != nil {
+	if err := c.lower(r); err != nil {
 		return err
 	}
 	for _, o := range n.Outputs() {
@@ -180,6 +176,28 @@ func (p *program) node(m *onnx.Model, n *onnx.Node, float mil.DataType) error {
 		}
 	}
 	return nil
+}
+
+// lower runs the rule of the node. Rules trust the numbers of inputs and axes that ONNX prescribes: a node that breaks those
+// is refused here, with the shapes it has.
+func (c *Context) lower(r *Rule) (err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			shapes := make([]string, 0, len(c.node.Inputs()))
+			for _, in := range c.node.Inputs() {
+				s := "none"
+				if v := c.values[in]; v != nil {
+					s = v.base.String()
+				}
+				shapes = append(shapes, s)
+			}
+			err = fmt.Errorf("its inputs (%s) or attributes are not what ONNX prescribes for it (%v)", strings.Join(shapes, ", "), e)
+		}
+	}()
+	if err := r.Lower(c, c.node); err != nil {
+		return err
+	}
+	return c.err
 }
 
 // deployment names what an operator set came with.

@@ -116,10 +116,6 @@ type opCase struct {
 	feeds  []operand                     // what build's inputs are given
 	// tolerance of half precision in place of 1e-2, where an operator is steep.
 	half float64
-	// least is the first operator set that has it: 6 for CoreML6.
-	least int
-	// wholeOnly are cases whose numbers half precision cannot hold.
-	wholeOnly bool
 }
 
 // node makes a case: "Op" or "domain:Op", and after a space what is special.
@@ -139,8 +135,6 @@ func (c opCase) gives(kinds ...onnx.DataType) opCase {
 	return c
 }
 func (c opCase) loose(tolerance float64) opCase { c.half = tolerance; return c }
-func (c opCase) since(opset int) opCase         { c.least = opset; return c }
-func (c opCase) single() opCase                 { c.wholeOnly = true; return c }
 
 // weightsGiven makes inputs of the weights of a recurrent layer.
 func (c opCase) weightsGiven() opCase {

@@ -132,6 +132,10 @@ func (c *Context) padConstant(x Value, before, after []int64, value float64, fil
 	for a := range shape {
 		shape[a] += before[a] + after[a]
 	}
+	if product(shape) > largestMask {
+		_ = c.Failf("its value is computed, and a mask of %v is too large", shape)
+		return Value{}
+	}
 	inside = slices.Repeat(inside, int(product(shape)))
 	for p := range inside {
 		for a, s := range strides(shape) {
@@ -167,6 +171,10 @@ func (c *Context) padFrom(x Value, before, after []int64, mode string) Value {
 		d := x.Dim(a)
 		if d < 0 {
 			_ = c.Failf("axis %d is open, and grows in mode %q", a, mode)
+			return Value{}
+		}
+		if before[a] > longest || after[a] > longest || d > longest {
+			_ = c.Failf("axis %d becomes %d longer", a, before[a]+after[a])
 			return Value{}
 		}
 		places := make([]int64, 0, before[a]+d+after[a])

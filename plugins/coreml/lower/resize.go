@@ -160,8 +160,8 @@ func (c *Context) lengthen(r *resizing, axes []int64, scales []float32, sizes []
 		if len(scales) == 0 && policy != "stretch" {
 			ax.scale, ax.out = all, int64(math.Floor(float64(all*float32(ax.in))+0.5))
 		}
-		if ax.out == 0 {
-			_ = c.Failf("it makes axis %d empty, and Core ML has no empty tensors", a)
+		if ax.in >= 0 && (ax.out < 1 || ax.out > longest) {
+			_ = c.Failf("it makes axis %d %d long, and 1 to %d are possible", a, ax.out, longest)
 			return false
 		}
 	}
@@ -336,7 +336,7 @@ func (c *Context) resample(x Value, r resizing) Value {
 			_ = c.Failf("axis %d is open, and its samples are worked out beforehand", a)
 			return Value{}
 		}
-		if ax.in*ax.out > 1<<26 {
+		if ax.in*ax.out > largestMask {
 			_ = c.Failf("the matrix of %d by %d samples along axis %d is too large", ax.in, ax.out, a)
 			return Value{}
 		}

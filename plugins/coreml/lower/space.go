@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"slices"
+
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/plugins/coreml/mil"
 )
@@ -32,7 +34,7 @@ func (c *Context) pictures(n *onnx.Node, x Value, block int64, op, key string, v
 	if c.err != nil {
 		return c.err
 	}
-	if block < 1 || x.Rank() != 4 {
+	if block < 1 || block > 1<<15 || x.Rank() != 4 {
 		return c.Failf("it has blocks of %d in a tensor %v", block, x.Shape())
 	}
 	if block == 1 {
@@ -91,6 +93,9 @@ func lowerAffineGrid(c *Context, n *onnx.Node) error {
 	}
 	corners, space := n.IntAttr("align_corners", 0) != 0, size[2:]
 	count := product(space)
+	if slices.ContainsFunc(size, func(d int64) bool { return d < 1 || d > 1<<20 }) || count > longest {
+		return c.Failf("its size is %v", size)
+	}
 	places := make([]float32, 0, count*int64(dims+1))
 	each := strides(space)
 	for p := range count {
@@ -130,6 +135,14 @@ func lowerRoiAlign(c *Context, n *onnx.Node) error {
 	}
 	if x.Rank() != 4 || !x.Fixed() || rois.Rank() != 2 || !rois.Fixed() {
 		return c.Failf("it needs pictures and regions of known shapes, and has %v and %v", x.Shape(), rois.Shape())
+	}
+	for a, name := range []string{"output_height", "output_width"} {
+		if out := n.IntAttr(name, 1); out < 1 || ratio > 1<<10 || out > 1<<14 || out*ratio*x.Dim(2+a) > largestMask {
+			return c.Failf("its %s is %d with %d samples each", name, out, ratio)
+		}
+	}
+	if rois.Dim(1) != 4 {
+		return c.Failf("its regions have %d numbers, and 4 are needed", rois.Dim(1))
 	}
 	half := n.StringAttr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
 	if c.version < 16 {

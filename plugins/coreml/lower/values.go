@@ -9,6 +9,12 @@ import (
 
 // What several families make of values.
 
+// longest is the longest axis that is written out as a list of places, and largestMask the most elements of a mask.
+const (
+	longest     = 1 << 24
+	largestMask = 1 << 26
+)
+
 // Ones are ones of a value's rank, each axis 1 long.
 func (c *Context) Ones(like Value) Value { return c.Filled(like, 1) }
 
