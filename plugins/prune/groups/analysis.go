@@ -201,19 +201,15 @@ func (a *Analysis) collect() {
 		}
 	}
 	sign := s.signatures(made)
-	type key struct {
-		sign uint64
-		name string
-	}
 	units := make([]*Unit, len(s.parent))
-	groups := map[key]*Group{}
+	groups := map[uint64]*Group{}
 	for _, p := range s.producers {
 		for _, x := range p.label {
 			root := s.parent[x]
 			if !made[root] {
 				continue
 			}
-			k := key{sign: sign[root]}
+			k := sign[root]
 			g := groups[k]
 			if g == nil {
 				g = &Group{Name: nameOf(p.node)}
