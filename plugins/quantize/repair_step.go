@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
+	"slices"
 
 	"github.com/optimize-hcl/optimize/gram"
 	"github.com/optimize-hcl/optimize/onnx"
@@ -87,7 +89,7 @@ type prepared struct {
 // weights alone costs more in activations than it gains.
 func (c StaticConfig) equalized(ctx context.Context, j job, plain *prepared, t *Target, o placeOptions, facts *RepairFacts) (*prepared, error) {
 	var pairs []repair.Pair
-	out, before, after, err := c.better(ctx, j, plain, t, o, func(m *onnx.Model) (bool, error) {
+	out, before, after, err := c.better(ctx, j, plain, t, o, nil, func(m *onnx.Model) (bool, error) {
 		e := repair.FindPairs(m)
 		values := e.Values()
 		if len(values) == 0 {
@@ -123,8 +125,9 @@ func (c StaticConfig) equalized(ctx context.Context, j job, plain *prepared, t *
 }
 
 // better changes a copy of a prepared model in a way that leaves what it computes, and returns whichever of the two is
-// nearer to the float model's outputs once it is quantized, and the noise there of both.
-func (c StaticConfig) better(ctx context.Context, j job, plain *prepared, t *Target, o placeOptions, change func(*onnx.Model) (bool, error)) (out *prepared, before, after float64, err error) {
+// nearer to the float model's outputs once it is quantized, and the noise there of both. holds tells of which values the ranges
+// that were learnt hold for the changed one too; nil: of none.
+func (c StaticConfig) better(ctx context.Context, j job, plain *prepared, t *Target, o placeOptions, holds func(value string) bool, change func(*onnx.Model) (bool, error)) (out *prepared, before, after float64, err error) {
 	b, err := plain.model.Marshal()
 	if err != nil {
 		return nil, 0, 0, fmt.Errorf("the model cannot be copied: %w", err)
@@ -148,9 +151,25 @@ func (c StaticConfig) better(ctx context.Context, j job, plain *prepared, t *Tar
 	scaled := &prepared{model: m, place: place(m, shapes, t, o)}
 	l := c.learn()
 	l.quiet = true
-	if scaled.learnt, err = l.learnSome(ctx, j, m, scaled.place.possibleValues(m.Graph)); err != nil {
+	values := scaled.place.values
+	if c.Accuracy != nil || c.Budget != nil {
+		values = scaled.place.possibleValues(m.Graph)
+	}
+	old := map[string]*calibrate.Tensor{}
+	values = slices.DeleteFunc(slices.Clone(values), func(v string) bool {
+		if holds == nil || !holds(v) {
+			return false
+		}
+		old[v] = plain.learnt.Tensors[v]
+		return true
+	})
+	if scaled.learnt, err = l.learnSome(ctx, j, m, values); err != nil {
 		return nil, 0, 0, err
 	}
+	if len(values) == 0 {
+		scaled.learnt.Samples, scaled.learnt.Random = plain.learnt.Samples, plain.learnt.Random
+	}
+	maps.Copy(scaled.learnt.Tensors, old)
 	if before, after, err = c.compare(ctx, j, plain, scaled, t, o); err != nil {
 		return nil, 0, 0, err
 	}

@@ -6,9 +6,9 @@ import (
 	"math"
 	"slices"
 
-	"github.com/optimize-hcl/optimize/gram"
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/plugins/quantize/accuracy"
+	"github.com/optimize-hcl/optimize/plugins/quantize/calibrate"
 	"github.com/optimize-hcl/optimize/plugins/quantize/smooth"
 	"github.com/optimize-hcl/optimize/sdk"
 )
@@ -64,8 +64,15 @@ func (c StaticConfig) smoothed(ctx context.Context, j job, plain *prepared, t *T
 		return plain, nil, nil
 	}
 	facts := &SmoothFacts{Inputs: []string{}}
-	out, before, after, err := c.better(ctx, j, plain, t, o, func(m *onnx.Model) (bool, error) {
-		return c.moveOutliers(ctx, j, m, t, smooth.Find(m, want), facts)
+	groups := map[string]bool{}
+	// Only what the products read is scaled: all other ranges hold.
+	holds := func(value string) bool { return plain.learnt.Tensors[value] != nil && !groups[value] }
+	out, before, after, err := c.better(ctx, j, plain, t, o, holds, func(m *onnx.Model) (bool, error) {
+		found := smooth.Find(m, want)
+		for _, g := range found {
+			groups[g.Value] = true
+		}
+		return c.moveOutliers(ctx, j, m, t, found, facts)
 	})
 	if err != nil {
 		return nil, nil, err
@@ -76,23 +83,10 @@ func (c StaticConfig) smoothed(ctx context.Context, j job, plain *prepared, t *T
 
 // moveOutliers searches and applies the factors of each group; false when none helps.
 func (c StaticConfig) moveOutliers(ctx context.Context, j job, m *onnx.Model, t *Target, groups []*smooth.Group, facts *SmoothFacts) (changed bool, err error) {
-	var values []string
-	var taps []gram.Tap
-	for _, g := range groups {
-		values = append(values, g.Value)
-		taps = append(taps, gram.Tap{Value: g.Value, K: g.K})
-	}
-	channels := c.learn()
-	channels.method, channels.percentile, channels.bins, channels.histograms, channels.perChannel, channels.quiet = nil, nil, nil, false, true, true
-	seen, err := channels.learnRanges(ctx, j, m, values)
+	seen, err := c.channels(ctx, j, m, groups)
 	if err != nil {
 		return false, err
 	}
-	work, gemm, done, err := c.openData(j, m)
-	if err != nil {
-		return false, err
-	}
-	defer done()
 	activation := t.Activation
 	if t.Transformer != nil {
 		activation = *t.Transformer
@@ -101,33 +95,17 @@ func (c StaticConfig) moveOutliers(ctx context.Context, j job, m *onnx.Model, t 
 		return float64(activation.Params(Range{float32(lo), float32(hi)}).Scale)
 	}}
 	choices := make([]*smooth.Choice, len(groups))
-	for at := 0; at < len(groups); {
-		// As many at a time as there is memory for their sums.
-		end, bytes := at, int64(0)
-		for end < len(groups) {
-			if bytes += 4 * int64(groups[end].K) * int64(groups[end].K); bytes > repairBytes && end > at {
-				break
-			}
-			end++
+	for i, g := range groups {
+		if err := ctx.Err(); err != nil {
+			return false, err
 		}
-		stats, err := work.Measure(ctx, taps[at:end])
-		if err != nil {
-			return false, weightsError(err)
+		j.progress("search outliers", int64(i), int64(len(groups)), "inputs")
+		if seen[i] == nil {
+			continue // the channels are not on the last axis
 		}
-		for i := at; i < end; i++ {
-			j.progress("search outliers", int64(i), int64(len(groups)), "inputs")
-			s := &smooth.Stats{Gram: stats[i-at].Gram, Rows: stats[i-at].Rows}
-			for _, r := range seen.Tensors[groups[i].Value].Channels {
-				s.Min, s.Max = append(s.Min, float64(r.Min)), append(s.Max, float64(r.Max))
-			}
-			if len(s.Min) != groups[i].K {
-				continue // the channels are not on the last axis
-			}
-			if choices[i], err = groups[i].Search(s, grid, gemm); err != nil {
-				return false, sdk.AttrError("model", "outliers cannot be moved into weights", err.Error()+".")
-			}
+		if choices[i], err = g.Search(seen[i], grid, j.threads); err != nil {
+			return false, sdk.AttrError("model", "outliers cannot be moved into weights", err.Error()+".")
 		}
-		at = end
 	}
 	for i, ch := range choices {
 		if ch == nil {
@@ -146,6 +124,45 @@ func (c StaticConfig) moveOutliers(ctx context.Context, j job, m *onnx.Model, t 
 		facts.Inputs = append(facts.Inputs, fmt.Sprintf("%s; alpha %.2f, %s; error %.2g, without it %.2g", line, ch.Alpha, how, ch.After, ch.Before))
 	}
 	return changed, nil
+}
+
+// channels measures the channels of each group's input, the last axis, in one run over the data; nil where there are others.
+func (c StaticConfig) channels(ctx context.Context, j job, m *onnx.Model, groups []*smooth.Group) ([]*smooth.Stats, error) {
+	src, done, err := c.source(m, j)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = done() }() // it was only read
+	job := calibrate.Job{Model: m, Data: src, Threads: j.threads, ScratchDir: j.scratch,
+		Progress: func(done, total int64) { j.progress("measure channels", done, total, "samples") }}
+	if c.Batch != nil {
+		job.Batch = *c.Batch
+	}
+	if c.MemoryMB != nil {
+		job.Memory = *c.MemoryMB << 20
+	}
+	index, out := map[string]int{}, make([]*smooth.Stats, len(groups))
+	for i, g := range groups {
+		index[g.Value] = i
+		job.Tensors = append(job.Tensors, g.Value)
+		out[i] = smooth.NewStats(g.K)
+	}
+	err = calibrate.Stream(ctx, job, func(start, n int64, values []calibrate.Value) error {
+		for _, t := range values {
+			i := index[t.Name]
+			switch s := out[i]; {
+			case s == nil:
+			case len(t.Shape) == 0 || t.Shape[len(t.Shape)-1] != int64(groups[i].K):
+				out[i] = nil
+			default:
+				if !s.Add(t.Data) {
+					return sdk.AttrError("calibration", "the input of a product cannot be used", fmt.Sprintf("Tensor %q holds a NaN or an infinity on samples %d to %d: look at them.", t.Name, start, start+n-1))
+				}
+			}
+		}
+		return nil
+	})
+	return out, err
 }
 
 // What of a transformer is left in float unless also_quantize names it: it is small, or delicate.

@@ -126,7 +126,7 @@ func turn(w []float32, rows, cols int) []float32 {
 // Stats are what was measured of a group's Value.
 type Stats struct {
 	Min, Max []float64 // of each channel
-	Gram     []float32 // [K, K]: the sum of x*x^T
+	Square   []float64 // the sum of x*x of each channel
 	Rows     float64   // how many x
 }
 
@@ -153,11 +153,11 @@ type Choice struct {
 
 const coarse = 0.1
 
-// Search tries how much moves, first in tenths, then in twentieths around the best. The error of a choice is that of the
-// weights over the measured activations, and that of the activations' rounding, whose error is taken to be even within a
-// step and independent from element to element.
-func (g *Group) Search(s *Stats, grid Grid, gemm solve.Gemm) (*Choice, error) {
-	if len(s.Min) != g.K || len(s.Max) != g.K || len(s.Gram) != g.K*g.K {
+// Search tries how much moves, first in tenths, then in twentieths around the best, on so many threads. The error of a
+// choice is that of the rounded weights and of the rounded activations, each taken to be independent from element to element: then
+// only the energy of each channel matters. That of the activations is taken to be even within a step.
+func (g *Group) Search(s *Stats, grid Grid, threads int) (*Choice, error) {
+	if len(s.Min) != g.K || len(s.Max) != g.K || len(s.Square) != g.K {
 		return nil, fmt.Errorf("what was measured of %q does not have its %d channels", g.Value, g.K)
 	}
 	most := make([]float64, g.K) // of the activations
@@ -178,11 +178,13 @@ func (g *Group) Search(s *Stats, grid Grid, gemm solve.Gemm) (*Choice, error) {
 		for j, v := range w {
 			heavy[j%g.K] = math.Max(heavy[j%g.K], math.Abs(float64(v)))
 		}
-		e, err := solve.OutputError(w, u.n, g.K, s.Gram, gemm)
-		if err != nil {
-			return nil, err
-		}
-		energy += e
+		energy += sumRows(u.n, threads, func(o int) float64 {
+			var e float64
+			for j, v := range w[o*g.K:][:g.K] {
+				e += float64(v) * float64(v) * s.Square[j]
+			}
+			return e
+		})
 	}
 	for i := range g.K {
 		if math.IsNaN(most[i]) || math.IsInf(most[i], 0) || math.IsNaN(heavy[i]) || math.IsInf(heavy[i], 0) {
@@ -192,34 +194,25 @@ func (g *Group) Search(s *Stats, grid Grid, gemm solve.Gemm) (*Choice, error) {
 	if energy == 0 {
 		return out, nil
 	}
-	try := func(scale []float32) (float64, error) {
-		e, err := g.noise(s, scale, weights, grid, gemm)
-		return e / energy, err
+	none := make([]float32, g.K)
+	for i := range none {
+		none[i] = 1
 	}
-	var err error
-	if out.Before, err = try(nil); err != nil {
-		return nil, err
-	}
+	out.Before = g.noise(s, none, weights, grid, threads) / energy
 	out.After = out.Before
-	consider := func(alpha float64) error {
+	consider := func(alpha float64) {
 		scale := factors(most, heavy, alpha)
-		e, err := try(scale)
-		if err == nil && e < out.After {
+		if e := g.noise(s, scale, weights, grid, threads) / energy; e < out.After {
 			out.Alpha, out.Scale, out.After = alpha, scale, e
 		}
-		return err
 	}
 	for i := 0; i <= 10; i++ {
-		if err := consider(coarse * float64(i)); err != nil {
-			return nil, err
-		}
+		consider(coarse * float64(i))
 	}
 	if around := out.Alpha; !math.IsNaN(around) {
 		for _, d := range []float64{-coarse / 2, coarse / 2} {
 			if a := around + d; a > 0 && a < 1 {
-				if err := consider(a); err != nil {
-					return nil, err
-				}
+				consider(a)
 			}
 		}
 	}
@@ -263,62 +256,69 @@ func factors(act, weight []float64, alpha float64) []float32 {
 	return out
 }
 
-// noise is the energy of the error of all products of the group; scale nil is none.
-func (g *Group) noise(s *Stats, scale []float32, weights [][]float32, grid Grid, gemm solve.Gemm) (float64, error) {
+// noise is the energy of the error of all products of the group.
+func (g *Group) noise(s *Stats, scale []float32, weights [][]float32, grid Grid, threads int) float64 {
 	lo, hi := 0.0, 0.0
-	for i := range g.K {
-		f := 1.0
-		if scale != nil {
-			f = float64(scale[i])
-		}
-		lo, hi = math.Min(lo, s.Min[i]/f), math.Max(hi, s.Max[i]/f)
+	energy := make([]float32, g.K) // of the scaled activation, which the error of a weight meets
+	for i, f := range scale {
+		lo, hi = math.Min(lo, s.Min[i]/float64(f)), math.Max(hi, s.Max[i]/float64(f))
+		energy[i] = float32(s.Square[i] / (float64(f) * float64(f)))
 	}
 	step := grid.Step(lo, hi)
+	rounding := float32(s.Rows * step * step / 12)
 	var sum float64
 	for i, u := range g.units {
 		w := weights[i]
-		d := make([]float32, len(w))
-		var power float64 // of the quantized weights
-		var whole float32
-		for o := range u.n {
-			var top float32
-			for j := range g.K {
-				d[o*g.K+j] = w[o*g.K+j]
-				if scale != nil {
-					d[o*g.K+j] *= scale[j]
+		tops := make([]float32, u.n)
+		solve.Parallel(threads, u.n, 1+rowGrain/g.K, func(from, to int) {
+			for o := from; o < to; o++ {
+				row := w[o*g.K:][:g.K]
+				for j, f := range scale {
+					tops[o] = max(tops[o], abs(row[j]*f))
 				}
-				top = max(top, float32(math.Abs(float64(d[o*g.K+j]))))
 			}
-			whole = max(whole, top)
-		}
-		for o := range u.n {
-			row := d[o*g.K : (o+1)*g.K]
+		})
+		whole := slices.Max(tops)
+		sum += sumRows(u.n, threads, func(o int) float64 {
 			top := whole
 			if grid.PerChannel {
-				top = 0
-				for _, v := range row {
-					top = max(top, float32(math.Abs(float64(v))))
-				}
+				top = tops[o]
 			}
 			unit := top / grid.QMax
-			for j, v := range row {
-				q := v
-				if unit > 0 {
-					q = float32(math.RoundToEven(float64(v/unit))) * unit
-				}
-				power += float64(q) * float64(q)
-				// The error as the unscaled activation meets it.
-				row[j] = v - q
-				if scale != nil {
-					row[j] /= scale[j]
-				}
+			if !(unit > 0) {
+				return 0
 			}
-		}
-		e, err := solve.OutputError(d, u.n, g.K, s.Gram, gemm)
-		if err != nil {
-			return 0, err
-		}
-		sum += e + s.Rows*step*step/12*power
+			row, e := w[o*g.K:][:g.K], energy[:g.K]
+			inverse := 1 / unit
+			var total float32
+			for j, f := range scale[:g.K] {
+				v := row[j] * f
+				const magic = 0x1.8p23 // adding and taking it away rounds: what is rounded is no more than QMax
+				t := float32(v*inverse + magic)
+				q := float32(t-magic) * unit
+				total += (v-q)*(v-q)*e[j] + rounding*q*q
+			}
+			return float64(total)
+		})
 	}
-	return sum, nil
+	return sum
 }
+
+// rowGrain is the number of weights that are worth a goroutine.
+const rowGrain = 1 << 15
+
+// sumRows adds what f gives for each of n rows, in their order whatever the number of threads.
+func sumRows(n, threads int, f func(row int) float64) (sum float64) {
+	each := make([]float64, n)
+	solve.Parallel(threads, n, 64, func(from, to int) {
+		for o := from; o < to; o++ {
+			each[o] = f(o)
+		}
+	})
+	for _, v := range each {
+		sum += v
+	}
+	return sum
+}
+
+func abs(v float32) float32 { return math.Float32frombits(math.Float32bits(v) &^ (1 << 31)) }

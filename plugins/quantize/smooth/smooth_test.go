@@ -4,10 +4,10 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/optimize-hcl/optimize/gram/solve"
 	"github.com/optimize-hcl/optimize/onnx"
 	"github.com/optimize-hcl/optimize/ort"
 	"github.com/optimize-hcl/optimize/tensor"
@@ -191,20 +191,30 @@ func TestFindLeavesAlone(t *testing.T) {
 // sample measures a group on made-up activations whose channels are as large as told.
 func sample(size []float64) *Stats {
 	rng := rand.New(rand.NewPCG(9, 9))
-	s := &Stats{Min: make([]float64, dim), Max: make([]float64, dim), Gram: make([]float32, dim*dim), Rows: 500}
+	s := NewStats(dim)
 	for range 500 {
-		x := make([]float64, dim)
+		x := make([]float32, dim)
 		for i := range x {
-			x[i] = rng.NormFloat64() * size[i]
-			s.Min[i], s.Max[i] = min(s.Min[i], x[i]), max(s.Max[i], x[i])
+			x[i] = float32(rng.NormFloat64() * size[i])
 		}
-		for i, a := range x {
-			for j, b := range x {
-				s.Gram[i*dim+j] += float32(a * b)
-			}
+		if !s.Add(x) {
+			panic("not finite")
 		}
 	}
 	return s
+}
+
+// TestStats: bounds and energies of each channel, and what is no number.
+func TestStats(t *testing.T) {
+	s := NewStats(2)
+	if !s.Add([]float32{1, -2, 3, 4, -5, 0}) || s.Rows != 3 || !slices.Equal(s.Min, []float64{-5, -2}) || !slices.Equal(s.Max, []float64{3, 4}) || !slices.Equal(s.Square, []float64{35, 20}) {
+		t.Errorf("%+v", s)
+	}
+	for _, x := range []float64{math.NaN(), math.Inf(-1)} {
+		if NewStats(2).Add([]float32{1, float32(x)}) {
+			t.Errorf("%v is taken", x)
+		}
+	}
 }
 
 // TestSearch: an outlier is found and moved, and what the search expects is what quantizing really gives.
@@ -212,7 +222,7 @@ func TestSearch(t *testing.T) {
 	g := Find(net("whole", false), all)[0]
 	size := []float64{1, 1, 1, 50, 1, 1, 1, 1}
 	s := sample(size)
-	c, err := g.Search(s, grid, solve.Plain{Threads: 1})
+	c, err := g.Search(s, grid, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,20 +239,20 @@ func TestSearch(t *testing.T) {
 		}
 	}
 	// Channels and weights that are alike: little is to be gained, and the choice is never worse.
-	c, err = g.Search(sample([]float64{1, 1, 1, 1, 1, 1, 1, 1}), grid, solve.Plain{Threads: 1})
+	c, err = g.Search(sample([]float64{1, 1, 1, 1, 1, 1, 1, 1}), grid, 1)
 	if err != nil || c.After > c.Before || c.Outlier > 2 {
 		t.Errorf("choice %+v, %v", c, err)
 	}
-	if _, err := g.Search(&Stats{}, grid, solve.Plain{}); err == nil {
+	if _, err := g.Search(&Stats{}, grid, 3); err == nil {
 		t.Error("statistics of another size are taken")
 	}
 	bad := sample(size)
 	bad.Max[2] = math.Inf(1)
-	if _, err := g.Search(bad, grid, solve.Plain{}); err == nil || !strings.Contains(err.Error(), "channel 2") {
+	if _, err := g.Search(bad, grid, 3); err == nil || !strings.Contains(err.Error(), "channel 2") {
 		t.Errorf("error %v", err)
 	}
-	dead := &Stats{Min: make([]float64, dim), Max: make([]float64, dim), Gram: make([]float32, dim*dim)}
-	if c, err := g.Search(dead, grid, solve.Plain{}); err != nil || c.Scale != nil {
+	dead := &Stats{Min: make([]float64, dim), Max: make([]float64, dim), Square: make([]float64, dim)}
+	if c, err := g.Search(dead, grid, 3); err != nil || c.Scale != nil {
 		t.Errorf("dead: %+v %v", c, err)
 	}
 }
