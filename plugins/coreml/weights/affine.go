@@ -79,23 +79,34 @@ func (s *Steps) plain() *Steps {
 	return &out
 }
 
-// scales are the scales in the type of the program; false where half precision cannot hold one: it is below the least
-// number of full precision there, or an element would be beyond the largest. A scale of zeros only does not matter.
+// scales are the scales in the type of the program; false where half precision cannot hold one: an element would be beyond
+// the largest number, or the scale is below the least number of full precision and what it loses shows. That is not so where
+// its block is next to nothing beside the weight's largest element: less is off then than a 32nd of what half precision
+// rounds that element by. Channels that training left without use are such. A scale of zeros only does not matter.
 func (s *Steps) scales(t mil.DataType, c *centred) ([]float32, bool) {
 	out := slices.Clone(s.Scale)
+	if t == mil.Float32 {
+		return out, !slices.ContainsFunc(out, func(v float32) bool { return !finite(v * 255) })
+	}
+	most := float64(max(c.high, -c.low))
+	largest := float64(0)
 	for i, v := range out {
-		switch {
-		case c.dead[i] && !finite(v*255):
+		if !c.dead[i] {
+			largest = max(largest, math.Abs(float64(v)))
+		}
+	}
+	for i, v := range out {
+		if !finite(v * 255) {
 			return nil, false
-		case t == mil.Float32:
-		case c.dead[i]:
+		}
+		if c.dead[i] {
 			out[i] = 1
-		default:
-			h := tensor.F16ToFloat32(tensor.Float32ToF16(v))
-			reach := float64(max(c.high, -c.low)) * math.Abs(float64(v))
-			if math.Abs(float64(h-v)) > math.Abs(float64(v))*0x1p-11 || reach > 65504 {
-				return nil, false
-			}
+			continue
+		}
+		size := math.Abs(float64(v))
+		off := math.Abs(float64(tensor.F16ToFloat32(tensor.Float32ToF16(v)) - v))
+		if off > size*0x1p-11 && off > largest*0x1p-17 || most*size > 65504 {
+			return nil, false
 		}
 	}
 	return out, true

@@ -222,16 +222,27 @@ func TestScalesThatHalfCannotHold(t *testing.T) {
 	if got := name(); got != "constexpr_affine_dequantize, int8" {
 		t.Error(got)
 	}
-	s.Scale[3] = 1.01e-6
+	for i := range s.Scale {
+		s.Scale[i] *= 0x1p-9
+	}
 	if got := name(); got != "const, fp16" {
 		t.Error(got)
 	}
+	for i := range s.Scale {
+		s.Scale[i] *= 0x1p9
+	}
+	s.Scale[3] = 1.01e-6 // of a channel that is next to nothing beside the others
+	if got := name(); got != "constexpr_affine_dequantize, int8" {
+		t.Error(got)
+	}
+	s.Scale[3] = 1e-30
 	for i := range 64 {
 		s.Q[3*64+i] = 0
 	}
 	if got := name(); got != "constexpr_affine_dequantize, int8" {
 		t.Error(got)
 	}
+	s.Q[3*64] = 100
 	s.Scale[3] = 1000
 	s.Q[3*64] = 100
 	if got := name(); got != "const, fp16" {
