@@ -15,9 +15,6 @@ type gain struct {
 	text            string
 }
 
-// sparseTargets are the values of the argument targets, in the order of the documentation.
-var sparseTargets = []string{"onnxruntime", "openvino", "tensorrt", "coreml", "tflite"}
-
 // targetTitles are how they are called in texts.
 var targetTitles = map[string]string{
 	"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT", "coreml": "Core ML", "tflite": "TensorFlow Lite",
