@@ -108,6 +108,12 @@ func (s *screen) until(what string, ok func(text string) bool) {
 	s.t.Fatalf("%s: the screen does not come to that:\n%s", what, text)
 }
 
+// shown waits for the cursor: the terminal reads what comes as it finds time, and rows can be gone a moment before.
+func (s *screen) shown() {
+	s.t.Helper()
+	s.until("the cursor is still hidden", func(string) bool { return !s.emulator.CursorHidden() })
+}
+
 func has(parts ...string) func(string) bool {
 	return func(text string) bool {
 		for _, p := range parts {
@@ -149,9 +155,7 @@ func TestScreen(t *testing.T) {
 	}
 	v.Close()
 	s.until("the end", func(text string) bool { return !strings.Contains(text, "running") })
-	if s.emulator.CursorHidden() {
-		t.Error("the cursor is still hidden")
-	}
+	s.shown()
 	if at := s.emulator.CursorPosition(); at.X != 0 || at.Y != 5 {
 		t.Errorf("the cursor stands at %v", at)
 	}
@@ -191,9 +195,7 @@ func TestScreenManyAndResize(t *testing.T) {
 			t.Errorf("the end of step.s%02d shows %d times", i, n)
 		}
 	}
-	if s.emulator.CursorHidden() {
-		t.Error("the cursor is still hidden")
-	}
+	s.shown()
 }
 
 // TestScreenPlanning shows what is done before the first action only when it takes a while.
@@ -212,9 +214,7 @@ func TestScreenPlanning(t *testing.T) {
 	})
 	v.Abandon()
 	s.until("abandoned", func(text string) bool { return text == "" })
-	if s.emulator.CursorHidden() {
-		t.Error("the cursor is hidden after all was abandoned")
-	}
+	s.shown()
 }
 
 // TestScreenPanic has a process panic in the middle: the cursor shows again, and the message is whole.
@@ -236,7 +236,5 @@ func TestScreenPanic(t *testing.T) {
 	s.until("the panic", func(text string) bool {
 		return strings.Contains(text+s.above(), "out of luck") && !strings.Contains(text, "1 running")
 	})
-	if s.emulator.CursorHidden() {
-		t.Error("the cursor is hidden after a panic")
-	}
+	s.shown()
 }

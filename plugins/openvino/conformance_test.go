@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/optimize-hcl/optimize/plugins/openvino/ov"
 	"github.com/optimize-hcl/optimize/sdk/plugintest"
 )
 
@@ -22,6 +23,10 @@ func TestMain(m *testing.M) {
 // The plugin keeps the contract, with the real library: what any plugin's author checks with `optimize plugin check`.
 func TestConformance(t *testing.T) {
 	needLibrary(t)
+	library, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Parallel() // it waits most of its time
 	self, err := os.Executable()
 	if err != nil {
@@ -36,7 +41,9 @@ func TestConformance(t *testing.T) {
 			only = append(only, r.ID)
 		}
 	}
-	r, err := plugintest.Check(t.Context(), plugintest.Options{Command: []string{self}, Env: []string{served + "=1"}, Only: only,
+	r, err := plugintest.Check(t.Context(), plugintest.Options{Command: []string{self}, Only: only,
+		// The suite gives each process a home of its own, where no library lies.
+		Env:       []string{served + "=1", ov.EnvLibrary + "=" + library.Dir},
 		Artifacts: map[string]string{formatIR: dir}, Patience: time.Minute})
 	if err != nil {
 		t.Fatal(err)
