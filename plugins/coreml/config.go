@@ -229,29 +229,9 @@ type patterns struct {
 func (p *patterns) match(names ...string) bool {
 	found := false
 	for i, t := range p.texts {
-		if slices.ContainsFunc(names, func(n string) bool { return glob(t, n) }) {
+		if slices.ContainsFunc(names, func(n string) bool { return sdk.MatchName(t, n) }) {
 			p.used[i], found = true, true
 		}
 	}
 	return found
-}
-
-// glob backtracks to the last star only, so that it takes at most len(pattern)*len(name) steps.
-func glob(pattern, name string) bool {
-	at, star, mark := 0, -1, 0
-	for i := 0; i < len(name); {
-		switch {
-		case at < len(pattern) && pattern[at] == '*':
-			star, mark = at, i
-			at++
-		case at < len(pattern) && (pattern[at] == '?' || pattern[at] == name[i]):
-			at, i = at+1, i+1
-		case star >= 0:
-			mark++
-			at, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[at:], "*") == ""
 }

@@ -132,7 +132,7 @@ func (w *work) fix() error {
 	for _, pattern := range sortedKeys(w.config.Ratios) {
 		found := false
 		for _, g := range w.a.Groups {
-			if !globMatch(pattern, g.Name) {
+			if !sdk.MatchName(pattern, g.Name) {
 				continue
 			}
 			found = true
@@ -169,7 +169,7 @@ func (w *work) names() []string {
 func longest(patterns map[string]float64, name string) string {
 	best := ""
 	for _, p := range sortedKeys(patterns) {
-		if len(p) > len(best) && globMatch(p, name) {
+		if len(p) > len(best) && sdk.MatchName(p, name) {
 			best = p
 		}
 	}

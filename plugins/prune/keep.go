@@ -23,7 +23,7 @@ func newKeeper(patterns []string) *keeper { return &keeper{patterns, make([]bool
 func (k *keeper) why(name string) string {
 	why := ""
 	for i, p := range k.patterns {
-		if globMatch(p, name) {
+		if sdk.MatchName(p, name) {
 			if k.used[i] = true; why == "" {
 				why = fmt.Sprintf("keep has %q", p)
 			}
@@ -50,31 +50,6 @@ func validateKeep(patterns []string) sdk.Diagnostics {
 		}
 	}
 	return ds
-}
-
-// globMatch matches a whole name; * stands for any run of characters, the slash included, and ? for one. It backtracks
-// to the last star only, so that it takes at most len(pattern)*len(name) steps.
-func globMatch(pattern, name string) bool {
-	p, n, star, mark := 0, 0, -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, n
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
-			p++
-			n++
-		case star >= 0:
-			mark++
-			p, n = star+1, mark
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
 }
 
 // quantizedOps are operators whose weights are integers already.

@@ -272,14 +272,14 @@ func (w *weightsWork) shares(layers []*layer.Layer) error {
 	for _, l := range layers {
 		best := -1
 		for _, pattern := range slices.Sorted(maps.Keys(c.Ratios)) {
-			if n := literal(pattern); n > best && slices.ContainsFunc(l.Nodes, func(n *onnx.Node) bool { return globMatch(pattern, layer.NodeName(n)) }) {
+			if n := literal(pattern); n > best && slices.ContainsFunc(l.Nodes, func(n *onnx.Node) bool { return sdk.MatchName(pattern, layer.NodeName(n)) }) {
 				best, w.share[l] = n, c.Ratios[pattern]
 			}
 		}
 	}
 	for _, pattern := range slices.Sorted(maps.Keys(c.Ratios)) {
 		if !slices.ContainsFunc(layers, func(l *layer.Layer) bool {
-			return slices.ContainsFunc(l.Nodes, func(n *onnx.Node) bool { return globMatch(pattern, layer.NodeName(n)) })
+			return slices.ContainsFunc(l.Nodes, func(n *onnx.Node) bool { return sdk.MatchName(pattern, layer.NodeName(n)) })
 		}) {
 			return sdk.Diagnostic{Path: []any{"ratios", sdk.Key(pattern)}, Summary: fmt.Sprintf("no layer is called %q", pattern), Detail: "Layers that can be pruned: " + layerNames(layers) + "."}
 		}

@@ -129,29 +129,5 @@ type globs []string
 
 // match returns the index of the first pattern that matches, -1 when none does.
 func (gs globs) match(name string) int {
-	return slices.IndexFunc(gs, func(p string) bool { return globMatch(p, name) })
-}
-
-// globMatch backtracks to the last star only, so that it takes at most len(pattern)*len(name) steps.
-func globMatch(pattern, name string) bool {
-	p, n, star, mark := 0, 0, -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, n
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
-			p++
-			n++
-		case star >= 0:
-			mark++
-			p, n = star+1, mark
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
+	return slices.IndexFunc(gs, func(p string) bool { return sdk.MatchName(p, name) })
 }
